@@ -1,0 +1,258 @@
+"""The ASGI door: says the core's answer in ASGI. Imports no framework.
+
+``http`` and ``websocket`` are guarded, ``lifespan`` passes, anything else is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any, Final, cast
+
+from fbguard.context import carrier_of_request, inject
+from fbguard.core import preflight
+from fbguard.core.credentials import MISSING
+from fbguard.core.errors import Refused
+from fbguard.core.policy import Policy
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+from fbguard.core.sources import TokenSources
+from fbguard.entrance import Way, approach, check_door, is_private, mark
+from fbguard.guard import Guard
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
+_EVERYTHING: Final = Policy()
+
+
+class FBTokenMiddleware:
+    """Guards an ASGI app: ``FBTokenMiddleware(app, guard, *, policy=Policy())``.
+
+    ``policy=None`` guards no path: the door carries the guard and answers refusals, the views decide.
+    The facts go to ``scope["fbguard.token"]``, ``scope["state"]["fb_token"]`` and
+    :func:`fbguard.current_token`; None on public and anonymous requests.
+
+    An app that keeps a table of exception handlers (Starlette, FastAPI) learns at construction what
+    a Refused is, unless it has a handler for it. Raises TypeError for a guard or policy that is none.
+    """
+
+    def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
+        check_door(guard, policy)
+        self.app = app
+        self.guard = guard
+        self.policy = policy
+        _teach(getattr(app, "exception_handlers", None))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind in {"http", "websocket"}:
+            await self._serve(scope, receive, send)
+        elif kind == "lifespan":
+            try:
+                await self.app(scope, receive, self._closing_first(send))
+            finally:
+                await self.guard.aclose_here()
+        else:
+            raise RuntimeError(f"fbguard does not know the scope type {kind!r}")
+
+    def _closing_first(self, send: Send) -> Send:
+        """Return a ``send`` that closes the loop's client before it says that the app is down.
+
+        A server ends the loop when it hears that (uvicorn), and would cut a later close short.
+        """
+
+        async def closing_first(message: Message) -> None:
+            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self.guard.aclose_here()
+            await send(message)
+
+        return closing_first
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outgoing = _Outgoing(send)
+        try:
+            way = await self._admit(scope)
+            if way is Way.PREFLIGHT:
+                await self._answer_preflight(scope, receive, outgoing)
+            elif way is Way.MARKED:
+                await self._enter(scope, receive, self._marking(scope, outgoing))
+            else:
+                await self._enter(scope, receive, outgoing)
+        except Refused as refused:
+            if outgoing.started and scope["type"] == "http":
+                raise  # half an answer is out: the server must cut it, not end it
+            answer = RefusalResponse(refused, accepted=outgoing.started)
+        else:
+            return
+        await answer(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> Way:
+        """Judge the request and inject the facts; raises Refused."""
+        inject(scope, self.guard, None)
+        way, demands, verdict = approach(self.guard, self.policy, _Head(scope))
+        if isinstance(verdict, Secret):
+            verdict = await self.guard.asettle(demands, verdict)
+        inject(scope, self.guard, verdict)
+        return way
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = carrier_of_request.set(scope)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            carrier_of_request.reset(token)
+
+    def _marking(self, scope: Scope, send: Send) -> Send:
+        """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
+        sources = self.guard.sources
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                pairs = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
+                pairs = mark(pairs, sources, private=is_private(scope, _Head(scope)))
+                message = {**message, "headers": _encoded(pairs)}
+            elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
+                message = {**message, "subprotocol": sources.answered_subprotocol(_Head(scope))}
+            await send(message)
+
+        return marked
+
+    async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status: list[int] = []
+
+        async def only_the_permission(message: Message) -> None:
+            if message["type"] != "http.response.start":
+                return
+            status.append(message["status"])
+            if preflight.is_answered(message["status"]):
+                headers = [pair for pair in message.get("headers", ()) if preflight.is_kept(_text(pair[0]))]
+                await send({"type": "http.response.start", "status": preflight.STATUS, "headers": headers})
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._enter(scope, receive, only_the_permission)
+        if not (status and preflight.is_answered(status[0])):
+            raise self.guard.refusal(MISSING)
+
+
+class _Outgoing:
+    """The server's ``send``, which remembers whether the app has answered."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        self.started = True
+        return self._send(message)
+
+
+class RefusalResponse:
+    """A refusal as an ASGI app, which every ASGI framework takes for a response.
+
+    A WebSocket is refused before it is accepted, with the HTTP denial response where the server has
+    that extension, else with its 403; ``accepted`` tells that it is open and must be closed (1008).
+    """
+
+    def __init__(self, refused: Refused, *, accepted: bool = False) -> None:
+        self._refused = refused
+        self._accepted = accepted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        if scope["type"] == "http":
+            await self._respond(scope, send, "http.response")
+        elif not self._accepted and "websocket.http.response" in (scope.get("extensions") or {}):
+            await self._respond(scope, send, "websocket.http.response")
+        else:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": self._refused.reason})
+
+    async def _respond(self, scope: Scope, send: Send, prefix: str) -> None:
+        head = _Head(scope)
+        answer = self._refused.answer(
+            accept=", ".join(head.header("accept")), language=", ".join(head.header("accept-language"))
+        )
+        headers = _encoded(answer.headers)
+        await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
+        body = b"" if scope.get("method") == "HEAD" else answer.body
+        await send({"type": f"{prefix}.body", "body": body})
+
+
+class _Head:
+    """What the rules read of a scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    @property
+    def path(self) -> str:
+        """``scope["path"]`` less ``root_path`` at a segment boundary, which is what frameworks route on."""
+        path: str = self._scope["path"]
+        root: str = self._scope.get("root_path", "").rstrip("/")
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+            return path[len(root) :]
+        return path
+
+    @property
+    def method(self) -> str:
+        method: str = self._scope.get("method", "GET")
+        return method
+
+    @property
+    def is_websocket(self) -> bool:
+        kind: str = self._scope["type"]
+        return kind == "websocket"
+
+    @property
+    def query(self) -> str:
+        return _text(self._scope.get("query_string", b""))
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        return self._scope.get("subprotocols") or ()
+
+    def header(self, name: str) -> list[str]:
+        key = name.encode()
+        return [_text(value) for header, value in self._scope["headers"] if header == key]
+
+
+def find_credential(scope: Scope, sources: TokenSources) -> Secret | Finding | None:
+    """Return the request's token, None for none, or why it is refused unasked."""
+    return sources.find(_Head(scope))
+
+
+def teach_routed(scope: Scope) -> None:
+    """Tell the Starlette app that serves this scope what a Refused is.
+
+    For a decorated view whose door could not see the app, because something stood in between.
+    """
+    handlers: object = scope.get("starlette.exception_handlers")
+    if isinstance(handlers, tuple):
+        _teach(cast("tuple[object, ...]", handlers)[0])
+
+
+def _teach(handlers: object) -> None:
+    if isinstance(handlers, dict):
+        cast("dict[object, object]", handlers).setdefault(Refused, _handle)
+
+
+async def _handle(connection: object, refused: Refused) -> RefusalResponse:
+    """Be an exception handler of Starlette or FastAPI."""
+    state = getattr(connection, "application_state", None)  # of a WebSocket
+    return RefusalResponse(refused, accepted=getattr(state, "name", "") == "CONNECTED")
+
+
+def _encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")

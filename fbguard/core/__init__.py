@@ -1,0 +1,1 @@
+"""Values, rules and the look-up: no framework and no socket in here."""

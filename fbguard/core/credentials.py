@@ -1,0 +1,58 @@
+"""The token of a request: where it stands and what it may look like. Pure.
+
+One ``Authorization: Bearer <token>`` header (RFC 6750 section 2.1), stricter than the grammar of
+RFC 9110 on purpose: exactly one space, one header, no comma anywhere in its value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+
+MAX_LENGTH: Final = 4096  # Meta promises no maximum; tokens of today have 180 to 300 characters
+_B64TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+_PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*")
+_OIDC_PARTS: Final = 3
+
+AMBIGUOUS: Final = Finding("invalid_request")
+MALFORMED: Final = Finding("malformed_token")
+LIMITED_LOGIN: Final = Finding("limited_login")
+MISSING: Final = Finding("missing_token")
+
+
+def from_authorization(values: Sequence[str]) -> Secret | Finding | None:
+    """Read the values of a request's Authorization headers, in order.
+
+    Returns the token, or None for no credential (another scheme than Bearer is none), or why the
+    request is refused before anything is looked up.
+    """
+    if not values:
+        return None
+    if len(values) > 1 or "," in values[0]:
+        # Servers that join repeated headers do it by commas, which no token contains.
+        return AMBIGUOUS
+    value = values[0].strip(" \t")
+    if not value or not _PRINTABLE.fullmatch(value):
+        return MALFORMED
+    scheme, _, rest = value.replace("\t", " ", 1).partition(" ")
+    if scheme.lower() != "bearer":
+        return None
+    if value[len(scheme) : len(scheme) + 1] != " ":
+        return MALFORMED
+    return screen(Secret(rest))
+
+
+def screen(token: Secret) -> Secret | Finding:
+    """Return the token, or why it cannot be one of Graph's user tokens whatever Graph would say.
+
+    Outside the charset is also ``app_id|app_secret``: an app's own credential in a client's hand.
+    """
+    if len(token.reveal()) > MAX_LENGTH or not _B64TOKEN.fullmatch(token.reveal()):
+        return MALFORMED
+    if token.reveal().startswith("eyJ") and len(token.reveal().split(".")) == _OIDC_PARTS:
+        return LIMITED_LOGIN
+    return token

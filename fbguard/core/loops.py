@@ -1,0 +1,57 @@
+"""What belongs to one event loop of one process: HTTP client and flights."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """One ``T`` per running loop, made at first use and made anew after a fork.
+
+    Sockets, locks and tasks of one loop are useless, or worse, on another one and in a child process.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._reset()
+
+    def here(self) -> T:
+        """Return the running loop's own."""
+        loop = asyncio.get_running_loop()
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            found = self._by_loop.get(loop)
+            if found is None:
+                self._drop_closed_loops()
+                found = self._by_loop[loop] = self._make()
+            return found
+
+    def take(self, loop: asyncio.AbstractEventLoop) -> T | None:
+        """Remove and return what belongs to ``loop``, for closing it there."""
+        with self._lock:
+            return self._by_loop.pop(loop, None)
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops that have one, of this process."""
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            return list(self._by_loop)
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+
+    def _drop_closed_loops(self) -> None:
+        # A client refers to its loop, so the weak key alone would keep both for ever.
+        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+            del self._by_loop[loop]

@@ -1,0 +1,109 @@
+"""Where a guard's options come from: the environment, a mapping; and the options still to be built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypedDict
+
+from fbguard.core.settings import boxed
+
+
+class LaterOptions(TypedDict, total=False):
+    """Options whose feature this version has not: each takes only its default."""
+
+    stale_if_error: float
+    refresh_ahead: float
+    max_in_flight: int
+    max_queued: int
+    max_calls_per_second: float | None
+    batch: bool
+    store: object
+    limited_login: bool
+    miss_limit: object
+    trusted_proxies: Sequence[str]
+    on_event: object
+
+
+_LATER: Final[Mapping[str, object]] = {
+    "stale_if_error": 0.0,
+    "refresh_ahead": 0.0,
+    "max_in_flight": 100,
+    "max_queued": 1000,
+    "max_calls_per_second": None,
+    "batch": False,
+    "store": None,
+    "limited_login": False,
+    "miss_limit": None,
+    "trusted_proxies": (),
+    "on_event": None,
+}
+
+_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "FBGUARD_APP_ID": "app_id",
+    "FBGUARD_APP_SECRET": "app_secret",
+    "FBGUARD_GRAPH_URL": "graph_url",
+    "FBGUARD_GRAPH_VERSION": "graph_version",
+    "FBGUARD_DIALOG_URL": "dialog_url",
+    "FBGUARD_REDIRECT_URI": "redirect_uri",
+    "FBGUARD_TTL": "ttl",
+    "FBGUARD_NEGATIVE_TTL": "negative_ttl",
+    "FBGUARD_DEADLINE": "deadline",
+    "FBGUARD_STALE_IF_ERROR": "stale_if_error",
+    "FBGUARD_REDIS_URL": "store",
+}
+_NUMBERS: Final = frozenset({"ttl", "negative_ttl", "deadline", "stale_if_error"})
+_NEEDED: Final = frozenset({"app_id", "app_secret"})
+
+
+def refuse_later(options: Mapping[str, object]) -> None:
+    """Raise TypeError for an option that does not exist, ValueError for one that is not built yet."""
+    for option, value in options.items():
+        if option not in _LATER:
+            raise TypeError(f"Guard has no option {option!r}")
+        default = _LATER[option]
+        if value != default and not (default == () and value == []):
+            raise ValueError(f"{option} is not available in this version of fbguard")
+
+
+def from_environment(environ: Mapping[str, str], overrides: Mapping[str, object]) -> dict[str, Any]:
+    """Return the options that ``FBGUARD_*`` variables give, without those that are overridden.
+
+    Raises ValueError naming the variable when a needed one is missing or a number is none.
+    """
+    options: dict[str, Any] = {}
+    for variable, option in _ENVIRONMENT.items():
+        if option in overrides:
+            continue
+        if variable in environ:
+            options[option] = _from_text(variable, option, environ[variable])
+        elif option in _NEEDED:
+            raise ValueError(f"{variable} is not set")
+    return options
+
+
+def _from_text(variable: str, option: str, text: str) -> object:
+    if option in _NUMBERS:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{variable} must be a number of seconds") from None
+    if option == "app_secret":
+        return boxed(text.split(",") if "," in text else text)
+    return text
+
+
+def from_mapping(mapping: object) -> dict[str, Any]:
+    """Return the options of a mapping from TOML, JSON or a framework's settings.
+
+    Raises TypeError for what is no mapping from str, and for a required option that is missing.
+    """
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"a guard is configured by a mapping, not {type(mapping).__name__}")
+    options: dict[str, Any] = {}
+    for key, value in mapping.items():  # pyright: ignore[reportUnknownVariableType]
+        if not isinstance(key, str):
+            raise TypeError("the names of a guard's options are str")
+        options[key] = value
+    for needed in sorted(_NEEDED - options.keys()):
+        raise TypeError(f"{needed} is missing")
+    return options

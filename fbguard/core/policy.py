@@ -1,0 +1,271 @@
+"""Which requirement a path and a verb stand under. Pure: the door says what was asked.
+
+The rules, in the order they are read:
+
+1. A path that is not *plain* (an empty, ``.`` or ``..`` segment inside, ``;``, a backslash, a control
+   character, U+FFFD or undecodable bytes) matches nothing and is refused: guard and router must
+   never read one path two ways.
+2. The first rule whose template matches and that lists the verb judges, alone. HEAD follows GET.
+3. No template matches: the default.
+4. Templates match but none lists the verb: the default *and* every matching rule that is not public.
+   A strange verb is never judged more mildly than a plain one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, Self, TypeVar, Unpack, cast
+
+from fbguard.core.requirement import Requirement, RequirementOptions
+
+T = TypeVar("T")
+
+_NOT_PLAIN: Final = re.compile(
+    r"//|/\.{1,2}(?:/|\Z)|[;\\\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]|\A[^/]",
+)
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
+_NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def is_plain(path: str) -> bool:
+    """Tell whether a decoded path can be read in one way only; the empty path is the root."""
+    return _NOT_PLAIN.search(path) is None
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Split a plain path; one trailing slash makes no difference."""
+    path = path.strip("/")
+    return tuple(path.split("/")) if path else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a request stands under: every (requirement, path parameters) must hold.
+
+    ``public`` means that nothing is looked at. ``preflight`` tells whether a CORS preflight may be
+    let in to be answered.
+    """
+
+    demands: tuple[tuple[Requirement, Mapping[str, Any]], ...]
+    public: bool = False
+    preflight: bool = True
+
+
+class Rule:
+    """``Rule(path, *, methods=None, public=False, **requirement)``: one template and what it asks.
+
+    ``path`` is a template of whole segments: ``/pages/{page_id}/posts``; ``{rest:path}`` as the last
+    segment matches zero or more. ``methods`` are the verbs it lists (None: every verb); GET lists
+    HEAD too. ``public=True`` guards nothing and goes with no requirement.
+
+    Raises ValueError for a template that is not plain or repeats a name, TypeError for ``methods``
+    as a bare str, RuntimeError for a ``target`` that the template has no parameter for.
+    """
+
+    __slots__ = ("_rest", "_template", "methods", "path", "public", "requirement")
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        methods: Iterable[str] | None = None,
+        public: bool = False,
+        **requirement: Unpack[RequirementOptions],
+    ) -> None:
+        if type(public) is not bool:
+            raise TypeError("public must be a bool")
+        if public and requirement:
+            raise ValueError("a public rule takes no requirement")
+        self.path = path
+        self.public = public
+        self.methods = _verbs(methods)
+        self.requirement = Requirement(**requirement)  # type: ignore[arg-type]
+        self._template, self._rest = _compile(path)
+        target = self.requirement.target
+        if isinstance(target, str) and target not in self.parameters:
+            raise RuntimeError(f"{path!r} has no path parameter {target!r}, which its target names")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the template's parameters."""
+        names = tuple(name for name, literal in self._template if not literal)
+        return (*names, self._rest) if self._rest else names
+
+    def params_of(self, segments: tuple[str, ...]) -> Mapping[str, str] | None:
+        """Return the path parameters if the template matches the segments, else None."""
+        template = self._template
+        if len(segments) < len(template) or (len(segments) > len(template) and not self._rest):
+            return None
+        params: dict[str, str] = {}
+        for (text, literal), segment in zip(template, segments, strict=False):
+            if not literal:
+                params[text] = segment
+            elif text != segment:
+                return None
+        if self._rest:
+            params[self._rest] = "/".join(segments[len(template) :])
+        return params or _NO_PARAMS
+
+    def lists(self, method: str) -> bool:
+        """Tell whether the rule names this verb. HEAD follows GET; verbs are case-sensitive."""
+        return self.methods is None or method in self.methods or (method == "HEAD" and "GET" in self.methods)
+
+    def __repr__(self) -> str:
+        methods = "" if self.methods is None else f", methods={sorted(self.methods)!r}"
+        asked = "public=True" if self.public else repr(self.requirement)
+        return f"Rule({self.path!r}{methods}, {asked})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rule):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        return (self.path, self.methods, self.public, self.requirement)
+
+
+def _verbs(methods: Iterable[str] | None) -> frozenset[str] | None:
+    if methods is None:
+        return None
+    if isinstance(methods, str):
+        raise TypeError("methods must be a sequence of str, not str")
+    verbs = frozenset(method.upper() for method in methods)
+    if not verbs:
+        raise ValueError("methods must name at least one verb; leave it out for every verb")
+    return verbs
+
+
+def _compile(path: str) -> tuple[tuple[tuple[str, bool], ...], str | None]:
+    """Turn a template into ((text, is literal), ...) and the name of its ``{rest:path}`` or None."""
+    if not isinstance(path, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("the path of a rule must be a str")
+    if not path.startswith("/") or not is_plain(path):
+        raise ValueError(f"{path!r} is not a plain path template that starts with '/'")
+    template: list[tuple[str, bool]] = []
+    names: list[str] = []
+    rest: str | None = None
+    for segment in segments_of(path):
+        if rest is not None:
+            raise ValueError(f"{path!r}: {{{rest}:path}} must be the last segment")
+        found = _PARAMETER.fullmatch(segment)
+        if found is None:
+            if "{" in segment or "}" in segment:
+                raise ValueError(f"{path!r}: a parameter is a whole segment, {{name}} or {{name:path}}")
+            template.append((segment, True))
+            continue
+        names.append(found[1])
+        if found[2]:
+            rest = found[1]
+        else:
+            template.append((found[1], False))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path!r} repeats a parameter name")
+    return tuple(template), rest
+
+
+class Policy:
+    """``Policy(*rules, default=Requirement(), preflight=True)``: rules, read in order, and a default.
+
+    With no rules everything is guarded by the default. ``preflight=False`` refuses CORS preflights
+    on guarded paths like every other request without a token.
+    """
+
+    __slots__ = ("_default", "default", "preflight", "rules")
+
+    def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
+        for rule in rules:
+            if not isinstance(rule, Rule):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"a Policy takes rules, not {type(rule).__name__}")
+        if default is not None and not isinstance(default, Requirement):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("default must be a Requirement")
+        if type(preflight) is not bool:
+            raise TypeError("preflight must be a bool")
+        self.rules = rules
+        self.default = default if default is not None else Requirement()
+        self.preflight = preflight
+        if isinstance(self.default.target, str):
+            raise RuntimeError(  # noqa: TRY004 - the type is right, the name is not there
+                "the default has no path parameters, so its target must be a callable"
+            )
+        self._default = Match(((self.default, _NO_PARAMS),), preflight=preflight)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Return a policy from TOML or JSON data.
+
+        ``{"rules": [{"path": ..., "methods": [...], "public": true, "scopes": [...], ...}, ...],
+        "default": {"scopes": [...], ...}, "preflight": true}``, each key optional but ``path``.
+        Raises TypeError or ValueError naming the key, such as ``rules[2]: scopes must be ...``.
+        """
+        _check_keys("", mapping, frozenset({"rules", "default", "preflight"}))
+        rules = mapping.get("rules", ())
+        if isinstance(rules, str) or not isinstance(rules, Sequence):
+            raise TypeError("rules must be a sequence of mappings")
+        return cls(
+            *(_read_rule(f"rules[{number}]", rule) for number, rule in enumerate(rules)),  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+            default=_read("default", Requirement, mapping.get("default", {})),
+            preflight=mapping.get("preflight", True),
+        )
+
+    def match(self, path: str, method: str) -> Match | None:
+        """Return what a request stands under, or None for a path that is not plain.
+
+        ``path`` is the decoded path the framework routes on, below its mount; ``method`` the verb
+        as it was sent (a WebSocket counts as GET).
+        """
+        if not is_plain(path):
+            return None
+        segments = segments_of(path)
+        passed_by: list[tuple[Requirement, Mapping[str, Any]]] = []
+        for rule in self.rules:
+            params = rule.params_of(segments)
+            if params is None:
+                continue
+            if rule.lists(method):
+                return Match(((rule.requirement, params),), rule.public, self.preflight)
+            if not rule.public:
+                passed_by.append((rule.requirement, params))
+        if not passed_by:
+            return self._default
+        return Match((*self._default.demands, *passed_by), preflight=self.preflight)
+
+    def __repr__(self) -> str:
+        rules = "".join(f"{rule!r}, " for rule in self.rules)
+        return f"Policy({rules}default={self.default!r}, preflight={self.preflight!r})"
+
+
+_REQUIREMENT_KEYS: Final = frozenset(RequirementOptions.__annotations__)
+_RULE_KEYS: Final = _REQUIREMENT_KEYS | {"path", "methods", "public"}
+
+
+def _read_rule(where: str, data: object) -> Rule:
+    _check_keys(where, data, _RULE_KEYS)
+    options = dict(cast("Mapping[str, Any]", data))
+    if "path" not in options:
+        raise TypeError(f"{where}.path is missing")
+    return _read(where, partial(Rule, options.pop("path")), options, _RULE_KEYS)
+
+
+def _read(where: str, make: Callable[..., T], data: object, keys: frozenset[str] = _REQUIREMENT_KEYS) -> T:
+    """Make a rule or a requirement of data; errors, which name the option, get the place in front."""
+    _check_keys(where, data, keys)
+    try:
+        return make(**cast("Mapping[str, Any]", data))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise type(error)(f"{where}: {error}") from None
+
+
+def _check_keys(where: str, data: object, keys: frozenset[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise TypeError(f"{where or 'a policy'} must be a mapping, not {type(data).__name__}")
+    prefix = f"{where}." if where else ""
+    for key in cast("Mapping[object, object]", data):
+        if key not in keys:
+            raise TypeError(f"{prefix}{key} is not known here")

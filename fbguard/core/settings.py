@@ -1,0 +1,159 @@
+"""Checks of configuration: wrong options fail at construction, name themselves and show no secret."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+from fbguard.core.clock import Clock
+from fbguard.core.secret import Secret
+
+T = TypeVar("T")
+
+_APP_ID: Final = re.compile(r"[A-Za-z0-9._-]+")
+_SECRET: Final = re.compile(r"[\x21-\x7e]+")
+_VERSION: Final = re.compile(r"v[0-9]+\.[0-9]+")
+_QUOTABLE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6750 section 3
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+# What people leave in place of a secret, lower case, letters only.
+_PLACEHOLDERS: Final = frozenset({
+    "appsecret", "changeme", "facebookappsecret", "fbappsecret", "placeholder", "replaceme", "todo",
+    "yourappsecret", "yourfacebookappsecret", "yoursecret", "yoursecrethere",
+})  # fmt: skip
+
+
+def app_id(value: object) -> str:
+    """Return a Facebook app id: an exact string, because it is compared exactly."""
+    if not isinstance(value, str):
+        raise TypeError(f"app_id must be a str, not {type(value).__name__}")
+    if not _APP_ID.fullmatch(value):
+        raise ValueError("app_id must be the app's id: letters and digits, no white space")
+    return value
+
+
+def boxed(value: object) -> object:
+    """Put every str of an ``app_secret`` option into a Secret; what is no str stays for the check."""
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, list | tuple):
+        return tuple(boxed(item) for item in cast("Sequence[object]", value))
+    return value
+
+
+def app_secrets(value: object) -> tuple[Secret, ...]:
+    """Return the app secrets of :func:`boxed` options: the first signs, all verify."""
+    if isinstance(value, Secret):
+        return (_app_secret(value),)
+    if not isinstance(value, tuple):
+        raise TypeError(f"app_secret must be a str or a sequence of str, not {type(value).__name__}")
+    secrets = tuple(_app_secret(item) for item in cast("tuple[object, ...]", value))
+    if not secrets:
+        raise ValueError("app_secret must hold at least one secret")
+    return secrets
+
+
+def _app_secret(secret: object) -> Secret:
+    # Only inside expressions in the clear: the traceback of a wrong secret shows locals.
+    if not isinstance(secret, Secret):
+        raise TypeError(f"app_secret must hold str, not {type(secret).__name__}")
+    if not _SECRET.fullmatch(secret.reveal()):
+        raise ValueError("app_secret must not be blank and holds printable ASCII without white space")
+    if re.sub(r"[^a-z]", "", secret.reveal().lower()) in _PLACEHOLDERS or len(set(secret.reveal())) == 1:
+        raise ValueError("app_secret is a placeholder; use the secret from the app's dashboard")
+    return secret
+
+
+def seconds(option: str, value: object) -> float:
+    """Return a finite number of seconds above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option} must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{option} must be finite and above 0")
+    return float(value)
+
+
+def size(option: str, value: object) -> int:
+    """Return a whole number of entries, at least one."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{option} must be at least 1")
+    return value
+
+
+def one_of(option: str, value: T, choices: Sequence[T]) -> T:
+    """Return the value if it is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def clock(value: Clock) -> Clock:
+    """Return an object with ``time()`` and ``monotonic()`` that give numbers."""
+    readings: list[object] = []
+    with suppress(AttributeError, TypeError):
+        readings += [value.time(), value.monotonic()]
+    if not readings or not all(isinstance(reading, int | float) for reading in readings):
+        raise TypeError("clock must be an object with time() and monotonic(), in seconds")
+    return value
+
+
+def base_url(option: str, value: object) -> str:
+    """Return an https URL without trailing slash; plain http only where it stays on this machine."""
+    if not isinstance(value, str):
+        raise TypeError(f"{option} must be a str, not {type(value).__name__}")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    if not _URI.fullmatch(value) or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{option} must be an https URL")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{option} must have no user, query or fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError(f"{option} must be https; plain http is for loopback hosts only")
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def version(value: object) -> str:
+    """Return a Graph API version such as ``v26.0``."""
+    if not isinstance(value, str):
+        raise TypeError(f"graph_version must be a str, not {type(value).__name__}")
+    if not _VERSION.fullmatch(value):
+        raise ValueError("graph_version must look like 'v26.0'")
+    return value
+
+
+def realm(value: object) -> str:
+    """Return a realm that can stand in a quoted string of the challenge (RFC 6750 section 3)."""
+    if not isinstance(value, str):
+        raise TypeError(f"realm must be a str, not {type(value).__name__}")
+    if not _QUOTABLE.fullmatch(value):
+        raise ValueError("realm must be printable ASCII without quotes and backslashes")
+    return value
+
+
+def redirect_uri(value: object) -> str | None:
+    """Return an absolute URI without fragment (RFC 6749 section 3.1.2), or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"redirect_uri must be a str, not {type(value).__name__}")
+    if not _URI.fullmatch(value):
+        raise ValueError("redirect_uri must be an absolute URI without fragment")
+    return value

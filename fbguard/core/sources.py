@@ -1,0 +1,200 @@
+"""Where a request may carry its token: ``token_from``. Pure.
+
+The Authorization header (RFC 6750 section 2.1) is the one place by default. What can be switched on
+besides: the query parameter ``access_token`` (section 2.3), a cookie, and a WebSocket's subprotocols
+``bearer, TOKEN``, for browsers, whose WebSocket sends no headers of the page's choice. A place that
+is not switched on is not looked at; tokens in two places are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from fbguard.core.credentials import AMBIGUOUS, from_authorization, screen
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+
+_COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 section 4.1.1
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
+_QUERY_PARAMETER: Final = "access_token"
+_SUBPROTOCOL: Final = "bearer"
+_MAX_FIELDS: Final = 1000  # of a query string; more is nobody's form
+
+
+class RequestHead(Protocol):
+    """What the rules here need of a request, in either protocol."""
+
+    @property
+    def method(self) -> str:
+        """The verb as it was sent; GET for a WebSocket."""
+        ...
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether this is the handshake of a WebSocket."""
+        ...
+
+    @property
+    def query(self) -> str:
+        """The raw query string."""
+        ...
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        """What the client offers in Sec-WebSocket-Protocol, in order."""
+        ...
+
+    def header(self, name: str) -> Sequence[str]:
+        """Return the values of a header, in order; ``name`` in lower case."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSources:
+    """The places that are switched on; ``cookie`` is the cookie's name or None."""
+
+    header: bool = True
+    query: bool = False
+    cookie: str | None = None
+    websocket: bool = False
+
+    @classmethod
+    def parse(cls, token_from: object) -> TokenSources:
+        """Read ``Guard(token_from=...)``: of "header", "query", "cookie:NAME", "websocket-protocol".
+
+        Raises TypeError for a bare str, ValueError for an unknown or repeated place or none at all.
+        """
+        if isinstance(token_from, str) or not isinstance(token_from, Sequence):
+            raise TypeError("token_from must be a sequence of str, such as ('header',)")
+        places: list[object] = list(token_from)  # pyright: ignore[reportUnknownArgumentType]
+        cookies = [place for place in places if isinstance(place, str) and place.startswith("cookie:")]
+        known = {"header", "query", "websocket-protocol", *cookies}
+        if not places or len(set(places)) < len(places) or not known.issuperset(places) or len(cookies) > 1:
+            raise ValueError(
+                "token_from takes 'header', 'query', 'cookie:NAME' and 'websocket-protocol', each once"
+            )
+        cookie = cookies[0].partition(":")[2] if cookies else None
+        if cookie is not None and not _COOKIE_NAME.fullmatch(cookie):
+            raise ValueError("token_from: 'cookie:NAME' needs the name of a cookie (RFC 6265 section 4.1.1)")
+        return cls(
+            header="header" in places,
+            query="query" in places,
+            cookie=cookie,
+            websocket="websocket-protocol" in places,
+        )
+
+    @property
+    def header_only(self) -> bool:
+        """Whether the Authorization header is the one place."""
+        return self == _HEADER_ONLY
+
+    def find(self, request: RequestHead) -> Secret | Finding | None:
+        """Return the request's token, None for none, or why it is refused unasked."""
+        if self.header_only:
+            return from_authorization(request.header("authorization"))
+        found = [credential for credential in self._candidates(request) if credential is not None]
+        if len(found) > 1:
+            return AMBIGUOUS
+        return found[0] if found else None
+
+    def _candidates(self, request: RequestHead) -> Iterator[Secret | Finding | None]:
+        if self.header:
+            yield from_authorization(request.header("authorization"))
+        if self.query:
+            yield _from_query(request.query)
+        if self.cookie is not None:
+            yield _from_cookie(self.cookie, request)
+        if self.websocket and request.is_websocket:
+            yield _from_subprotocols(request.subprotocols)
+
+    def answered_subprotocol(self, request: RequestHead) -> str | None:
+        """Return what a server selects of an offer that carries a token, if the app selects nothing.
+
+        A browser drops a connection for which it offered subprotocols and got none (RFC 6455 4.1).
+        """
+        return _SUBPROTOCOL if self.websocket and _SUBPROTOCOL in request.subprotocols else None
+
+    def vary(self) -> list[str]:
+        """Return the request headers that a guarded answer depends on, for ``Vary``."""
+        return [*(["Authorization"] if self.header else []), *(["Cookie"] if self.cookie else [])]
+
+
+_HEADER_ONLY: Final = TokenSources()
+
+
+def _from_query(query: str) -> Secret | Finding | None:
+    if _QUERY_PARAMETER not in query and "%" not in query:
+        return None
+    try:
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        return AMBIGUOUS
+    return _only([Secret(value) for name, value in fields if name == _QUERY_PARAMETER])
+
+
+def _from_cookie(name: str, request: RequestHead) -> Secret | Finding | None:
+    pairs = [pair.partition("=") for value in request.header("cookie") for pair in value.split(";")]
+    found = [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
+    if found and not _is_same_origin(request):
+        return None  # another site made the browser send it: as if it were not there
+    return _only(found)
+
+
+def _is_same_origin(request: RequestHead) -> bool:
+    """Tell whether a cookie may speak for a request: always where nothing is changed.
+
+    A handshake of a WebSocket is a GET that any site can make a browser send with cookies. Hosts are
+    compared without the scheme, which a proxy in front may have changed.
+    """
+    if request.method in _SAFE_METHODS and not request.is_websocket:
+        return True
+    site = request.header("sec-fetch-site")
+    if site and list(site) != ["same-origin"]:
+        return False
+    origin, host = request.header("origin"), request.header("host")
+    if len(origin) != 1 or len(host) != 1:
+        return False
+    try:
+        return urlsplit(origin[0]).netloc.lower() == host[0].strip().lower() != ""
+    except ValueError:
+        return False
+
+
+def _from_subprotocols(offered: Sequence[str]) -> Secret | Finding | None:
+    tokens = [
+        Secret(token)
+        for marker, token in zip(offered, [*offered[1:], ""], strict=False)
+        if marker == _SUBPROTOCOL
+    ]
+    return _only(tokens)
+
+
+def _only(found: Sequence[Secret]) -> Secret | Finding | None:
+    if not found:
+        return None
+    return screen(found[0]) if len(found) == 1 else AMBIGUOUS
+
+
+def merged_vary(existing: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the value of ``Vary`` that has ``names`` too (RFC 9110 section 12.5.5), None if it has them."""
+    listed = [name.strip() for value in existing for name in value.split(",") if name.strip()]
+    lower = {name.lower() for name in listed}
+    if "*" in lower or lower.issuperset(name.lower() for name in names):
+        return None
+    return ", ".join([*listed, *(name for name in names if name.lower() not in lower)])
+
+
+def private_cache_control(existing: Sequence[str]) -> str | None:
+    """Return a ``Cache-Control`` that keeps shared caches away (RFC 9111 section 5.2.2), None if it does."""
+    listed = [part.strip() for value in existing for part in value.split(",") if part.strip()]
+    names = {part.partition("=")[0].lower(): part.lower() for part in listed}
+    if "no-store" in names or names.get("private") == "private":
+        return None
+    kept = [
+        part for part in listed if part.partition("=")[0].lower() not in {"public", "private", "s-maxage"}
+    ]
+    return ", ".join([*kept, "private"])

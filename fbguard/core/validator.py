@@ -1,0 +1,144 @@
+"""The one look-up (cache, flight, Graph, cache) and the verdict over what is known."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fbguard.core import credentials
+from fbguard.core.cache import FactCache, Known, key_of
+from fbguard.core.challenge import Site, refuse
+from fbguard.core.errors import Refused
+from fbguard.core.flights import Flights
+from fbguard.core.loops import PerLoop
+from fbguard.core.reasons import Finding
+from fbguard.core.requirement import PathParams, Requirement, judge
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.facebook.graph import Client, Graph
+
+Demands = Sequence[tuple[Requirement, PathParams | None]]
+
+_FINGERPRINT_LENGTH = 12
+
+logger = logging.getLogger("fbguard")
+
+
+@dataclass(slots=True)
+class _Local:
+    """What a loop has for itself."""
+
+    client: Client
+    flights: Flights[Known | Finding]
+
+
+class Validator:
+    """Knows what is known about tokens, finds out the rest, and says yes or raises.
+
+    ``secret`` is the app secret that keys fingerprints; ``deadline`` is seconds, total, for one
+    verdict; ``open_client`` makes an HTTP client for the running loop.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        cache: FactCache,
+        site: Site,
+        *,
+        secret: Secret,
+        deadline: float,
+        open_client: Callable[[], Client],
+    ) -> None:
+        self._graph = graph
+        self._cache = cache
+        self._site = site
+        self._secret = secret
+        self._local = PerLoop(lambda: _Local(open_client(), Flights(deadline)))
+
+    def recall(self, token: Secret) -> Known | None:
+        """Return what is known about a token; never waits, never asks."""
+        return self._cache.get(key_of(token))
+
+    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None:
+        """Give the part of a verdict that needs no waiting.
+
+        ``found`` is what :mod:`fbguard.core.credentials` found in the request. Returns the facts (yes),
+        None (yes, as anonymous) or the token, when it must be looked up. Raises Refused.
+        """
+        if found is None:
+            if all(requirement.optional for requirement, _ in demands):
+                return None
+            raise self.refusal(credentials.MISSING, demands)
+        if isinstance(found, Finding):
+            raise self.refusal(found, demands)
+        known = self.recall(found)
+        return found if known is None else self._judge(known, demands)
+
+    async def settle(self, demands: Demands, token: Secret) -> TokenInfo:
+        """Look a screened token up and judge what comes back. Raises Refused."""
+        local = self._local.here()
+        known = await local.flights.ask(key_of(token), lambda: self._look_up(local.client, token))
+        if known is None:
+            raise self.refusal(UNAVAILABLE, demands)
+        if isinstance(known, Finding):
+            raise self.refusal(known, demands)
+        return self._judge(known, demands)
+
+    def refusal(self, finding: Finding, demands: Demands) -> Refused:
+        """Return the exception for a finding, with what the demands ask for in a new login."""
+        asked = dict.fromkeys(scope for requirement, _ in demands for scope in requirement.scopes)
+        return refuse(finding, self._site, tuple(asked))
+
+    def judge_now(self, demands: Demands, info: TokenInfo) -> TokenInfo:
+        """Judge facts at this moment; raises Refused."""
+        return self._judge(Known(info, self._cache.now()), demands)
+
+    def _judge(self, known: Known, demands: Demands) -> TokenInfo:
+        for requirement, path_params in demands:
+            finding = judge(
+                known.info,
+                requirement,
+                app_id=self._site.app_id,
+                now=known.now,
+                path_params=path_params,
+            )
+            if finding is not None:
+                raise self.refusal(finding, demands)
+        return known.info
+
+    async def _look_up(self, client: Client, token: Secret) -> Known | Finding:
+        known = self.recall(token)
+        if known is not None:
+            return known  # an earlier flight landed between the caller's look and its boarding
+        fingerprint = self._fingerprint(token)
+        outcome = await self._graph.debug_token(client, token, fingerprint)
+        if isinstance(outcome, Finding):
+            logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
+            return outcome
+        good = (
+            outcome.is_valid
+            and outcome.app_id == self._site.app_id
+            and not 0 < outcome.expires <= self._cache.now()
+        )
+        logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
+        return self._cache.put(key_of(token), outcome, good=good)
+
+    def _fingerprint(self, token: Secret) -> str:
+        digest = hmac.new(self._secret.reveal().encode(), token.reveal().encode(), hashlib.sha256)
+        return digest.hexdigest()[:_FINGERPRINT_LENGTH]
+
+    async def aclose_here(self) -> None:
+        """Close the running loop's client and cancel its look-ups."""
+        local = self._local.take(asyncio.get_running_loop())
+        if local is not None:
+            await local.flights.aclose()
+            await local.client.aclose()
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops that have a client."""
+        return self._local.loops()

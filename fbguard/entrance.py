@@ -1,0 +1,102 @@
+"""What both doors do with a request before the app sees it: everything but waiting and speaking."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from fbguard.context import TOKEN, Carrier
+from fbguard.core import preflight
+from fbguard.core.credentials import AMBIGUOUS
+from fbguard.core.policy import Policy
+from fbguard.core.secret import Secret
+from fbguard.core.sources import RequestHead, TokenSources, merged_vary, private_cache_control
+from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands
+from fbguard.guard import Guard
+
+
+class Head(RequestHead, Protocol):
+    """A request in a door's hand: what the rules read, and the path the app routes on."""
+
+    @property
+    def path(self) -> str:
+        """The decoded path below the app's mount; with U+FFFD where it could not be decoded."""
+        ...
+
+
+class Way(Enum):
+    """How a request goes in, once it may."""
+
+    PLAIN = "the app's answer goes out untouched"
+    MARKED = "its token may have come by cookie or query, so shared caches must be told"
+    PREFLIGHT = "a CORS preflight, let in only to be answered"
+
+
+class Approach(NamedTuple):
+    """What is clear before any waiting; a Secret as ``verdict`` must be settled for the demands."""
+
+    way: Way
+    demands: Demands = ()
+    verdict: TokenInfo | Secret | None = None
+
+
+_UNGUARDED = Approach(Way.PLAIN)
+
+
+def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
+    """Match, find the credential and judge what is known; raises Refused."""
+    if policy is None:
+        return _UNGUARDED
+    match = policy.match(head.path, head.method)
+    if match is None:
+        raise guard.refusal(AMBIGUOUS)
+    if match.public:
+        return _UNGUARDED
+    found = guard.sources.find(head)
+    if found is None and match.preflight and _is_preflight(head):
+        return Approach(Way.PREFLIGHT)
+    verdict = guard.consider(match.demands, found)
+    return Approach(Way.PLAIN if guard.sources.header_only else Way.MARKED, match.demands, verdict)
+
+
+def _is_preflight(head: Head) -> bool:
+    return not head.is_websocket and preflight.is_preflight(
+        head.method,
+        origin=bool(head.header("origin")),
+        request_method=bool(head.header("access-control-request-method")),
+    )
+
+
+def is_private(carrier: Carrier, head: Head) -> bool:
+    """Tell an answer to a token outside the Authorization header, which alone keeps shared caches away."""
+    return carrier.get(TOKEN) is not None and not head.header("authorization")
+
+
+def mark(headers: list[tuple[str, str]], sources: TokenSources, *, private: bool) -> list[tuple[str, str]]:
+    """Merge what an answer depends on into ``Vary``, and ``private`` into ``Cache-Control``.
+
+    RFC 9111 section 3.5 does it for the Authorization header only.
+    """
+    headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), sources.vary()))
+    if private:
+        headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
+    return headers
+
+
+def _values(headers: list[tuple[str, str]], name: str) -> list[str]:
+    return [value for header, value in headers if header.lower() == name]
+
+
+def _merged(headers: list[tuple[str, str]], name: str, value: str | None) -> list[tuple[str, str]]:
+    if value is None:
+        return headers
+    return [*(pair for pair in headers if pair[0].lower() != name.lower()), (name, value)]
+
+
+def check_door(guard: object, policy: object) -> None:
+    """Raise TypeError for what a door cannot be built of."""
+    if not isinstance(guard, Guard):
+        raise TypeError("guard must be a Guard")
+    if not (policy is None or isinstance(policy, Policy)):
+        raise TypeError("policy must be a Policy or None")

@@ -1,0 +1,1 @@
+"""Everything Facebook's wire says, and nothing else."""

@@ -1,0 +1,213 @@
+"""Graph's reply to ``GET /debug_token``, read strictly. Pure.
+
+Three outcomes: a :class:`TokenInfo` (valid, or definitely not), or a :class:`Finding` that says
+"don't know". Nothing is taken for granted: what is not exactly as the reference shows it is
+"don't know", because a lenient reader turns garbage into identities.
+
+``190`` inside ``data.error`` is about the caller's token; a top-level ``error`` is about *our*
+credential, except ``#100 ... did not match the Viewing App``, which is another app's token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from sys import intern
+from typing import Any, Final, NoReturn, cast
+
+from fbguard.core.reasons import Finding, classify_token_error, is_dont_know, is_other_app
+from fbguard.core.token import EVERYTHING, GranularScopes, TokenError, TokenInfo
+
+UNAVAILABLE: Final = Finding("unavailable", retry_after=2)
+RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
+
+_OK = 200
+_USER_ID: Final = re.compile(r"(?!0\Z)[0-9]{1,32}", re.ASCII)
+_LAST_SECOND: Final = 253_402_300_799  # the end of year 9999; milliseconds of today are beyond it
+
+
+class Unreadable(Exception):  # noqa: N818 - never leaves this module
+    """The reply is not what the reference says; never shown to anybody."""
+
+
+def read(status: int, body: bytes, fingerprint: str) -> TokenInfo | Finding:
+    """Read debug_token's reply: HTTP status and body (at most 64 KiB) as they came.
+
+    ``fingerprint`` goes into the TokenInfo as it is.
+    """
+    try:
+        reply = _object(json.loads(body.decode(), object_pairs_hook=_pairs, parse_constant=_refuse))
+        if "error" in reply:
+            return _read_refusal(reply, fingerprint)
+        if status != _OK:
+            return UNAVAILABLE
+        return _read_data(_object(reply.get("data")), fingerprint)
+    except (Unreadable, ValueError, RecursionError):
+        return UNAVAILABLE
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise Unreadable  # Python keeps the last of two, others the first
+    return result
+
+
+def _refuse(_constant: str) -> NoReturn:
+    raise Unreadable  # NaN and Infinity are no JSON, and NaN <= now is never true
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unreadable
+    return cast("dict[str, Any]", value)
+
+
+def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
+    """Read a top-level error: about our credential or our calls, unless it names another app."""
+    error = _object(reply["error"])
+    code, subcode, message = _error_parts(error, "error_subcode")
+    if "data" in reply:
+        return UNAVAILABLE
+    if is_other_app(code, message):
+        return TokenInfo(
+            app_id="",
+            type="",
+            is_valid=False,
+            error=TokenError("wrong_app", code, subcode),
+            fingerprint=fingerprint,
+        )
+    return _dont_know(is_dont_know(code, transient=error.get("is_transient") is True), code, subcode)
+
+
+def _dont_know(reason: str | None, code: int | None, subcode: int | None) -> Finding:
+    if reason == "throttled":
+        return Finding("throttled", code, subcode, retry_after=RETRY_THROTTLED)
+    return Finding("unavailable", code, subcode, retry_after=UNAVAILABLE.retry_after)
+
+
+def _error_parts(error: dict[str, Any], subcode_key: str) -> tuple[int | None, int | None, str]:
+    message = error.get("message")
+    return (
+        _integer(error.get("code")),
+        _integer(error.get(subcode_key)),
+        message if isinstance(message, str) else "",
+    )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
+    is_valid = data.get("is_valid")
+    if not isinstance(is_valid, bool):
+        raise Unreadable
+    if data.get("error") is not None:
+        return _read_dead(data, is_valid, fingerprint)
+    kind = _optional_text(data, "type")
+    user_id = _optional_id(data, "user_id")
+    if (kind == "USER" or user_id is not None) and not _USER_ID.fullmatch(user_id or ""):
+        raise Unreadable
+    app_id = _optional_id(data, "app_id")
+    if not app_id:
+        raise Unreadable
+    return TokenInfo(
+        app_id=intern(app_id),
+        type=intern(kind),
+        is_valid=is_valid,
+        user_id=user_id,
+        profile_id=_optional_id(data, "profile_id"),
+        application=intern(_optional_text(data, "application")),
+        scopes=frozenset(intern(scope) for scope in _texts(data.get("scopes"))),
+        granular_scopes=_granular(data.get("granular_scopes")),
+        issued=_moment(data, "issued_at"),
+        expires=_moment(data, "expires_at", required=kind != "APP"),
+        data_access_expires=_moment(data, "data_access_expires_at"),
+        fingerprint=fingerprint,
+    )
+
+
+def _read_dead(data: dict[str, Any], is_valid: bool, fingerprint: str) -> TokenInfo | Finding:
+    """Read ``data.error`` beside ``is_valid: false``: classified by its error, whatever is absent."""
+    error = _object(data["error"])
+    code, subcode, message = _error_parts(error, "subcode")
+    reason = is_dont_know(code, transient=error.get("is_transient") is True)
+    if is_valid or reason is not None:
+        return _dont_know(reason, code, subcode)
+    app_id = data.get("app_id")
+    return TokenInfo(
+        # A present app id of any type stays visible to the judge, who compares it exactly.
+        app_id="" if app_id is None else str(app_id),
+        type=_optional_text(data, "type"),
+        is_valid=False,
+        error=TokenError(classify_token_error(code, subcode, message), code, subcode),
+        fingerprint=fingerprint,
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unreadable
+    value.encode()  # a lone surrogate would fail in a view, much later: UnicodeEncodeError is a ValueError
+    return value
+
+
+def _optional_text(data: dict[str, Any], key: str) -> str:
+    value = data.get(key)
+    return "" if value is None else _text(value)
+
+
+def _optional_id(data: dict[str, Any], key: str) -> str | None:
+    """Return an id as text; Graph's older samples show ids as JSON integers."""
+    value = data.get(key)
+    if value is None:
+        return None
+    number = _integer(value)
+    return _text(value) if number is None else str(number)
+
+
+def _texts(value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Unreadable
+    return [_text(item) for item in cast("list[object]", value)]
+
+
+def _granular(value: object) -> GranularScopes:
+    """Read ``granular_scopes``: a missing ``target_ids`` covers every target, an empty one none."""
+    if value is None:
+        return EVERYTHING
+    if not isinstance(value, list):
+        raise Unreadable
+    targets: dict[str, tuple[str, ...] | None] = {}
+    for item in cast("list[object]", value):
+        entry = _object(item)
+        scope = intern(_text(entry.get("scope")))
+        if scope in targets:
+            raise Unreadable  # two grants of one scope: nobody knows which one counts
+        targets[scope] = _target_ids(entry)
+    return GranularScopes(targets) if targets else EVERYTHING
+
+
+def _target_ids(entry: dict[str, Any]) -> tuple[str, ...] | None:
+    if "target_ids" not in entry:
+        return None
+    value = entry["target_ids"]
+    if not isinstance(value, list):
+        raise Unreadable
+    ids = cast("list[object]", value)
+    return tuple(_text(item) if _integer(item) is None else str(item) for item in ids)
+
+
+def _moment(data: dict[str, Any], key: str, *, required: bool = False) -> int:
+    """Return whole seconds since the epoch; 0 is "never", or "not said" where that is allowed."""
+    if data.get(key) is None:
+        if required:
+            raise Unreadable
+        return 0
+    seconds = _integer(data[key])
+    if seconds is None or not 0 <= seconds <= _LAST_SECOND:
+        raise Unreadable
+    return seconds

@@ -1,0 +1,143 @@
+"""The HTTP client that calls Graph, and what it may write into logs."""
+
+from __future__ import annotations
+
+import logging
+import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from fbguard.core.secret import Secret
+
+MAX_REPLY: Final = 64 * 1024  # bytes; a debug_token reply has a few hundred
+MAX_CONNECTIONS: Final = 100
+
+logger = logging.getLogger("fbguard")
+
+
+class GraphClient:
+    """A client for the loop it is made on: keep-alive, no cookies, no redirects, no environment.
+
+    ``transport`` replaces the pool (tests, proxies, private CAs). Time-outs are the caller's: one
+    deadline around the whole call, which a drip of bytes does not extend.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        _hide_tokens_in_logs()
+        self._client = httpx.AsyncClient(
+            transport=transport if transport is not None else AiohttpTransport(client=_open_session),
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"},
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=None,  # noqa: S113 - see above
+        )
+
+    async def get(
+        self, url: str, *, input_token: Secret, credential: Secret, in_header: bool
+    ) -> tuple[int, bytes] | None:
+        """Return status and body (at most 64 KiB), or None when no such reply came.
+
+        Neither the request nor the client's exceptions may outlive this frame: their texts hold the URL.
+        """
+        try:
+            response = await self._client.send(
+                self._client.build_request(
+                    "GET",
+                    url,
+                    params={"input_token": input_token.reveal()}
+                    | ({} if in_header else {"access_token": credential.reveal()}),
+                    headers={"Authorization": f"Bearer {credential.reveal()}"} if in_header else None,
+                ),
+                stream=True,
+            )
+            try:
+                body = await _read(response)
+            finally:
+                await response.aclose()
+        except Exception as exc:  # noqa: BLE001 - whatever a transport raises, nobody has answered
+            logger.debug("Graph did not answer: %s", type(exc).__name__)
+            return None
+        return None if body is None else (response.status_code, body)
+
+    async def aclose(self) -> None:
+        """Close the connections; on the loop they were opened on."""
+        await self._client.aclose()
+
+
+def check_transport(transport: object) -> httpx.AsyncBaseTransport | None:
+    """Return the ``transport`` option, or raise TypeError for what an AsyncClient cannot use."""
+    if transport is not None and not isinstance(transport, httpx.AsyncBaseTransport):
+        raise TypeError("transport must be an httpx.AsyncBaseTransport")
+    return transport
+
+
+def _open_session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """Return the body, or None if it is too long, or encoded although we asked for identity.
+
+    A decoder could be made to unpack gigabytes from one small chunk; so none runs.
+    """
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        return None
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > MAX_REPLY:
+            return None
+    return bytes(body)
+
+
+# Query parameters that hold a token or a secret.
+_SECRET_PARAMETER: Final = re.compile(
+    r"((?:input_token|access_token|client_secret|fb_exchange_token|appsecret_proof)=)[^&\s\"']+"
+)
+_LIBRARY_LOGGERS: Final = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "aiohttp.client",
+    "aiohttp.internal",
+)
+
+
+class _HideTokens(logging.Filter):
+    """Takes tokens out of the request lines that the HTTP libraries log (httpx does at INFO)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = _hide(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(_hide(value) for value in record.args)
+        elif record.args:
+            record.args = {key: _hide(value) for key, value in record.args.items()}
+        return True
+
+
+def _hide(value: Any) -> Any:
+    """Return the value, or its text without secrets where its text has some."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
+    hidden = _SECRET_PARAMETER.sub(r"\1***", text)
+    return value if hidden == text else hidden
+
+
+_HIDE_TOKENS: Final = _HideTokens()
+
+
+def _hide_tokens_in_logs() -> None:
+    for name in _LIBRARY_LOGGERS:
+        logging.getLogger(name).addFilter(_HIDE_TOKENS)  # the same filter twice is one

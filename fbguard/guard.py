@@ -1,0 +1,272 @@
+"""The Guard: configuration, verdicts for both colours, and its end. The one object users hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
+
+from fbguard.core import background, credentials, settings
+from fbguard.core.cache import FactCache
+from fbguard.core.challenge import Site
+from fbguard.core.clock import Clock, SystemClock
+from fbguard.core.errors import Refused
+from fbguard.core.options import LaterOptions, from_environment, from_mapping, refuse_later
+from fbguard.core.reasons import Finding
+from fbguard.core.requirement import PathParams, Requirement
+from fbguard.core.secret import Secret
+from fbguard.core.sources import TokenSources
+from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands, Validator
+from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.facebook.graph import CredentialPlace, Graph
+
+if TYPE_CHECKING:
+    import httpx
+
+_ANY_USER: Final = Requirement()
+_GRACE: Final = 0.25  # seconds beyond the deadline, for the way to the background loop and back
+_CLOSING: Final = 1.0  # seconds that close() waits for a loop of another thread
+
+
+class Guard:
+    """Says whether a Facebook access token may pass, and remembers what Graph said about it.
+
+    Times are seconds. ``app_id`` is compared exactly. ``app_secret`` may be a sequence while it is
+    rotated: the first signs, all verify. ``ttl`` and ``negative_ttl`` bound how long a valid answer and
+    a definite no are trusted; ``cache_size`` and ``negative_cache_size`` are entries of two separate
+    stores. ``deadline`` is the total for one verdict. ``credential_in="query"`` sends the app
+    credential as a query parameter, should Graph refuse the header. ``redirect_uri`` lets re-login
+    hints carry the address of Facebook's login dialog. ``token_from`` are the places where a request may
+    carry its token (:mod:`fbguard.core.sources`). ``clock`` is an object with ``time()`` and
+    ``monotonic()``; ``transport`` an ``httpx.AsyncBaseTransport`` (tests, proxies, private CAs).
+
+    Wrong values raise TypeError or ValueError naming the option; so does every option of
+    :class:`fbguard.core.options.LaterOptions` that has not its default.
+    """
+
+    def __init__(
+        self,
+        *,
+        app_id: str,
+        app_secret: str | Sequence[str],
+        ttl: float = 300.0,
+        negative_ttl: float = 30.0,
+        cache_size: int = 100_000,
+        negative_cache_size: int = 10_000,
+        deadline: float = 3.0,
+        graph_url: str = "https://graph.facebook.com",
+        graph_version: str = "v26.0",
+        credential_in: CredentialPlace = "header",
+        dialog_url: str = "https://www.facebook.com",
+        redirect_uri: str | None = None,
+        realm: str = "fbguard",
+        token_from: Sequence[str] = ("header",),
+        clock: Clock | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        **later: Unpack[LaterOptions],
+    ) -> None:
+        app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # first: no traceback shows it
+        # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
+        from fbguard.facebook.transport import GraphClient, check_transport  # noqa: PLC0415
+
+        refuse_later(later)
+        secrets = settings.app_secrets(app_secret)
+        site = Site(
+            app_id=settings.app_id(app_id),
+            realm=settings.realm(realm),
+            dialog_url=settings.base_url("dialog_url", dialog_url),
+            graph_version=settings.version(graph_version),
+            redirect_uri=settings.redirect_uri(redirect_uri),
+        )
+        self.app_id: Final = site.app_id
+        self.sources: Final = TokenSources.parse(token_from)
+        self._graph = Graph(
+            url=settings.base_url("graph_url", graph_url),
+            version=site.graph_version,
+            credential=Secret(f"{site.app_id}|{secrets[0].reveal()}"),
+            credential_in=settings.one_of("credential_in", credential_in, ("header", "query")),
+        )
+        cache = FactCache(
+            SystemClock() if clock is None else settings.clock(clock),
+            ttl=settings.seconds("ttl", ttl),
+            negative_ttl=settings.seconds("negative_ttl", negative_ttl),
+            size=settings.size("cache_size", cache_size),
+            negative_size=settings.size("negative_cache_size", negative_cache_size),
+        )
+        self._deadline = settings.seconds("deadline", deadline)
+        self._validator = Validator(
+            self._graph,
+            cache,
+            site,
+            secret=secrets[0],
+            deadline=self._deadline,
+            open_client=partial(GraphClient, check_transport(transport)),
+        )
+        self._shut = weakref.finalize(self, _shut, self._validator)
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Return a guard configured by ``FBGUARD_*`` variables; ``overrides`` win over them.
+
+        ``FBGUARD_APP_SECRET`` may hold several secrets, separated by commas. Raises ValueError naming
+        the variable when a needed one is missing or a number is none.
+        """
+        options = from_environment(os.environ, overrides)
+        return cls(**options, **overrides)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+        """Return a guard configured by a mapping from option to value: TOML or JSON data, settings.
+
+        Raises TypeError or ValueError naming the option.
+        """
+        return cls(**from_mapping(mapping))
+
+    def check(
+        self,
+        token: str | None,
+        requirement: Requirement | None = None,
+        path_params: PathParams | None = None,
+    ) -> TokenInfo:
+        """Return the token's facts if it meets the requirement (None: any valid user token).
+
+        Blocks for at most the deadline. Raises Refused for "no" and for "don't know" (None as token
+        is ``missing_token``); RuntimeError for a target without the path parameter it names.
+        """
+        found = _screened(token)
+        del token  # from here on it is a Secret
+        demands = ((requirement or _ANY_USER, path_params),)
+        verdict = self.consider(demands, found)
+        return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
+
+    async def acheck(
+        self,
+        token: str | None,
+        requirement: Requirement | None = None,
+        path_params: PathParams | None = None,
+    ) -> TokenInfo:
+        """Do what :meth:`check` does, awaiting: one core, the same verdicts, the same cache."""
+        found = _screened(token)
+        del token
+        demands = ((requirement or _ANY_USER, path_params),)
+        verdict = self.consider(demands, found)
+        return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
+
+    def peek(self, token: str) -> TokenInfo | None:
+        """Return what is cached about a token, valid or not, judged by nobody. Never waits."""
+        known = self._validator.recall(Secret(token))
+        return None if known is None else known.info
+
+    # What doors and the decorator use; the requirement of a request may be several demands.
+
+    @overload
+    def consider(self, demands: Demands, found: Secret | Finding) -> TokenInfo | Secret: ...
+    @overload
+    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None: ...
+    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None:
+        """Give the part of a verdict that needs no waiting: facts, None (anonymous), or raise Refused.
+
+        ``found`` is what :mod:`fbguard.core.credentials` found. A Secret comes back when it must be
+        looked up: then :meth:`settle` or :meth:`asettle` says the rest.
+        """
+        if not self._shut.alive:
+            raise RuntimeError("this guard is closed")
+        return self._validator.consider(demands, found)
+
+    def settle(self, demands: Demands, token: Secret) -> TokenInfo:
+        """Look a screened token up on the background loop and judge; raises Refused."""
+        future = background.submit(self._validator.settle(demands, token))
+        try:
+            return future.result(self._deadline + _GRACE)
+        except TimeoutError:
+            future.cancel()
+        raise self.refusal(UNAVAILABLE, demands)
+
+    async def asettle(self, demands: Demands, token: Secret) -> TokenInfo:
+        """Look a screened token up on the running loop and judge; raises Refused."""
+        return await self._validator.settle(demands, token)
+
+    async def asettle_elsewhere(self, demands: Demands, token: Secret) -> TokenInfo:
+        """Do :meth:`asettle` on the background loop: for loops that live for one request only."""
+        return await asyncio.wrap_future(background.submit(self._validator.settle(demands, token)))
+
+    def judge(self, demands: Demands, info: TokenInfo) -> TokenInfo:
+        """Judge facts that the request already has against more demands; raises Refused."""
+        return self._validator.judge_now(demands, info)
+
+    def refusal(self, finding: Finding, demands: Demands = ()) -> Refused:
+        """Return the exception that answers a finding."""
+        return self._validator.refusal(finding, demands)
+
+    async def aclose_here(self) -> None:
+        """Close what belongs to the running loop; the guard stays usable."""
+        await self._validator.aclose_here()
+
+    def close(self) -> None:
+        """Close every connection and end every look-up; idempotent. In async code use :meth:`aclose`."""
+        self._shut()
+
+    async def aclose(self) -> None:
+        """Close every connection and end every look-up; idempotent."""
+        await self._validator.aclose_here()
+        await asyncio.to_thread(self._shut)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Guard app_id={self.app_id!r} graph={self._graph.url}/{self._graph.version}>"
+
+
+def _screened(token: str | None) -> Secret | Finding:
+    if token is None:
+        return credentials.MISSING
+    if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"token must be a str, not {type(token).__name__}")
+    return credentials.screen(Secret(token))
+
+
+def _shut(validator: Validator) -> None:
+    """Close what the guard opened on the loops of this process, each on its own loop.
+
+    Runs once: at close(), when the guard is collected, or at the end of the process. On a thread
+    whose loop is running (a collection can happen anywhere) it must not wait.
+    """
+    try:
+        asyncio.get_running_loop()
+        may_wait = False
+    except RuntimeError:
+        may_wait = True
+    for loop in validator.loops():
+        if not loop.is_running():
+            continue  # its sockets went with it
+        done = asyncio.run_coroutine_threadsafe(validator.aclose_here(), loop)
+        if may_wait:
+            try:
+                done.result(_CLOSING)
+            except TimeoutError:
+                done.cancel()

@@ -1,0 +1,104 @@
+"""Graph as a pure function: from the state, a request and the time to a reply.
+
+No I/O, no sleep and no clock in here; carriers do all three.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+
+from fbguard.sandbox.application import application
+from fbguard.sandbox.debug_token import debug_token
+from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, throttled
+from fbguard.sandbox.oauth import access_token
+from fbguard.sandbox.wire import Outcome, Reply, Request, json_reply
+from fbguard.sandbox.world import Failure, World
+
+Endpoint = Callable[[World, Request, float], Reply]
+
+_VERSION = re.compile(r"/(v[0-9]{1,3}\.[0-9]{1,3})(?=/|$)")
+_UNVERSIONED = "v26.0"
+
+
+def respond(world: World, request: Request, now: float, failure: Failure | None = None) -> Outcome:
+    """Return what happens to a call that meets this fault, or none."""
+    if failure is None:
+        return Outcome(answer(world, request, now))
+    if failure.drop:
+        return Outcome(None, failure.delay)
+    if failure.status is None:
+        return Outcome(answer(world, request, now), failure.delay)
+    named = {name.lower() for name, _ in failure.headers}
+    kind = () if "content-type" in named or not failure.body else (("Content-Type", _guess(failure.body)),)
+    return Outcome(Reply(failure.status, kind + failure.headers, failure.body), failure.delay)
+
+
+def answer(world: World, request: Request, now: float) -> Reply:
+    """Return Graph's reply to ``request`` at ``now`` (unix seconds), with or without a ``/vN.N`` in front."""
+    version = _VERSION.match(request.path)
+    path = request.path[version.end() :] if version else request.path
+    trace = _trace_id(request, now)
+    try:
+        if world.throttled is not None:
+            raise throttled(world.throttled, world.app.app_id)
+        reply = _endpoint(world, request.method, path)(world, request, now)
+    except GraphError as error:
+        reply = json_reply(error.body(trace), error.status, error.challenge() + error.headers)
+    common = (
+        ("Facebook-API-Version", version[1] if version else _UNVERSIONED),
+        ("X-FB-Trace-ID", trace),
+        ("Cache-Control", "private, no-cache, no-store, must-revalidate"),
+    )
+    return Reply(reply.status, reply.headers + common, reply.body)
+
+
+def _endpoint(world: World, method: str, path: str) -> Endpoint:
+    """Return the endpoint of a method and a path without version, or raise what Graph says of it."""
+    method = "GET" if method == "HEAD" else method
+    segments = [segment for segment in path.split("/") if segment]
+    match method, segments:
+        case "GET", ["debug_token"]:
+            return debug_token
+        case "GET" | "POST", ["oauth", "access_token"]:
+            return access_token
+        case "GET", ["app"]:
+            return application
+        case "GET", [node] if node == world.app.app_id:
+            return application
+        case _:
+            raise _no_such(method, segments)
+
+
+def _no_such(method: str, segments: list[str]) -> GraphError:
+    """Return the error for a path that leads nowhere: a node, an alias or an edge that is not there."""
+    unsupported = f"Unsupported {method.lower()} request."
+    match segments:
+        case []:
+            return GraphError(unsupported, 100, kind=GRAPH_METHOD)
+        case [alias] if method == "GET" and not alias.isdecimal():
+            message = f"(#803) Some of the aliases you requested do not exist: {alias}"
+            return GraphError(message, 803, status=404)
+        case [node]:
+            message = (
+                f"{unsupported} Object with ID '{node}' does not exist, cannot be loaded due to missing"
+                " permissions, or does not support this operation. Please read the Graph API documentation"
+                " at https://developers.facebook.com/docs/graph-api"
+            )
+            return GraphError(message, 100, kind=GRAPH_METHOD, subcode=33)
+        case _:
+            return GraphError(f"Unknown path components: /{'/'.join(segments[1:])}", 2500)
+
+
+def _trace_id(request: Request, now: float) -> str:
+    """Return a support id in the shape of Facebook's, computed from nothing secret."""
+    digest = hashlib.sha256(f"{request.method} {request.path} {now!r}".encode("utf-8", "replace")).digest()
+    return "A" + base64.urlsafe_b64encode(digest)[:22].decode()
+
+
+def _guess(body: bytes) -> str:
+    """Return the media type of a faked body: Graph sends JSON, what stands before it sends pages."""
+    json_like = body.lstrip()[:1] in {b"{", b"["}
+    return "application/json; charset=UTF-8" if json_like else "text/html; charset=utf-8"

@@ -1,0 +1,154 @@
+"""The state of the sandbox: one app, the tokens it issued, its users, its moods, its call log."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fbguard.sandbox.arguments import GranularScopes
+
+# A sandbox may run for weeks; its log must not grow with it.
+_MAX_CALLS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A Facebook app as its dashboard shows it; the secret stays out of the repr."""
+
+    app_id: str
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedToken:
+    """What the sandbox knows of one token; the token itself is not in it. Times in unix seconds."""
+
+    app_id: str
+    type: str
+    user_id: str | None
+    profile_id: str | None
+    scopes: tuple[str, ...]
+    granular_scopes: GranularScopes | None
+    issued_at: int
+    expires_at: int  # 0: never
+    data_access_expires_at: int  # 0: never
+    long_lived: bool
+    ended: int | None = None  # the subcode that tells how the session ended
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault to answer with; see ``Sandbox.fail`` for what each part means."""
+
+    status: int | None
+    body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...]
+    delay: float
+    drop: bool
+    left: int | None  # calls it still lasts; None: until recovery
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One Graph call that arrived; ``status`` is None when the connection was broken instead."""
+
+    method: str
+    path: str
+    status: int | None
+
+
+class World:
+    """All state, behind one lock; records are replaced, never changed, so readers need no copy."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self._lock = threading.Lock()
+        self._tokens: dict[str, IssuedToken] = {}
+        self._by_user: dict[str, list[str]] = {}
+        self._held: dict[str, int] = {}
+        self._throttled: int | None = None
+        self._failure: Failure | None = None
+        self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
+
+    @property
+    def throttled(self) -> int | None:
+        """The code that every Graph call is answered with, if any."""
+        return self._throttled
+
+    def __len__(self) -> int:
+        """Return how many tokens were issued."""
+        return len(self._tokens)
+
+    def find(self, token: str) -> IssuedToken | None:
+        """Return the record of a token that was issued here."""
+        return self._tokens.get(token)
+
+    def held(self, user_id: str | None) -> int | None:
+        """Return the subcode that bars every session of this user for now."""
+        return None if user_id is None else self._held.get(user_id)
+
+    def add(self, token: str, record: IssuedToken) -> None:
+        """Take up a token that was just issued."""
+        with self._lock:
+            self._tokens[token] = record
+            if record.user_id is not None:
+                self._by_user.setdefault(record.user_id, []).append(token)
+
+    def expire(self, token: str, now: float) -> None:
+        """Let a token's time run out at ``now``, unless it already has."""
+        with self._lock:
+            record = self._tokens[token]
+            until = min(record.expires_at or int(now), int(now))
+            self._tokens[token] = replace(record, expires_at=until)
+
+    def end_token(self, token: str, subcode: int) -> None:
+        """End one session."""
+        with self._lock:
+            self._tokens[token] = replace(self._tokens[token], ended=subcode)
+
+    def end_sessions(self, user_id: str, subcode: int) -> None:
+        """End every session that this user has now; KeyError for a user without any."""
+        with self._lock:
+            for token in self._by_user[user_id]:
+                self._tokens[token] = replace(self._tokens[token], ended=subcode)
+
+    def hold(self, user_id: str, subcode: int | None) -> None:
+        """Bar every session of this user, present and future; None lifts the bar."""
+        with self._lock:
+            if subcode is None:
+                self._held.pop(user_id, None)
+            else:
+                self._held[user_id] = subcode
+
+    def throttle(self, code: int | None) -> None:
+        """Answer every Graph call with this code; None ends it."""
+        with self._lock:
+            self._throttled = code
+
+    def fail(self, failure: Failure | None) -> None:
+        """Answer the next Graph calls with this fault; None ends it."""
+        with self._lock:
+            self._failure = failure
+
+    def take_failure(self) -> Failure | None:
+        """Return the fault that the call at hand meets, and count it."""
+        with self._lock:
+            failure = self._failure
+            if failure is not None and failure.left is not None:
+                left = failure.left - 1
+                self._failure = replace(failure, left=left) if left else None
+            return failure
+
+    def log(self, call: Call) -> None:
+        """Write down a call."""
+        with self._lock:
+            self._calls.append(call)
+
+    def calls(self) -> tuple[Call, ...]:
+        """Return the calls so far, oldest first."""
+        with self._lock:
+            return tuple(self._calls)

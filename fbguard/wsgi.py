@@ -1,0 +1,247 @@
+"""The WSGI door: says the core's answer in WSGI (PEP 3333). Imports no framework."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from fbguard.context import carrier_of_request, inject
+from fbguard.core import preflight
+from fbguard.core.credentials import MISSING
+from fbguard.core.errors import Refused
+from fbguard.core.policy import Policy
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+from fbguard.core.sources import TokenSources
+from fbguard.entrance import Way, approach, check_door, is_private, mark
+from fbguard.guard import Guard
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+_EVERYTHING: Final = Policy()
+_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
+
+
+class FBTokenMiddleware:
+    """Guards a WSGI app: ``FBTokenMiddleware(app, guard, *, policy=Policy())``.
+
+    ``policy=None`` guards no path: the door carries the guard and answers refusals, the views decide.
+    The facts go to ``environ["fbguard.token"]`` and :func:`fbguard.current_token`; None on public and
+    anonymous requests.
+
+    A Flask app (or its ``wsgi_app``) learns at construction what a Refused is, unless it has
+    served a request already. Raises TypeError for a guard or policy that is none.
+    """
+
+    def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
+        check_door(guard, policy)
+        self.app = app
+        self.guard = guard
+        self.policy = policy
+        _teach(app)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        try:
+            way = self._admit(environ)
+        except Refused as refused:
+            return RefusalResponse(refused)(environ, start_response)
+        if way is Way.PREFLIGHT:
+            return self._answer_preflight(environ, start_response)
+        if way is Way.MARKED:
+            return self._enter(environ, self._marking(environ, start_response))
+        return self._enter(environ, start_response)
+
+    def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        token = carrier_of_request.set(environ)
+        try:
+            body = self.app(environ, start_response)
+        except Refused as refused:
+            carrier_of_request.reset(token)
+            return RefusalResponse(refused)(environ, start_response, _exc_info())
+        except BaseException:
+            carrier_of_request.reset(token)
+            raise
+        if _is_whole(body, environ):
+            carrier_of_request.reset(token)
+            return body
+        return _Body(body, environ, start_response)
+
+    def _admit(self, environ: WSGIEnvironment) -> Way:
+        """Judge the request and inject the facts; raises Refused."""
+        inject(environ, self.guard, None)
+        way, demands, verdict = approach(self.guard, self.policy, _Head(environ))
+        if isinstance(verdict, Secret):
+            verdict = self.guard.settle(demands, verdict)
+        inject(environ, self.guard, verdict)
+        return way
+
+    def _marking(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
+        """Return a ``start_response`` that tells shared caches what the answer depends on, and on whom."""
+
+        def marked(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
+            private = is_private(environ, _Head(environ))
+            return start_response(status, mark(headers, self.guard.sources, private=private), exc_info)
+
+        return marked
+
+    def _answer_preflight(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        answered: list[tuple[int, list[tuple[str, str]]]] = []
+
+        def only_the_permission(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], object]:
+            answered[:] = [(int(status[:3]), headers)]
+            return lambda _data: None
+
+        body = self._enter(environ, only_the_permission)
+        try:
+            for _ in body:
+                pass  # a view may call start_response while its body is read
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+        if not (answered and preflight.is_answered(answered[0][0])):
+            return RefusalResponse(self.guard.refusal(MISSING))(environ, start_response)
+        kept = [pair for pair in answered[0][1] if preflight.is_kept(pair[0])]
+        start_response(_status_line(preflight.STATUS), kept)
+        return []
+
+
+class _Body:
+    """A streamed body whose code still sees its request, and whose refusals are still answered."""
+
+    def __init__(
+        self, body: Iterable[bytes], environ: WSGIEnvironment, start_response: StartResponse
+    ) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._environ = environ
+        self._start_response = start_response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        carrier_of_request.set(self._environ)  # a server may read the body on another thread
+        try:
+            return next(self._chunks)
+        except Refused as refused:
+            # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".
+            said = RefusalResponse(refused)(self._environ, self._start_response, _exc_info())
+        self._chunks = iter(said)
+        return next(self._chunks)
+
+    def close(self) -> None:
+        carrier_of_request.set(None)
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
+
+
+class RefusalResponse:
+    """A refusal as a WSGI app, which WSGI frameworks take for a response."""
+
+    def __init__(self, refused: Refused) -> None:
+        self._refused = refused
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, exc_info: _ExcInfo | None = None
+    ) -> list[bytes]:
+        """Start the response; return its body, none for HEAD."""
+        answer = self._refused.answer(
+            accept=environ.get("HTTP_ACCEPT"), language=environ.get("HTTP_ACCEPT_LANGUAGE")
+        )
+        status = _status_line(answer.status)
+        if exc_info is None:
+            start_response(status, answer.headers)
+        else:
+            start_response(status, answer.headers, exc_info)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+
+
+class _Head:
+    """What the rules read of an environ."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+
+    @property
+    def path(self) -> str:
+        """The path below SCRIPT_NAME; PATH_INFO holds its bytes as latin-1 (PEP 3333)."""
+        path: str = self._environ.get("PATH_INFO", "")
+        if path.isascii():
+            return path
+        try:
+            return path.encode("latin-1").decode()
+        except UnicodeError:
+            return _UNDECODABLE
+
+    @property
+    def method(self) -> str:
+        method: str = self._environ["REQUEST_METHOD"]
+        return method
+
+    @property
+    def is_websocket(self) -> bool:
+        return False
+
+    @property
+    def query(self) -> str:
+        query: str = self._environ.get("QUERY_STRING", "")
+        return query
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        return ()
+
+    def header(self, name: str) -> Sequence[str]:
+        value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return () if value is None else (value,)
+
+
+def find_credential(environ: WSGIEnvironment, sources: TokenSources) -> Secret | Finding | None:
+    """Return the request's token, None for none, or why it is refused unasked."""
+    return sources.find(_Head(environ))
+
+
+def as_raised(refused: Refused, environ: WSGIEnvironment) -> Exception:
+    """Return what a view raises, so that the framework around it takes the refusal for an answer."""
+    if "werkzeug.request" not in environ:
+        return refused
+    from werkzeug.exceptions import HTTPException  # noqa: PLC0415 - loaded: it serves this request
+
+    return HTTPException(response=cast("Any", RefusalResponse(refused)))
+
+
+def _teach(app: object) -> None:
+    owner = getattr(app, "__self__", app)  # app.wsgi_app is a method of the Flask app
+    register = getattr(owner, "register_error_handler", None)
+    if register is not None and not getattr(owner, "_got_first_request", False):
+        register(Refused, RefusalResponse)  # Flask calls it with the exception and serves what it returns
+
+
+def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
+    """Tell a body in which no code of the app runs any more; servers may have a fast way for it."""
+    file_wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(body, list | tuple) or (
+        isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
+    )
+
+
+def _status_line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"
+
+
+def _exc_info() -> _ExcInfo:
+    return cast("_ExcInfo", sys.exc_info())

@@ -1,0 +1,26 @@
+"""The Flask example, served by ``flask run`` as its docstring says."""
+
+import sys
+
+import pytest
+
+from tests.cli.processes import running
+from tests.examples.conftest import ROOT
+from tests.examples.outcomes import OUTCOMES
+
+EXAMPLE = str(ROOT / "examples" / "flask_app.py")
+SERVER = [sys.executable, "-m", "flask", "--app", EXAMPLE, "run", "--port", "0"]
+
+
+@pytest.fixture(scope="module")
+def url(variables):
+    with running(SERVER, variables) as program:
+        yield program.read_until(r"Running on (http://127\.0\.0\.1:\d+)")[1]
+        _, rest = program.stop()
+        assert "Traceback" not in program.seen + rest
+
+
+@pytest.mark.parametrize(("method", "path", "sent", "status", "members"), OUTCOMES)
+def test_outcome(ask, method, path, sent, status, members):
+    answered, body = ask(method, path, **sent)
+    assert (answered, body | members) == (status, body)

@@ -1,0 +1,452 @@
+"""The ASGI door: what it sends, protocol by protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+
+from fbguard import Guard, Policy, Refused, Requirement, Rule, current_token, require_fb_token
+from fbguard.asgi import FBTokenMiddleware
+from tests.support import TOKEN, call_asgi, dead, http_scope, until
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+BEARER = [("Authorization", f"Bearer {TOKEN}")]
+PREFLIGHT = [("Origin", "https://app.example"), ("Access-Control-Request-Method", "GET")]
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def never(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("the app was entered")
+
+
+def call(app: Any, scope: dict[str, Any]) -> Any:
+    return asyncio.run(call_asgi(app, scope))
+
+
+# -- construction ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [Policy, [], (Rule("/"),), Requirement(), "/", False], ids=repr)
+def test_a_policy_that_is_none(guard, policy):
+    with pytest.raises(TypeError, match="policy"):
+        FBTokenMiddleware(hello, guard, policy=policy)
+
+
+@pytest.mark.parametrize("guard", [None, Guard, "guard", object()], ids=repr)
+def test_a_guard_that_is_none(guard):
+    with pytest.raises(TypeError, match="guard"):
+        FBTokenMiddleware(hello, guard)
+
+
+def test_the_policy_is_a_keyword(guard):
+    with pytest.raises(TypeError):
+        FBTokenMiddleware(hello, guard, Policy())
+
+
+# -- http ------------------------------------------------------------------------------------------------
+
+
+def test_the_apps_answer_goes_out_untouched(guard):
+    answer = call(FBTokenMiddleware(hello, guard), http_scope(headers=BEARER))
+    assert answer.messages == [
+        {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]},
+        {"type": "http.response.body", "body": b"hello"},
+    ]
+
+
+def test_a_refusal_reads_no_body(guard):
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    sent = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(FBTokenMiddleware(never, guard)(http_scope(method="POST"), receive, send))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_the_headers_of_a_refusal(guard):
+    answer = call(FBTokenMiddleware(never, guard), http_scope())
+    assert answer.status == 401
+    assert answer.header("content-length") == str(len(answer.body))
+    assert answer.header("cache-control") == "no-store"
+    assert answer.header("vary") == "Authorization, Accept, Accept-Language"
+    assert answer.header("content-language") == "en"
+    assert answer.header("x-content-type-options") == "nosniff"
+    assert answer.challenge == 'Bearer realm="fbguard"'
+    assert answer.header("retry-after") is None
+    assert all(name == name.lower() for name, _ in answer.messages[0]["headers"])
+
+
+def test_HEAD_has_the_headers_of_GET_and_no_body(guard):
+    door = FBTokenMiddleware(never, guard)
+    get, head = call(door, http_scope()), call(door, http_scope(method="HEAD"))
+    assert head.body == b""
+    assert (head.status, head.headers) == (get.status, get.headers)
+
+
+@pytest.mark.parametrize("headers", [[(b"authorization", b"Bearer \xff\xfe")], [(b"authorization", b"B\x00")]])
+def test_bytes_that_are_no_text(guard, graph, headers):
+    scope = http_scope()
+    scope["headers"] = headers
+    answer = call(FBTokenMiddleware(never, guard), scope)
+    assert (answer.status, answer.reason, graph.calls) == (401, "malformed_token", [])
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "status"),
+    [
+        ("", "/open", 200),
+        ("/app", "/app/open", 200),
+        ("/app", "/open", 200),  # servers that leave the root path out
+        ("/app", "/application/open", 401),
+        ("/app", "/app/app/open", 401),
+        ("/open", "/open", 401),
+        ("/app", "/app//open", 400),
+        ("/app", "/app/../open", 400),
+        ("", "", 401),
+    ],
+)
+def test_root_path(guard, root_path, path, status):
+    door = FBTokenMiddleware(hello, guard, policy=Policy(Rule("/open", public=True)))
+    assert call(door, http_scope(path, root_path=root_path)).status == status
+
+
+def test_only_the_routed_path_counts(guard):
+    """Neither the raw path, the query, the Host header nor what proxies add opens anything."""
+    door = FBTokenMiddleware(never, guard, policy=Policy(Rule("/open", public=True)))
+    headers = [
+        ("Host", "x/open?"),
+        ("X-Original-URL", "/open"),
+        ("X-Rewrite-URL", "/open"),
+        ("X-Forwarded-Uri", "/open"),
+        ("X-Forwarded-Prefix", "/open"),
+        ("X-HTTP-Method-Override", "OPTIONS"),
+    ]
+    scope = http_scope("/admin", headers=headers, raw_path=b"/open", query_string=b"/open")
+    assert call(door, scope).status == 401
+
+
+@pytest.mark.parametrize("path", ["/a//b", "/a/./b", "/..", "/a;x", "/a\\b", "/a\nb", "/\ufffd", "a", "//"])
+def test_a_path_that_is_not_plain(guard, graph, path):
+    scope = http_scope(path, headers=BEARER, raw_path=b"/x")
+    answer = call(FBTokenMiddleware(never, guard, policy=Policy(default=Requirement(optional=True))), scope)
+    assert (answer.status, answer.reason, graph.calls) == (400, "invalid_request", [])
+
+
+def test_nothing_a_client_sends_sets_the_facts(guard):
+    headers = [(name, "1") for name in ("fbguard.token", "fb_token", "X-FB-User-Id", "state", "fbguard-token")]
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["fbguard.token"], scope["state"]["fb_token"], current_token()))
+        await hello(scope, receive, send)
+
+    door = FBTokenMiddleware(app, guard, policy=Policy(Rule("/", public=True)))
+    stale = {"state": {"fb_token": "from before", "kept": 1}, "fbguard.token": "from before"}
+    scope = http_scope(headers=headers, **stale)
+    assert call(door, scope).status == 200
+    assert seen == [(None, None, None)]
+    assert scope["state"]["kept"] == 1
+
+
+def test_streaming(guard):
+    """Chunks go out as they come, and the app's code sees the facts until its end."""
+    sent: list[bytes] = []
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await go.wait()
+        assert current_token(required=True).user_id == "1001"
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    async def main() -> None:
+        door = FBTokenMiddleware(app, guard)
+        request = asyncio.create_task(door(http_scope(headers=BEARER), asyncio.Future, send))
+        await until(lambda: sent == [b"", b"one"])
+        go.set()
+        await request
+        assert sent == [b"", b"one", b"two"]
+        assert current_token() is None
+
+    asyncio.run(main())
+
+
+def test_a_refusal_after_the_start_is_raised_again(guard):
+    """Half an answer is out: no second start, and no clean end."""
+    sent = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        guard.check(None)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(Refused):
+        asyncio.run(FBTokenMiddleware(app, guard, policy=None)(http_scope(), asyncio.Future, send))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[-1]["more_body"]
+
+
+def test_a_refusal_before_the_start_is_answered(guard):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await guard.acheck("a|b")
+
+    answer = call(FBTokenMiddleware(app, guard, policy=None), http_scope())
+    assert (answer.status, answer.reason) == (401, "malformed_token")
+
+
+def test_other_exceptions_are_the_apps(guard):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        call(FBTokenMiddleware(app, guard), http_scope(headers=BEARER))
+
+
+def test_a_door_in_a_door(guard, graph):
+    inner = FBTokenMiddleware(hello, guard)
+    assert call(FBTokenMiddleware(inner, guard), http_scope(headers=BEARER)).status == 200
+    assert graph.calls == [TOKEN]
+    refusal = call(FBTokenMiddleware(inner, guard), http_scope())
+    assert len(refusal.all("www-authenticate")) == 1
+
+
+# -- CORS preflights ---------------------------------------------------------------------------------------
+
+
+def cors(status: int = 200, seen: list[Any] | None = None) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if seen is not None:
+            seen.append(current_token())
+        headers = [
+            (b"access-control-allow-origin", b"*"),
+            (b"Access-Control-Max-Age", b"60"),
+            (b"allow", b"GET"),
+            (b"vary", b"Origin"),
+            (b"set-cookie", b"a=1"),
+            (b"content-length", b"6"),
+            (b"location", b"/"),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"sec", "more_body": True})
+        await send({"type": "http.response.body", "body": b"ret"})
+
+    return app
+
+
+@pytest.mark.parametrize("status", [200, 204, 299])
+def test_a_preflight_goes_in_to_be_answered(guard, graph, status):
+    seen: list[Any] = []
+    answer = call(FBTokenMiddleware(cors(status, seen), guard), http_scope(method="OPTIONS", headers=PREFLIGHT))
+    assert (answer.status, answer.body) == (204, b"")
+    assert [name for name, _ in answer.headers] == ["access-control-allow-origin", "access-control-max-age", "allow", "vary"]
+    assert (seen, graph.calls) == ([None], [])
+
+
+@pytest.mark.parametrize("status", [199, 300, 302, 404, 500])
+def test_a_preflight_that_nobody_answers(guard, status):
+    answer = call(FBTokenMiddleware(cors(status), guard), http_scope(method="OPTIONS", headers=PREFLIGHT))
+    assert (answer.status, answer.reason) == (401, "missing_token")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("OPTIONS", []),
+        ("OPTIONS", PREFLIGHT[:1]),
+        ("OPTIONS", PREFLIGHT[1:]),
+        ("GET", PREFLIGHT),
+        ("options", PREFLIGHT),
+    ],
+)
+def test_what_is_no_preflight(guard, method, headers):
+    answer = call(FBTokenMiddleware(never, guard), http_scope(method=method, headers=headers))
+    assert (answer.status, answer.reason) == (401, "missing_token")
+
+
+def test_a_preflight_with_a_bad_token_is_judged(guard, graph):
+    graph.replies[TOKEN] = dead(190, 463)
+    door = FBTokenMiddleware(never, guard)
+    assert call(door, http_scope(method="OPTIONS", headers=PREFLIGHT + BEARER)).reason == "expired"
+
+
+def test_preflights_switched_off(guard):
+    door = FBTokenMiddleware(never, guard, policy=Policy(preflight=False))
+    assert call(door, http_scope(method="OPTIONS", headers=PREFLIGHT)).status == 401
+
+
+def test_a_decorated_view_refuses_a_preflight(guard):
+    ran = []
+
+    @require_fb_token
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ran.append(1)
+
+    answer = call(FBTokenMiddleware(app, guard), http_scope(method="OPTIONS", headers=PREFLIGHT))
+    assert (answer.status, answer.reason, ran) == (401, "missing_token", [])
+
+
+# -- lifespan and the unknown ----------------------------------------------------------------------------------
+
+
+def test_lifespan_passes_and_closes_the_loops_client(guard, graph):
+    phases = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            return await hello(scope, receive, send)
+        for phase in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{phase}"
+            phases.append((phase, graph.closed))
+            await send({"type": f"lifespan.{phase}.complete"})
+        return None
+
+    async def main() -> None:
+        door = FBTokenMiddleware(app, guard)
+        incoming: asyncio.Queue[Any] = asyncio.Queue()
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        lifespan = asyncio.create_task(door({"type": "lifespan"}, incoming.get, send))
+        incoming.put_nowait({"type": "lifespan.startup"})
+        await until(lambda: sent)
+        assert (await call_asgi(door, http_scope(headers=BEARER))).status == 200
+        assert graph.closed == 0
+        incoming.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan
+        assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert graph.closed == 1
+        assert (await guard.acheck("another")).is_valid  # the guard itself is still open
+
+    asyncio.run(main())
+    assert phases == [("startup", 0), ("shutdown", 0)]
+
+
+@pytest.mark.parametrize("kind", ["webtransport", "websockets", "HTTP", ""])
+def test_an_unknown_scope_type(guard, kind):
+    scope = http_scope(headers=BEARER) | {"type": kind}
+    with pytest.raises(RuntimeError, match="scope type"):
+        asyncio.run(FBTokenMiddleware(never, guard)(scope, asyncio.Future, asyncio.Future))
+
+
+# -- websockets ------------------------------------------------------------------------------------------------
+
+
+def connect(app: Any, headers: Any = (), **more: Any) -> list[dict[str, Any]]:
+    """Shake hands; return what the app sent until it stopped."""
+    scope = http_scope("/ws", headers=headers, **more) | {"type": "websocket", "subprotocols": []}
+    del scope["method"]
+    sent: list[dict[str, Any]] = []
+    incoming = [{"type": "websocket.disconnect", "code": 1000}, {"type": "websocket.connect"}]
+
+    async def receive() -> Any:
+        return incoming.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(dict(message))
+
+    asyncio.run(app(scope, receive, send))
+    return sent
+
+
+async def talk(scope: Any, receive: Any, send: Any) -> None:
+    assert (await receive())["type"] == "websocket.connect"
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": current_token(required=True).user_id})
+
+
+REFUSED_HANDSHAKES = [([], 401, "missing_token"), ([("Authorization", "Bearer a|b")], 401, "malformed_token")]
+
+
+@pytest.mark.parametrize(("headers", "status", "reason"), REFUSED_HANDSHAKES)
+@pytest.mark.parametrize("extensions", [{}, {"extensions": None}, {"extensions": {"other": {}}}])
+def test_a_websocket_is_refused_before_accept(guard, headers, status, reason, extensions):
+    (close,) = connect(FBTokenMiddleware(never, guard), headers, **extensions)
+    assert close["type"] == "websocket.close"
+    assert (close["code"], close["reason"]) == (1008, reason)
+
+
+@pytest.mark.parametrize(("headers", "status", "reason"), REFUSED_HANDSHAKES)
+def test_a_websocket_is_refused_with_a_denial_response(guard, headers, status, reason):
+    extensions = {"websocket.http.response": {}}
+    start, body = connect(FBTokenMiddleware(never, guard), headers, extensions=extensions)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", status)
+    assert dict(start["headers"])[b"www-authenticate"].startswith(b'Bearer realm="fbguard"')
+    assert body["type"] == "websocket.http.response.body"
+    assert json.loads(body["body"])["reason"] == reason
+
+
+def test_a_websocket_goes_in_with_a_valid_token(guard):
+    sent = connect(FBTokenMiddleware(talk, guard), BEARER)
+    assert sent == [{"type": "websocket.accept"}, {"type": "websocket.send", "text": "1001"}]
+
+
+def test_a_websocket_counts_as_GET(guard):
+    policy = Policy(Rule("/ws", methods=["GET"], scopes=["user_posts"]), default=Requirement())
+    (close,) = connect(FBTokenMiddleware(never, guard, policy=policy), BEARER)
+    assert close["reason"] == "insufficient_scope"
+    with pytest.raises(RuntimeError, match="public route"):  # what `talk` says without a token
+        connect(FBTokenMiddleware(talk, guard, policy=Policy(Rule("/ws", public=True))), BEARER)
+
+
+def test_a_handshake_is_no_preflight(guard):
+    (close,) = connect(FBTokenMiddleware(never, guard), PREFLIGHT, method="OPTIONS")
+    assert close["type"] == "websocket.close"
+
+
+def test_a_refusal_while_a_websocket_is_open_closes_it(guard):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await guard.acheck(None)
+
+    extensions = {"websocket.http.response": {}}
+    accept, close = connect(FBTokenMiddleware(app, guard, policy=None), extensions=extensions)
+    assert accept["type"] == "websocket.accept"
+    assert (close["type"], close["code"]) == ("websocket.close", 1008)
+
+
+def _websocket_app(guard: Guard, **requirement: Any) -> Any:
+    @require_fb_token(**requirement)
+    async def endpoint(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(websocket.state.fb_token.user_id)
+        guard.check(None)
+
+    app = Starlette(routes=[WebSocketRoute("/{page}", endpoint)])
+    return FBTokenMiddleware(app, guard, policy=None)
+
+
+def test_a_decorated_websocket_of_starlette(guard):
+    accept, text, close = connect(_websocket_app(guard, scopes=["email"], target="page"), BEARER)
+    assert (accept["type"], text["text"]) == ("websocket.accept", "1001")
+    assert (close["code"], close["reason"]) == (1008, "missing_token")  # what the view raised at its end
+
+
+def test_a_decorated_websocket_of_starlette_is_refused(guard):
+    app = _websocket_app(guard, scopes=["user_posts"])
+    (close,) = connect(app, BEARER)
+    assert (close["type"], close["reason"]) == ("websocket.close", "insufficient_scope")
+    start, _ = connect(app, BEARER, extensions={"websocket.http.response": {}})
+    assert start["status"] == 403

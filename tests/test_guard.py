@@ -1,0 +1,451 @@
+"""The Guard: verdicts in both colours, its configuration and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from fbguard import Guard, Refused, Requirement
+from fbguard.core import background
+from tests.support import (
+    APP_ID,
+    NOW,
+    PATIENCE,
+    SECRET,
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    dead,
+    envelope,
+    in_flight,
+    make_guard,
+    negatives,
+    positives,
+    until,
+    valid,
+)
+
+
+def _sync(guard, *args):
+    return guard.check(*args)
+
+
+def _async(guard, *args):
+    return asyncio.run(guard.acheck(*args))
+
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+
+@pytest.fixture(params=[_sync, _async], ids=["check", "acheck"])
+def check(request):
+    return request.param
+
+
+def refused(check, guard, *args) -> Refused:
+    with pytest.raises(Refused) as caught:
+        check(guard, *args)
+    return caught.value
+
+
+# -- verdicts ------------------------------------------------------------------------------------------
+
+
+def test_a_valid_token(check, guard, graph):
+    graph.replies[TOKEN] = valid(issued_at=NOW - 60)
+    info = check(guard, TOKEN)
+    assert (info.app_id, info.user_id, info.type, info.is_valid) == (APP_ID, "1001", "USER", True)
+    assert info.scopes == {"email", "public_profile"}
+    assert (info.issued_at.timestamp(), info.expires_at.timestamp()) == (NOW - 60, NOW + 3600)
+    assert len(info.fingerprint) == 12
+
+
+def test_both_colours_share_one_cache(guard, graph):
+    assert _sync(guard, TOKEN) == _async(guard, TOKEN)
+    assert graph.calls == [TOKEN]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "reason"),
+    [
+        (dead(190, 463), 401, "expired"),
+        (valid(app_id="9"), 401, "wrong_app"),
+        (valid(type="PAGE"), 401, "wrong_token_type"),
+        (envelope(4), 503, "throttled"),
+        (envelope(190), 503, "unavailable"),
+        (httpx.ConnectError(""), 503, "unavailable"),
+    ],
+)
+def test_noes_and_dont_knows(check, guard, graph, reply, status, reason):
+    graph.replies[TOKEN] = reply
+    refusal = refused(check, guard, TOKEN)
+    assert (refusal.status, refusal.reason) == (status, reason)
+    assert (refusal.retry_after is not None) == (status == 503)
+
+
+def test_a_requirement_is_judged_on_every_call(check, guard, graph):
+    assert check(guard, TOKEN, Requirement(scopes=["email"])).user_id == "1001"
+    refusal = refused(check, guard, TOKEN, Requirement(scopes=["email", "user_posts"]))
+    assert (refusal.status, refusal.reason, refusal.relogin.scopes) == (403, "insufficient_scope", ("user_posts",))
+    assert graph.calls == [TOKEN]
+
+
+def test_no_token(check, guard, graph):
+    assert refused(check, guard, None).reason == "missing_token"
+    assert graph.calls == []
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a|b", "ü", "a\n", "a" * 4097, "a,b", "=a", "a=b"])
+def test_a_token_that_cannot_be_one(check, guard, graph, token):
+    assert refused(check, guard, token).reason == "malformed_token"
+    assert graph.calls == []
+
+
+def test_the_longest_token(check, guard):
+    assert check(guard, "a" * 4096).user_id == "1001"
+
+
+@pytest.mark.parametrize("token", [5, b"abc", ["abc"]])
+def test_a_token_of_another_type(check, guard, token):
+    with pytest.raises(TypeError, match="token"):
+        check(guard, token)
+
+
+def test_a_target_needs_the_path_parameters(check, guard, graph):
+    requirement = Requirement(scopes=["email"], target="page")
+    with pytest.raises(RuntimeError, match="path parameters"):
+        check(guard, TOKEN, requirement)
+    with pytest.raises(RuntimeError, match="'page'"):
+        check(guard, TOKEN, requirement, {"other": "1"})
+    assert check(guard, TOKEN, requirement, {"page": "1"}).user_id == "1001"
+
+
+def test_an_exception_of_a_target_callable_is_the_callers(check, guard):
+    def target(params):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        check(guard, TOKEN, Requirement(scopes=["email"], target=target), {})
+
+
+def test_peek_neither_asks_nor_judges(guard, graph):
+    graph.replies["dead"] = dead(190, 463)
+    assert guard.peek("dead") is None
+    assert graph.calls == []
+    with pytest.raises(Refused):
+        guard.check("dead")
+    info = guard.peek("dead")
+    assert (info.is_valid, info.error.reason) == (False, "expired")
+
+
+def test_ttls(check, graph, clock):
+    graph.replies["dead"] = dead(190, 463)
+    with make_guard(graph, clock, ttl=100, negative_ttl=10) as guard:
+        check(guard, TOKEN)
+        refused(check, guard, "dead")
+        clock.advance(9.9)
+        refused(check, guard, "dead")
+        assert graph.calls == [TOKEN, "dead"]
+        clock.advance(0.1)
+        refused(check, guard, "dead")
+        assert graph.calls == [TOKEN, "dead", "dead"]
+        clock.advance(89.9)
+        check(guard, TOKEN)
+        assert len(graph.calls) == 3
+        clock.advance(0.1)
+        check(guard, TOKEN)
+        assert len(graph.calls) == 4
+
+
+def test_a_dont_know_is_never_cached(check, guard, graph):
+    graph.default = envelope(2)
+    for count in (1, 2, 3):
+        refused(check, guard, TOKEN)
+        assert len(graph.calls) == count
+    assert positives(guard) == negatives(guard) == 0
+
+
+def test_noes_do_not_push_out_good_tokens(check, graph, clock):
+    with make_guard(graph, clock, cache_size=2, negative_cache_size=2) as guard:
+        check(guard, TOKEN)
+        graph.default = dead(190)
+        for number in range(5):
+            refused(check, guard, f"invented{number}")
+        assert (positives(guard), negatives(guard)) == (1, 2)
+        check(guard, TOKEN)
+        assert graph.calls.count(TOKEN) == 1
+
+
+def test_the_deadline(check, graph):
+    graph.gate.shut()
+    with make_guard(graph, deadline=0.02) as guard:
+        refusal = refused(check, guard, TOKEN)
+        assert (refusal.status, refusal.reason) == (503, "unavailable")
+        graph.gate.open()
+        assert check(guard, TOKEN).user_id == "1001"
+
+
+def test_the_fingerprint_is_keyed_by_the_first_secret(graph, clock):
+    prints = []
+    for secret in (SECRET, (SECRET, "older"), ("newer", SECRET)):
+        with make_guard(graph, clock, app_secret=secret) as guard:
+            prints.append(guard.check(TOKEN).fingerprint)
+    assert prints[0] == prints[1] != prints[2]
+
+
+# -- the end -------------------------------------------------------------------------------------------
+
+
+def test_close_twice_and_then_nothing(check, graph):
+    guard = make_guard(graph)
+    guard.check(TOKEN)
+    guard.close()
+    guard.close()
+    assert graph.closed == 1
+    with pytest.raises(RuntimeError, match="closed"):
+        check(guard, TOKEN)
+
+
+def test_aclose_twice_and_then_nothing(graph):
+    async def main() -> None:
+        guard = make_guard(graph)
+        await guard.acheck(TOKEN)
+        await guard.aclose()
+        await guard.aclose()
+        assert graph.closed == 1
+        with pytest.raises(RuntimeError, match="closed"):
+            await guard.acheck(TOKEN)
+
+    asyncio.run(main())
+
+
+def test_aclose_closes_the_background_loops_client_too(graph):
+    async def main() -> None:
+        guard = make_guard(graph)
+        await asyncio.to_thread(guard.check, "one")
+        await guard.acheck("two")
+        await guard.aclose()
+        assert graph.closed == 2
+
+    asyncio.run(main())
+
+
+def test_close_on_a_running_loop_does_not_wait_for_itself(graph):
+    async def main() -> None:
+        guard = make_guard(graph)
+        await guard.acheck(TOKEN)
+        guard.close()
+        guard.close()
+        await until(lambda: graph.closed)
+
+    asyncio.run(main())
+    assert graph.closed == 1
+
+
+def test_context_managers(graph):
+    with make_guard(graph) as guard:
+        guard.check(TOKEN)
+    assert graph.closed == 1
+
+    async def main() -> None:
+        async with make_guard(graph) as guard:
+            await guard.acheck(TOKEN)
+
+    asyncio.run(main())
+    assert graph.closed == 2
+
+
+def test_a_context_manager_passes_exceptions_on(graph):
+    with pytest.raises(ZeroDivisionError), make_guard(graph):
+        raise ZeroDivisionError
+
+
+def test_an_unused_guard_closes_without_a_loop(monkeypatch):
+    monkeypatch.setattr(background, "_loop", None)
+    make_guard().close()
+    assert background.running() is None
+
+
+def test_closing_answers_those_who_wait(graph):
+    guard = make_guard(graph)
+    graph.gate.shut()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(guard.check, TOKEN) for _ in range(3)]
+        graph.wait_for_calls(1)
+        guard.close()
+        for future in waiting:
+            outcome = future.exception(PATIENCE)
+            assert isinstance(outcome, Refused | RuntimeError)
+            assert getattr(outcome, "reason", "unavailable") == "unavailable"
+    assert in_flight(guard) == 0
+
+
+def test_closing_answers_those_who_await(graph):
+    async def main() -> None:
+        guard = make_guard(graph)
+        graph.gate.shut()
+        waiting = [asyncio.create_task(guard.acheck(TOKEN)) for _ in range(3)]
+        await asyncio.to_thread(graph.wait_for_calls, 1)
+        await guard.aclose()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [outcome.reason for outcome in outcomes] == ["unavailable"] * 3
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_a_forgotten_guard_closes_itself(graph):
+    guard = make_guard(graph)
+    guard.check(TOKEN)
+    gone = weakref.ref(guard)
+    del guard
+    gc.collect()
+    assert gone() is None
+    assert graph.closed == 1
+
+
+def test_two_runs_of_asyncio(guard, graph):
+    for token in ("one", "two"):
+        assert asyncio.run(guard.acheck(token)).user_id == "1001"
+    assert graph.calls == ["one", "two"]
+
+
+# -- configuration ---------------------------------------------------------------------------------------
+
+LATER = {
+    "stale_if_error": (0.0, 10.0),
+    "refresh_ahead": (0.0, 0.5),
+    "max_in_flight": (100, 5),
+    "max_queued": (1000, 5),
+    "max_calls_per_second": (None, 5.0),
+    "batch": (False, True),
+    "store": (None, object()),
+    "limited_login": (False, True),
+    "miss_limit": (None, (5, 60)),
+    "trusted_proxies": ((), ("10.0.0.0/8",)),
+    "on_event": (None, print),
+}
+
+
+@pytest.mark.parametrize("option", LATER)
+def test_options_that_are_not_available_yet(option):
+    default, other = LATER[option]
+    make_guard(**{option: default}).close()
+    with pytest.raises(ValueError, match=option):
+        make_guard(**{option: other})
+
+
+@pytest.mark.parametrize("options", [{"token_from": ["header"]}, {"trusted_proxies": []}])
+def test_a_default_spelled_as_a_list(options):
+    make_guard(**options).close()
+
+
+def test_an_unknown_option():
+    with pytest.raises(TypeError, match="verify"):
+        make_guard(verify=False)
+
+
+def test_options_are_keywords():
+    with pytest.raises(TypeError):
+        Guard(APP_ID, SECRET)
+
+
+class _NoClock:
+    time = None
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("transport", httpx.HTTPTransport),
+        ("transport", "http://proxy"),
+        ("transport", httpx.BaseTransport()),
+        ("clock", object()),
+        ("clock", _NoClock()),
+        ("clock", FakeClock),
+    ],
+)
+def test_objects_that_are_not_what_the_option_takes(option, value):
+    with pytest.raises(TypeError, match=option):
+        make_guard(**{option: value})
+
+
+ENVIRONMENT = {
+    "FBGUARD_APP_ID": "42",
+    "FBGUARD_APP_SECRET": f"{SECRET},older",
+    "FBGUARD_GRAPH_URL": "http://127.0.0.1:9/graph",
+    "FBGUARD_GRAPH_VERSION": "v25.0",
+    "FBGUARD_DIALOG_URL": "https://dialog.example",
+    "FBGUARD_REDIRECT_URI": "https://app.example/back",
+    "FBGUARD_TTL": "100",
+    "FBGUARD_NEGATIVE_TTL": "10",
+    "FBGUARD_DEADLINE": "2.5",
+    "FBGUARD_STALE_IF_ERROR": "0",
+}
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    for name in (*ENVIRONMENT, "FBGUARD_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_from_env(environ, clock):
+    graph = FakeGraph()
+    graph.default = valid(app_id="42")
+    with Guard.from_env(transport=graph, clock=clock) as guard:
+        assert guard.app_id == "42"
+        guard.check(TOKEN)
+        request = graph.requests[0]
+        assert str(request.url).startswith("http://127.0.0.1:9/graph/v25.0/debug_token?")
+        assert request.headers["Authorization"] == f"Bearer 42|{SECRET}"
+        clock.advance(100)
+        guard.check(TOKEN)
+        assert len(graph.calls) == 2
+        with pytest.raises(Refused) as caught:
+            guard.check(None)
+        assert caught.value.relogin.url.startswith("https://dialog.example/v25.0/dialog/oauth?client_id=42&")
+        assert guard._deadline == 2.5
+
+
+def test_overrides_win_over_the_environment(environ):
+    environ.setenv("FBGUARD_TTL", "nonsense")
+    with Guard.from_env(app_id="43", ttl=5, transport=FakeGraph()) as guard:
+        assert guard.app_id == "43"
+
+
+@pytest.mark.parametrize("name", ["FBGUARD_APP_ID", "FBGUARD_APP_SECRET"])
+def test_what_the_environment_must_have(environ, name):
+    environ.delenv(name)
+    with pytest.raises(ValueError, match=name):
+        Guard.from_env()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("FBGUARD_TTL", "soon", "FBGUARD_TTL"),
+        ("FBGUARD_TTL", "0", "ttl"),
+        ("FBGUARD_DEADLINE", "nan", "deadline"),
+        ("FBGUARD_NEGATIVE_TTL", "inf", "negative_ttl"),
+        ("FBGUARD_STALE_IF_ERROR", "10", "stale_if_error"),
+        ("FBGUARD_REDIS_URL", "redis://:geheim@127.0.0.1", "store"),
+        ("FBGUARD_GRAPH_URL", "http://graph.facebook.com", "graph_url"),
+        ("FBGUARD_GRAPH_VERSION", "26", "graph_version"),
+        ("FBGUARD_APP_ID", "", "app_id"),
+    ],
+)
+def test_what_the_environment_must_not_have(environ, name, value, named):
+    environ.setenv(name, value)
+    with pytest.raises(ValueError, match=named) as caught:
+        Guard.from_env()
+    assert SECRET not in str(caught.value)
+    assert "geheim" not in str(caught.value)

@@ -1,0 +1,123 @@
+"""The house: every module stands on a floor, imports its own floor or lower, and there is no cycle."""
+
+import ast
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import fbguard
+
+ROOT = Path(fbguard.__file__).parent
+
+# From the ground up; a name stands for a module or for a whole package.
+FLOORS = (
+    (
+        "core.answers", "core.clock", "core.errors", "core.languages", "core.messages", "core.options", "core.reasons",
+        "core.secret", "core.settings", "core.token",
+    ),
+    (
+        "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement", "core.sources",
+        "facebook.debug_token", "facebook.login",
+    ),
+    ("core.background", "core.cache", "core.flights", "core.loops", "facebook.graph", "facebook.transport"),
+    ("core.validator", "guard"),
+    ("context", "entrance", "asgi", "wsgi", "decorator"),
+    ("",),  # fbguard/__init__.py, which re-exports
+    ("sandbox",),
+    ("cli",),
+)  # fmt: skip
+
+# Where third-party packages may be imported; everywhere else it is the standard library only.
+THIRD_PARTY = {
+    "core.cache": {"cachetools"},
+    "facebook.transport": {"aiohttp", "httpx", "httpx_aiohttp"},
+    "guard": {"httpx"},  # for a type only
+    "wsgi": {"werkzeug"},  # inside one function, where werkzeug serves the request already
+    "sandbox.transport": {"httpx"},
+    "cli": {"flask", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
+}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+EMPTY_PACKAGES = {"core", "facebook"}  # a docstring each
+
+
+def floor_of(module):
+    for number, names in enumerate(FLOORS):
+        if any(module == name or (name and module.startswith(f"{name}.")) for name in names):
+            return number
+    raise LookupError(f"{module} stands on no floor: give it one in FLOORS")
+
+
+def imports_of(module, *, at_import_time=False):
+    """Give the names of what a module imports, absolute; with at_import_time not those inside functions."""
+    tree = ast.parse(MODULES[module].read_text())
+    for node in walk(tree, at_import_time):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("fbguard.") in MODULES else node.module
+
+
+def walk(node, at_import_time):
+    for child in ast.iter_child_nodes(node):
+        if at_import_time and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if at_import_time and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from walk(child, at_import_time)
+
+
+def own(name):
+    return name.removeprefix("fbguard").removeprefix(".") if name.partition(".")[0] == "fbguard" else None
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - EMPTY_PACKAGES))
+def test_imports_go_down_or_stay_on_the_floor(module):
+    above = {
+        name
+        for name in imports_of(module)
+        if own(name) is not None
+        and own(name) not in EMPTY_PACKAGES
+        and floor_of(own(name)) > floor_of(module)
+    }
+    assert not above
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_third_party_imports_stand_where_the_floor_says(module):
+    allowed = {
+        package
+        for name, packages in THIRD_PARTY.items()
+        if f"{module}.".startswith(f"{name}.")
+        for package in packages
+    }
+    roots = {name.partition(".")[0] for name in imports_of(module)}
+    assert roots - sys.stdlib_module_names - {"fbguard"} <= allowed
+
+
+def test_there_is_no_import_cycle():
+    graph = {
+        module: {own(name) for name in imports_of(module, at_import_time=True) if own(name) is not None}
+        - {module}
+        for module in MODULES
+        if module
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError naming the modules
+
+
+def test_every_floor_is_inhabited():
+    for names in FLOORS:
+        for name in names:
+            assert any(module == name or module.startswith(f"{name}.") for module in MODULES), name

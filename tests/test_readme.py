@@ -1,0 +1,81 @@
+"""The README's code runs as it stands there."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from werkzeug.test import Client
+
+from fbguard.sandbox import Sandbox
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+PAGES = {"scopes": ["pages_read_engagement"], "granular_scopes": {"pages_read_engagement": ["111"]}}
+
+
+@pytest.fixture
+def sandbox(monkeypatch):
+    sandbox = Sandbox()
+    with sandbox.serve() as url:
+        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
+        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
+        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
+        yield sandbox
+
+
+def run(number):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    namespace = {"__name__": "readme"}
+    exec(compile(blocks[number], f"README.md, block {number}", "exec"), namespace)
+    return namespace
+
+
+def expectations(sandbox):
+    plain, pages = sandbox.bearer(sandbox.issue_token()), sandbox.bearer(sandbox.issue_token(**PAGES))
+    return [
+        ("/health", {}, 200),
+        ("/me", {}, 401),
+        ("/me", plain, 200),
+        ("/pages/111/posts", plain, 403),
+        ("/pages/111/posts", pages, 200),
+        ("/pages/222/posts", pages, 403),
+    ]
+
+
+async def ask(app, requests):
+    """Answer (path, headers) pairs by an ASGI app, one after the other."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answers = [await client.get(path, headers=headers) for path, headers in requests]
+    await app.guard.aclose()
+    return answers
+
+
+def test_quick_start_for_starlette(sandbox):
+    table = expectations(sandbox)
+    answers = asyncio.run(ask(run(0)["app"], [row[:2] for row in table]))
+    assert [answer.status_code for answer in answers] == [row[2] for row in table]
+
+
+def test_quick_start_for_flask(sandbox):
+    namespace = run(1)
+    client = Client(namespace["app"])
+    for path, headers, status in expectations(sandbox):
+        assert client.get(path, headers=headers).status_code == status, path
+    namespace["app"].wsgi_app.guard.close()
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_the_two_commands_are_one_line_each(name):
+    block = re.search(rf"<!-- {name} command -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert block[1].count("\n") == 1
+
+
+def test_the_refusal_shown_is_the_one_that_is_sent(sandbox):
+    token = sandbox.issue_token()
+    sandbox.expire(token)
+    [answer] = asyncio.run(ask(run(0)["app"], [("/me", sandbox.bearer(token))]))
+    assert f"WWW-Authenticate: {answer.headers['www-authenticate']}\n" in README
+    for member in ("type", "title", "detail", "reason"):
+        assert f'"{member}": "{answer.json()[member]}"' in README
+    assert f'"message": "{answer.json()["relogin"]["message"]}"' in README
