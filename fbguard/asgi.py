@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final, cast
 
-from fbguard.context import carrier_of_request, inject
+from fbguard.context import inject
 from fbguard.core import preflight
+from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy

@@ -1,25 +1,16 @@
-"""What doors leave in a request, and how code finds it again.
-
-The context variable holds the protocol's own carrier (ASGI's scope, WSGI's environ): the facts lie in
-it, under keys that no header can set, and no other object is made per request.
-"""
+"""What doors leave in a request, under keys that no header can set, and how code finds it again."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from contextvars import ContextVar
-from typing import Any, Final, Literal, overload
+from typing import Final, Literal, overload
 
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
-
-Carrier = MutableMapping[str, Any]
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 GUARD: Final = "fbguard.guard"  # the door's Guard
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
-
-carrier_of_request: ContextVar[Carrier | None] = ContextVar("fbguard.request", default=None)
 
 
 @overload
@@ -40,11 +31,6 @@ def current_token(*, required: bool = False) -> TokenInfo | None:
             else "nobody looked at a token: a public route, an anonymous request, or no requirement"
         )
     return info
-
-
-def is_asgi(carrier: Carrier) -> bool:
-    """Tell a scope from an environ, which always has a REQUEST_METHOD (PEP 3333)."""
-    return "REQUEST_METHOD" not in carrier
 
 
 def inject(carrier: Carrier, guard: Guard, info: TokenInfo | None) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard import asgi, wsgi
-from fbguard.context import GUARD, TOKEN, Carrier, carrier_of_request, inject, is_asgi
+from fbguard.context import GUARD, TOKEN, inject
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, RequirementOptions
@@ -74,7 +75,7 @@ def _guard_async(view: Callable[..., Awaitable[R]], requirement: Requirement) ->
         try:
             demands, verdict = request.consider(requirement)
             if isinstance(verdict, Secret):
-                request.inject(await request.settle(demands, verdict))
+                request.inject(await request.guard.asettle(demands, verdict))
             return await view(*args, **kwargs)
         except Refused as refused:
             answer = request.as_raised(refused)
@@ -118,12 +119,6 @@ class _Request:
 
     def inject(self, info: TokenInfo) -> None:
         inject(self._carrier, self.guard, info)
-
-    async def settle(self, demands: Demands, token: Secret) -> TokenInfo:
-        if self._is_asgi:
-            return await self.guard.asettle(demands, token)
-        # An async view under a WSGI door has a loop that lives for this request only.
-        return await self.guard.asettle_elsewhere(demands, token)
 
     def as_raised(self, refused: Refused) -> Exception:
         """Return what to raise, having told the framework what it means."""

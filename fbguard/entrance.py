@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from fbguard.context import TOKEN, Carrier
+from fbguard.context import TOKEN
 from fbguard.core import preflight
+from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import AMBIGUOUS
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
 
 from fbguard.core import background, credentials, settings
 from fbguard.core.cache import FactCache
+from fbguard.core.carrier import carrier_of_request, is_asgi
 from fbguard.core.challenge import Site
 from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.errors import Refused
@@ -188,11 +189,14 @@ class Guard:
         raise self.refusal(UNAVAILABLE, demands)
 
     async def asettle(self, demands: Demands, token: Secret) -> TokenInfo:
-        """Look a screened token up on the running loop and judge; raises Refused."""
-        return await self._validator.settle(demands, token)
+        """Look a screened token up and judge, awaiting; raises Refused.
 
-    async def asettle_elsewhere(self, demands: Demands, token: Secret) -> TokenInfo:
-        """Do :meth:`asettle` on the background loop: for loops that live for one request only."""
+        On the running loop, but for a request of a WSGI server: an async view has a loop there that
+        lives for one request, so the background loop does it.
+        """
+        carrier = carrier_of_request.get()
+        if carrier is None or is_asgi(carrier):
+            return await self._validator.settle(demands, token)
         return await asyncio.wrap_future(background.submit(self._validator.settle(demands, token)))
 
     def judge(self, demands: Demands, info: TokenInfo) -> TokenInfo:

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fbguard.context import carrier_of_request, inject
+from fbguard.context import inject
 from fbguard.core import preflight
+from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
@@ -123,7 +124,7 @@ class _Body:
         self, body: Iterable[bytes], environ: WSGIEnvironment, start_response: StartResponse
     ) -> None:
         self._body = body
-        self._chunks = iter(body)
+        self._chunks: Iterator[bytes] | None = None
         self._environ = environ
         self._start_response = start_response
 
@@ -133,6 +134,8 @@ class _Body:
     def __next__(self) -> bytes:
         carrier_of_request.set(self._environ)  # a server may read the body on another thread
         try:
+            if self._chunks is None:
+                self._chunks = iter(self._body)
             return next(self._chunks)
         except Refused as refused:
             # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".

@@ -97,7 +97,9 @@ def test_HEAD_has_the_headers_of_GET_and_no_body(guard):
     assert (head.status, head.headers) == (get.status, get.headers)
 
 
-@pytest.mark.parametrize("headers", [[(b"authorization", b"Bearer \xff\xfe")], [(b"authorization", b"B\x00")]])
+@pytest.mark.parametrize(
+    "headers", [[(b"authorization", b"Bearer \xff\xfe")], [(b"authorization", b"B\x00")]]
+)
 def test_bytes_that_are_no_text(guard, graph, headers):
     scope = http_scope()
     scope["headers"] = headers
@@ -147,7 +149,9 @@ def test_a_path_that_is_not_plain(guard, graph, path):
 
 
 def test_nothing_a_client_sends_sets_the_facts(guard):
-    headers = [(name, "1") for name in ("fbguard.token", "fb_token", "X-FB-User-Id", "state", "fbguard-token")]
+    headers = [
+        (name, "1") for name in ("fbguard.token", "fb_token", "X-FB-User-Id", "state", "fbguard-token")
+    ]
     seen = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -257,9 +261,16 @@ def cors(status: int = 200, seen: list[Any] | None = None) -> Any:
 @pytest.mark.parametrize("status", [200, 204, 299])
 def test_a_preflight_goes_in_to_be_answered(guard, graph, status):
     seen: list[Any] = []
-    answer = call(FBTokenMiddleware(cors(status, seen), guard), http_scope(method="OPTIONS", headers=PREFLIGHT))
+    answer = call(
+        FBTokenMiddleware(cors(status, seen), guard), http_scope(method="OPTIONS", headers=PREFLIGHT)
+    )
     assert (answer.status, answer.body) == (204, b"")
-    assert [name for name, _ in answer.headers] == ["access-control-allow-origin", "access-control-max-age", "allow", "vary"]
+    assert [name for name, _ in answer.headers] == [
+        "access-control-allow-origin",
+        "access-control-max-age",
+        "allow",
+        "vary",
+    ]
     assert (seen, graph.calls) == ([None], [])
 
 

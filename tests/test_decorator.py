@@ -102,7 +102,9 @@ class Stack:
     def _starlette(self, view: Any, guard: Guard, policy: Policy | None, place: str) -> Any:
         routes = [Route("/pages/{page}", view), Mount("/mounted", routes=[Route("/pages/{page:int}", view)])]
         if place == "inside":
-            return Starlette(routes=routes, middleware=[Middleware(asgi.FBTokenMiddleware, guard, policy=policy)])
+            return Starlette(
+                routes=routes, middleware=[Middleware(asgi.FBTokenMiddleware, guard, policy=policy)]
+            )
         return asgi.FBTokenMiddleware(Starlette(routes=routes), guard, policy=policy)
 
     def _flask(self, view: Any, guard: Guard, policy: Policy | None, place: str) -> Any:
@@ -360,7 +362,9 @@ def test_an_app_with_handlers_of_its_own(guard):
 def test_after_request_sees_the_refusal(guard):
     app = Flask("after")
     app.add_url_rule("/", "view", require_fb_token(lambda: "never"))
-    app.after_request(lambda response: response.headers.update({"X-Seen": str(response.status_code)}) or response)
+    app.after_request(
+        lambda response: response.headers.update({"X-Seen": str(response.status_code)}) or response
+    )
     answer = call_wsgi(wsgi.FBTokenMiddleware(app, guard, policy=None), wsgi_environ())
     assert (answer.status, answer.header("x-seen")) == (401, "401")
 

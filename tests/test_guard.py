@@ -91,7 +91,11 @@ def test_noes_and_dont_knows(check, guard, graph, reply, status, reason):
 def test_a_requirement_is_judged_on_every_call(check, guard, graph):
     assert check(guard, TOKEN, Requirement(scopes=["email"])).user_id == "1001"
     refusal = refused(check, guard, TOKEN, Requirement(scopes=["email", "user_posts"]))
-    assert (refusal.status, refusal.reason, refusal.relogin.scopes) == (403, "insufficient_scope", ("user_posts",))
+    assert (refusal.status, refusal.reason, refusal.relogin.scopes) == (
+        403,
+        "insufficient_scope",
+        ("user_posts",),
+    )
     assert graph.calls == [TOKEN]
 
 

@@ -14,7 +14,7 @@ ROOT = Path(fbguard.__file__).parent
 # From the ground up; a name stands for a module or for a whole package.
 FLOORS = (
     (
-        "core.answers", "core.clock", "core.errors", "core.languages", "core.messages", "core.options", "core.reasons",
+        "core.answers", "core.carrier", "core.clock", "core.errors", "core.languages", "core.messages", "core.options", "core.reasons",
         "core.secret", "core.settings", "core.token",
     ),
     (

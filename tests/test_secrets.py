@@ -56,7 +56,9 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[],
 
 
 def shows(text: str) -> list[str]:
-    return [name for name, secret in (("token", TOKEN), ("secret", SECRET), ("older", OLDER)) if secret in text]
+    return [
+        name for name, secret in (("token", TOKEN), ("secret", SECRET), ("older", OLDER)) if secret in text
+    ]
 
 
 @pytest.fixture

@@ -85,7 +85,13 @@ def test_bytes_that_are_no_text(guard, graph, value):
 
 @pytest.mark.parametrize(
     ("script_name", "path_info", "status"),
-    [("", "/open", 200), ("/app", "/open", 200), ("/open", "", 401), ("/app", "/app/open", 401), ("", "", 401)],
+    [
+        ("", "/open", 200),
+        ("/app", "/open", 200),
+        ("/open", "", 401),
+        ("/app", "/app/open", 401),
+        ("", "", 401),
+    ],
 )
 def test_only_PATH_INFO_counts(guard, script_name, path_info, status):
     door = FBTokenMiddleware(hello, guard, policy=Policy(Rule("/open", public=True)))
@@ -376,7 +382,9 @@ def test_a_preflight_goes_in_to_be_answered(guard, graph, status, late):
 
 @pytest.mark.parametrize("status", ["300 Multiple Choices", "302 Found", "404 Not Found", "500 Oops"])
 def test_a_preflight_that_nobody_answers(guard, status):
-    answer = call_wsgi(FBTokenMiddleware(cors(status), guard), wsgi_environ(method="OPTIONS", headers=PREFLIGHT))
+    answer = call_wsgi(
+        FBTokenMiddleware(cors(status), guard), wsgi_environ(method="OPTIONS", headers=PREFLIGHT)
+    )
     assert (answer.status, answer.reason) == (401, "missing_token")
 
 

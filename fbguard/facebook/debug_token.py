@@ -103,7 +103,7 @@ def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
     is_valid = data.get("is_valid")
     if not isinstance(is_valid, bool):
         raise Unreadable
-    if data.get("error") is not None:
+    if "error" in data:
         return _read_dead(data, is_valid, fingerprint)
     kind = _optional_text(data, "type")
     user_id = _optional_id(data, "user_id")
