@@ -14,9 +14,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
-from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
-from fbguard.core.sources import TokenSources
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 
@@ -26,6 +24,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_BEGINNINGS: Final = frozenset(
+    {"http.response.start", "websocket.accept", "websocket.close", "websocket.http.response.start"}
+)
 _POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 _EVERYTHING: Final = Policy()
 
@@ -95,10 +96,10 @@ class FBTokenMiddleware:
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
         inject(scope, self.guard, None)
-        way, demands, verdict = approach(self.guard, self.policy, _Head(scope))
+        way, demands, verdict = approach(self.guard, self.policy, ScopeHead(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
-        inject(scope, self.guard, verdict)
+        inject(scope, self.guard, verdict, demands)
         return way
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,10 +116,10 @@ class FBTokenMiddleware:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 pairs = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
-                pairs = mark(pairs, sources, private=is_private(scope, _Head(scope)))
+                pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
                 message = {**message, "headers": _encoded(pairs)}
             elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
-                message = {**message, "subprotocol": sources.answered_subprotocol(_Head(scope))}
+                message = {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
             await send(message)
 
         return marked
@@ -150,7 +151,8 @@ class _Outgoing:
         self.started = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        self.started = True
+        # Pushes, early hints and debug messages may go before an answer and are none.
+        self.started = self.started or message["type"] in _BEGINNINGS
         return self._send(message)
 
 
@@ -175,7 +177,7 @@ class RefusalResponse:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": self._refused.reason})
 
     async def _respond(self, scope: Scope, send: Send, prefix: str) -> None:
-        head = _Head(scope)
+        head = ScopeHead(scope)
         answer = self._refused.answer(
             accept=", ".join(head.header("accept")), language=", ".join(head.header("accept-language"))
         )
@@ -185,7 +187,7 @@ class RefusalResponse:
         await send({"type": f"{prefix}.body", "body": body})
 
 
-class _Head:
+class ScopeHead:
     """What the rules read of a scope."""
 
     __slots__ = ("_scope",)
@@ -197,7 +199,7 @@ class _Head:
     def path(self) -> str:
         """``scope["path"]`` less ``root_path`` at a segment boundary, which is what frameworks route on."""
         path: str = self._scope["path"]
-        root: str = self._scope.get("root_path", "").rstrip("/")
+        root: str = self._scope.get("root_path", "")  # as it stands: Starlette does not trim it either
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
             return path[len(root) :]
         return path
@@ -223,11 +225,6 @@ class _Head:
     def header(self, name: str) -> list[str]:
         key = name.encode()
         return [_text(value) for header, value in self._scope["headers"] if header == key]
-
-
-def find_credential(scope: Scope, sources: TokenSources) -> Secret | Finding | None:
-    """Return the request's token, None for none, or why it is refused unasked."""
-    return sources.find(_Head(scope))
 
 
 def teach_routed(scope: Scope) -> None:

@@ -6,10 +6,12 @@ from typing import Final, Literal, overload
 
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 GUARD: Final = "fbguard.guard"  # the door's Guard
+DEMANDS: Final = "fbguard.demands"  # what the door has judged them by
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
 
@@ -33,9 +35,10 @@ def current_token(*, required: bool = False) -> TokenInfo | None:
     return info
 
 
-def inject(carrier: Carrier, guard: Guard, info: TokenInfo | None) -> None:
-    """Put a door's guard and the facts into the request; None where nothing was looked at."""
+def inject(carrier: Carrier, guard: Guard, info: TokenInfo | None, demands: Demands = ()) -> None:
+    """Put a guard, the facts and what they were judged by into a request; None: nothing was looked at."""
     carrier[GUARD] = guard
     carrier[TOKEN] = info
+    carrier[DEMANDS] = demands
     if is_asgi(carrier):
         carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info

@@ -14,9 +14,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
-from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
-from fbguard.core.sources import TokenSources
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 
@@ -76,10 +74,10 @@ class FBTokenMiddleware:
     def _admit(self, environ: WSGIEnvironment) -> Way:
         """Judge the request and inject the facts; raises Refused."""
         inject(environ, self.guard, None)
-        way, demands, verdict = approach(self.guard, self.policy, _Head(environ))
+        way, demands, verdict = approach(self.guard, self.policy, EnvironHead(environ))
         if isinstance(verdict, Secret):
             verdict = self.guard.settle(demands, verdict)
-        inject(environ, self.guard, verdict)
+        inject(environ, self.guard, verdict, demands)
         return way
 
     def _marking(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
@@ -88,7 +86,7 @@ class FBTokenMiddleware:
         def marked(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], object]:
-            private = is_private(environ, _Head(environ))
+            private = is_private(environ, EnvironHead(environ))
             return start_response(status, mark(headers, self.guard.sources, private=private), exc_info)
 
         return marked
@@ -137,6 +135,9 @@ class _Body:
             if self._chunks is None:
                 self._chunks = iter(self._body)
             return next(self._chunks)
+        except StopIteration:
+            carrier_of_request.set(None)
+            raise
         except Refused as refused:
             # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".
             said = RefusalResponse(refused)(self._environ, self._start_response, _exc_info())
@@ -144,10 +145,12 @@ class _Body:
         return next(self._chunks)
 
     def close(self) -> None:
-        carrier_of_request.set(None)
         close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                close()
+        finally:
+            carrier_of_request.set(None)
 
 
 class RefusalResponse:
@@ -171,7 +174,7 @@ class RefusalResponse:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
 
-class _Head:
+class EnvironHead:
     """What the rules read of an environ."""
 
     __slots__ = ("_environ",)
@@ -211,20 +214,6 @@ class _Head:
     def header(self, name: str) -> Sequence[str]:
         value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
         return () if value is None else (value,)
-
-
-def find_credential(environ: WSGIEnvironment, sources: TokenSources) -> Secret | Finding | None:
-    """Return the request's token, None for none, or why it is refused unasked."""
-    return sources.find(_Head(environ))
-
-
-def as_raised(refused: Refused, environ: WSGIEnvironment) -> Exception:
-    """Return what a view raises, so that the framework around it takes the refusal for an answer."""
-    if "werkzeug.request" not in environ:
-        return refused
-    from werkzeug.exceptions import HTTPException  # noqa: PLC0415 - loaded: it serves this request
-
-    return HTTPException(response=cast("Any", RefusalResponse(refused)))
 
 
 def _teach(app: object) -> None:

@@ -23,7 +23,9 @@ FLOORS = (
     ),
     ("core.background", "core.cache", "core.flights", "core.loops", "facebook.graph", "facebook.transport"),
     ("core.validator", "guard"),
-    ("context", "entrance", "asgi", "wsgi", "decorator"),
+    ("context", "entrance", "asgi", "wsgi", "surroundings"),
+    ("integrations",),
+    ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("cli",),
@@ -34,7 +36,10 @@ THIRD_PARTY = {
     "core.cache": {"cachetools"},
     "facebook.transport": {"aiohttp", "httpx", "httpx_aiohttp"},
     "guard": {"httpx"},  # for a type only
-    "wsgi": {"werkzeug"},  # inside one function, where werkzeug serves the request already
+    "integrations.django": {"asgiref", "django"},
+    "integrations.fastapi": {"fastapi", "starlette"},
+    "integrations.flask": {"flask", "werkzeug"},
+    "integrations.starlette": {"starlette"},
     "sandbox.transport": {"httpx"},
     "cli": {"flask", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
 }
@@ -46,7 +51,7 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-EMPTY_PACKAGES = {"core", "facebook"}  # a docstring each
+EMPTY_PACKAGES = {"core", "facebook", "integrations"}  # a docstring each
 
 
 def floor_of(module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
@@ -107,6 +107,26 @@ def _check_target(requirement: Requirement) -> None:
         raise ValueError("target must be the name of a path parameter")
     if not requirement.scopes and not requirement.any_scope:
         raise ValueError("target needs scopes or any_scope: it is judged against their granular targets")
+
+
+def could_only_loosen(own: Requirement, door: Sequence[Requirement]) -> bool:
+    """Tell a view's requirement that lets in more than its door and asks for nothing more.
+
+    Every requirement on the way must hold, so such a one has no effect, and its author meant another.
+    """
+    types = [set(other.token_types) for other in door]
+    looser = (own.optional and not all(other.optional for other in door)) or any(
+        set(own.token_types) - others for others in types
+    )
+    tighter = (
+        any(others - set(own.token_types) for others in types)
+        or own.scope_set - {scope for other in door for scope in other.scopes}
+        or (own.any_scope and own.any_scope not in [other.any_scope for other in door])
+        or own.target is not None
+        or own.max_login_age is not None
+        or own.min_remaining > max((other.min_remaining for other in door), default=0.0)
+    )
+    return looser and not tighter
 
 
 def judge(

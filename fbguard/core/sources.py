@@ -109,7 +109,7 @@ class TokenSources:
         if self.cookie is not None:
             yield _from_cookie(self.cookie, request)
         if self.websocket and request.is_websocket:
-            yield _from_subprotocols(request.subprotocols)
+            yield _from_subprotocols(request)
 
     def answered_subprotocol(self, request: RequestHead) -> str | None:
         """Return what a server selects of an offer that carries a token, if the app selects nothing.
@@ -164,7 +164,11 @@ def _is_same_origin(request: RequestHead) -> bool:
         return False
 
 
-def _from_subprotocols(offered: Sequence[str]) -> Secret | Finding | None:
+def _from_subprotocols(request: RequestHead) -> Secret | Finding | None:
+    sent = request.header("sec-websocket-protocol")
+    if len(sent) > 1 and any(_SUBPROTOCOL in value for value in sent):
+        return AMBIGUOUS  # servers differ: most join repeated ones, hypercorn keeps the last
+    offered = request.subprotocols
     tokens = [
         Secret(token)
         for marker, token in zip(offered, [*offered[1:], ""], strict=False)

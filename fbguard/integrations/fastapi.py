@@ -1,0 +1,198 @@
+"""fbguard in FastAPI: ``Depends(FBToken(scopes=[...]))``, with or without a door.
+
+::
+
+    @app.get("/pages")
+    async def page(token: Annotated[TokenInfo, Depends(FBToken(scopes=["pages_show_list"]))]): ...
+
+The OpenAPI schema shows a security scheme and the scopes of each route; ``FastAPI(responses=REFUSALS)``
+documents the refusals. Without a door the guard is ``guard=`` or ``app.state.fbguard``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from typing import Annotated, Any, Final, Unpack
+
+from fastapi import Request, Response, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer
+from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
+from starlette.requests import HTTPConnection
+
+from fbguard.core.errors import Refused
+from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.guard import Guard
+from fbguard.integrations.starlette import StarletteSurroundings
+from fbguard.surroundings import GuardSource, ViewRequest
+
+_PROBLEM: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "reason", "code", "subcode", "relogin"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "reason": {"type": "string"},
+        "code": {"type": ["integer", "null"]},
+        "subcode": {"type": ["integer", "null"]},
+        "relogin": {
+            "type": "object",
+            "required": ["action", "url", "auth_type", "scopes", "retry_after", "message"],
+            "properties": {
+                "action": {"type": "string", "enum": ["login", "visit_facebook", "wait", "none"]},
+                "url": {"type": ["string", "null"]},
+                "auth_type": {"type": ["string", "null"]},
+                "scopes": {"type": "array", "items": {"type": "string"}},
+                "retry_after": {"type": ["integer", "null"]},
+                "message": {"type": "string"},
+            },
+        },
+    },
+}
+
+#: For ``FastAPI(responses=REFUSALS)`` or ``APIRouter(responses=REFUSALS)``: what guarded routes add.
+REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"description": description, "content": {"application/problem+json": {"schema": _PROBLEM}}}
+    for status, description in (
+        (401, "No token, or one that Facebook does not honour; the body tells how to log in again."),
+        (403, "A permission is missing; the body tells which to ask for."),
+        (503, "Nobody can tell right now whether the token is good; Retry-After tells when to ask again."),
+    )
+}
+
+
+class _Scheme(SecurityBase):
+    """Names the security scheme in the schema; reads nothing."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="A Facebook access token of this app.")
+        self.scheme_name = "FacebookToken"
+
+    def __call__(self) -> None:
+        """Be a dependency."""
+
+
+_SCHEME: Final = _Scheme()
+
+
+class FBToken:
+    """A dependency that gives the :class:`fbguard.TokenInfo` of a request that meets a requirement.
+
+    ``FBToken(scopes=[...], guard=None)``: the keywords of :class:`fbguard.Requirement`, and ``guard``,
+    a Guard or a callable that returns one. Frozen, equal by value (``dependency_overrides`` finds
+    it), on routes, routers, the app and WebSocket routes. It judges besides a door, never instead.
+    """
+
+    __slots__ = ("guard", "requirement")
+
+    guard: GuardSource | None
+    requirement: Requirement
+
+    def __init__(
+        self, *, guard: GuardSource | None = None, **requirement: Unpack[RequirementOptions]
+    ) -> None:
+        if not (guard is None or isinstance(guard, Guard) or callable(guard)):  # pyright: ignore[reportUnnecessaryComparison]
+            raise TypeError("guard must be a Guard or a callable that returns one")
+        if requirement.get("optional") and not isinstance(self, OptionalFBToken):
+            raise ValueError("FBToken gives a token; use OptionalFBToken for routes that take nobody too")
+        object.__setattr__(self, "guard", guard)
+        object.__setattr__(self, "requirement", Requirement(**requirement))  # type: ignore[arg-type]
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What FastAPI sees of the dependency: a sub-dependency names the scopes for the schema."""
+        asked = [*self.requirement.scopes, *self.requirement.any_scope]
+        scheme = Annotated[None, Security(_SCHEME, scopes=asked)]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Signature([
+            inspect.Parameter("connection", kind, annotation=HTTPConnection),
+            inspect.Parameter("scheme", kind, annotation=scheme),
+        ])  # fmt: skip
+
+    async def __call__(
+        self, connection: HTTPConnection, scheme: None = None
+    ) -> AsyncGenerator[TokenInfo | None]:
+        """Give the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal."""
+        request, info = await self.judge(connection)
+        with request.entered():
+            yield info
+
+    async def judge(self, connection: HTTPConnection) -> tuple[ViewRequest, TokenInfo | None]:
+        """Judge a request; raise what FastAPI answers as a refusal."""
+        surroundings = StarletteSurroundings(connection.scope)
+        request = ViewRequest(surroundings, self.guard)
+        try:
+            demands, verdict = request.consider(self.requirement)
+            if isinstance(verdict, Secret):
+                verdict = await request.guard.asettle(demands, verdict)
+                request.inject(verdict)
+        except Refused as refused:
+            answer = refused
+        else:
+            return request, verdict
+        surroundings.say(answer)
+        raise answer
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FBToken):
+            return NotImplemented
+        return type(other) is type(self) and (self.requirement, self.guard) == (
+            other.requirement,
+            other.guard,
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.requirement, self.guard))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.requirement!r})"
+
+
+class OptionalFBToken(FBToken):
+    """Like :class:`FBToken`, but a request without a credential gives None; a bad token is still refused."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, *, guard: GuardSource | None = None, **requirement: Unpack[RequirementOptions]
+    ) -> None:
+        if not requirement.setdefault("optional", True):
+            raise ValueError("OptionalFBToken is optional; use FBToken")
+        super().__init__(guard=guard, **requirement)
+
+
+class FBRoute(APIRoute):
+    """A route that judges its token before it reads the body: ``APIRouter(route_class=FBRoute)``.
+
+    FastAPI reads and parses a body before its dependencies; under a door the question does not arise.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, with the verdict in front."""
+        handle = super().get_route_handler()
+        tokens = list(_tokens_of(self.dependant))
+
+        async def judge_first(request: Request) -> Response:
+            overridden = getattr(self.dependency_overrides_provider, "dependency_overrides", {})
+            for token in tokens:
+                if token not in overridden:
+                    await token.judge(request)
+            return await handle(request)
+
+        return judge_first
+
+
+def _tokens_of(dependant: Dependant) -> Iterator[FBToken]:
+    for dependency in dependant.dependencies:
+        if isinstance(dependency.call, FBToken):
+            yield dependency.call
+        yield from _tokens_of(dependency)

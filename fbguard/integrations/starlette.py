@@ -1,0 +1,125 @@
+"""fbguard in Starlette: a backend for its ``AuthenticationMiddleware`` and ``@requires``."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from fbguard import asgi
+from fbguard.context import inject
+from fbguard.core.carrier import Carrier
+from fbguard.core.errors import Refused
+from fbguard.core.requirement import PathParams, Requirement
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.guard import Guard
+from fbguard.surroundings import Surroundings
+
+_ANYBODY: Final = Requirement(optional=True)
+
+
+class FBUser(BaseUser):
+    """``request.user`` of a request with a valid token; ``token`` are its facts."""
+
+    def __init__(self, token: TokenInfo) -> None:
+        self.token = token
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether somebody is logged in: always, here."""
+        return True
+
+    @property
+    def identity(self) -> str:
+        """The person's app-scoped user id."""
+        return self.token.user_id or ""
+
+    @property
+    def display_name(self) -> str:
+        """The user id: a token tells no name."""
+        return self.identity
+
+
+class FBAuthenticationError(AuthenticationError):
+    """A refusal in the words of Starlette's authentication; ``refused`` is the answer."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+class FBAuthBackend(AuthenticationBackend):
+    """``AuthenticationMiddleware(app, backend=FBAuthBackend(guard), on_error=FBAuthBackend.on_error)``.
+
+    ``request.user`` is an :class:`FBUser`, ``request.auth.scopes`` are "authenticated" and the granted
+    scopes, for ``@requires``. A request without a credential is Starlette's UnauthenticatedUser unless
+    ``requirement`` (default: ``Requirement(optional=True)``) says otherwise; a bad token is refused.
+    """
+
+    def __init__(self, guard: Guard, requirement: Requirement = _ANYBODY) -> None:
+        if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("guard must be a Guard")
+        self.guard = guard
+        self.requirement = requirement
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, FBUser] | None:
+        """Return credentials and user, or None for anonymous; raises FBAuthenticationError."""
+        scope = conn.scope
+        demands = ((self.requirement, scope.get("path_params")),)
+        try:
+            info = self.guard.consider(demands, self.guard.sources.find(asgi.ScopeHead(scope)))
+            if isinstance(info, Secret):
+                info = await self.guard.asettle(demands, info)
+        except Refused as refused:
+            error = FBAuthenticationError(refused)
+        else:
+            inject(scope, self.guard, info)
+            return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
+        raise error
+
+    @staticmethod
+    def on_error(conn: HTTPConnection, exc: Exception) -> Response:
+        """Answer what :meth:`authenticate` raised: a refusal with its challenge and hint."""
+        if not isinstance(exc, FBAuthenticationError):
+            raise exc
+        return response_of(conn, exc.refused)
+
+
+def response_of(conn: HTTPConnection, refused: Refused) -> Response:
+    """Return a refusal as Starlette's own response."""
+    headers = conn.headers
+    answer = refused.answer(accept=headers.get("accept"), language=headers.get("accept-language"))
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+
+
+class StarletteSurroundings(Surroundings):
+    """A view of Starlette or FastAPI; ``scope`` is the one its own request has."""
+
+    def application_guard(self) -> Guard | None:
+        state: Any = getattr(self.carrier.get("app"), "state", None)
+        found = getattr(state, "fbguard", None)
+        return found if isinstance(found, Guard) else None
+
+    def path_params(self) -> PathParams:
+        return cast("PathParams", self.carrier.get("path_params") or {})
+
+    def say(self, refused: Refused) -> object:
+        asgi.teach_routed(self.carrier)
+        raise refused
+
+
+def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteSurroundings | None:
+    """Return the surroundings of a view that got a request, an endpoint or a WebSocket of Starlette.
+
+    Its scope may be a copy of the door's, if some middleware made one.
+    """
+    for argument in arguments:
+        scope = getattr(argument, "scope", None)
+        if isinstance(scope, dict) and "starlette.exception_handlers" in scope:
+            return StarletteSurroundings(cast("Carrier", scope))
+    if door is not None and "starlette.exception_handlers" in door:
+        return StarletteSurroundings(door)
+    return None

@@ -1,0 +1,118 @@
+"""What a view finds around it, with or without a door and a framework, and its own judgement there.
+
+Imports no framework: each integration brings a kind of :class:`Surroundings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from fbguard import asgi, wsgi
+from fbguard.context import DEMANDS, GUARD, TOKEN, inject
+from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
+from fbguard.core.errors import Refused
+from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands
+from fbguard.entrance import Head
+from fbguard.guard import Guard
+
+GuardSource = Guard | Callable[[], Guard]
+
+
+def head_of(carrier: Carrier) -> Head:
+    """Return what the rules read of a request, from ASGI's scope or WSGI's environ."""
+    return asgi.ScopeHead(carrier) if is_asgi(carrier) else wsgi.EnvironHead(dict_of(carrier))
+
+
+def dict_of(carrier: Carrier) -> dict[str, object]:
+    """Return an environ, which PEP 3333 wants to be a dict."""
+    if not isinstance(carrier, dict):
+        raise TypeError("a WSGI environ is a dict")
+    return carrier
+
+
+class Surroundings:
+    """A view with no framework around it that fbguard knows; each integration has a kind of its own.
+
+    ``carrier`` is ASGI's scope or WSGI's environ of the request.
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        self.carrier = carrier
+
+    def application_guard(self) -> Guard | None:
+        """Return the guard that the application keeps where its framework keeps such things."""
+        return None
+
+    def path_params(self) -> PathParams:
+        """Return the framework's routed parameters."""
+        return {}
+
+    def inject(self, guard: Guard, info: TokenInfo | None) -> None:
+        """Put the facts where views of this framework look for them."""
+        inject(self.carrier, guard, info)
+
+    def say(self, refused: Refused) -> object:
+        """Return or raise what the framework takes for an ordinary answer."""
+        raise refused
+
+
+class ViewRequest:
+    """A request at a view that has a requirement of its own.
+
+    ``given`` is the guard that the view names; else the door's judges, else the application's.
+    Raises RuntimeError when there is none.
+    """
+
+    __slots__ = ("_has_door", "guard", "surroundings")
+
+    def __init__(self, surroundings: Surroundings, given: GuardSource | None) -> None:
+        self.surroundings = surroundings
+        self._has_door = carrier_of_request.get() is not None
+        self.guard = self._find_guard(given)
+
+    def _find_guard(self, given: GuardSource | None) -> Guard:
+        if isinstance(given, Guard):
+            return given
+        found = self.surroundings.carrier.get(GUARD) if given is None else given()
+        found = found or self.surroundings.application_guard()
+        if not isinstance(found, Guard):
+            raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
+                "no guard for this view: put FBTokenMiddleware around the app (policy=None guards no path "
+                "by itself), give guard=..., or let the application have one: FBGuard(app, guard) in Flask, "
+                "settings.FBGUARD in Django, app.state.fbguard in Starlette and FastAPI"
+            )
+        return found
+
+    def consider(self, requirement: Requirement) -> tuple[Demands, TokenInfo | Secret | None]:
+        """Judge what the door knows, or find the credential that it has not looked at.
+
+        A Secret must be settled for the demands, and what comes back injected. Raises Refused;
+        RuntimeError for a requirement that could only loosen the door's.
+        """
+        carrier = self.surroundings.carrier
+        params = None if requirement.target is None else self.surroundings.path_params()
+        demands = ((requirement, params),)
+        info: TokenInfo | None = carrier.get(TOKEN)
+        if info is not None and carrier.get(GUARD) is self.guard:
+            if could_only_loosen(requirement, [demand for demand, _ in carrier.get(DEMANDS, ())]):
+                raise RuntimeError(
+                    "this requirement could only loosen what the door requires, and a view can only tighten: "
+                    "loosen the rule of the path, or make it public and let the view decide"
+                )
+            return demands, self.guard.judge(demands, info)
+        verdict = self.guard.consider(demands, self.guard.sources.find(head_of(carrier)))
+        if not isinstance(verdict, Secret):
+            self.inject(verdict)
+        return demands, verdict
+
+    def inject(self, info: TokenInfo | None) -> None:
+        """Put the facts into the request."""
+        self.surroundings.inject(self.guard, info)
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Let current_token() work in a view without a door."""
+        return nullcontext() if self._has_door else entered(self.surroundings.carrier)
