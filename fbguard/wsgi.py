@@ -219,7 +219,10 @@ class EnvironHead:
 def _teach(app: object) -> None:
     owner = getattr(app, "__self__", app)  # app.wsgi_app is a method of the Flask app
     register = getattr(owner, "register_error_handler", None)
-    if register is not None and not getattr(owner, "_got_first_request", False):
+    if register is None or getattr(owner, "_got_first_request", False):
+        return
+    known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
+    if Refused not in known:
         register(Refused, RefusalResponse)  # Flask calls it with the exception and serves what it returns
 
 

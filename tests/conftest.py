@@ -30,13 +30,16 @@ from tests.support import (
 )
 
 METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "FOO"]
+EVERYTHING = Policy()
 View = Callable[[Any], None]
 
 
 def _plain_asgi(view: View) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         view(scope)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+        )
         await send({"type": "http.response.body", "body": b"hello"})
 
     return app
@@ -86,7 +89,7 @@ class Door:
     """One app behind its door. ``act`` runs in the view, after it has looked at the facts."""
 
     def __init__(
-        self, kind: str, guard: Guard, *, policy: Policy | None = Policy(), act: Callable[[], object] = int
+        self, kind: str, guard: Guard, *, policy: Policy | None = EVERYTHING, act: Callable[[], object] = int
     ) -> None:
         self.kind = kind
         self.is_asgi = kind in {"asgi", "starlette"}
@@ -166,6 +169,11 @@ class Door:
 def _with(token: str | None, headers: Headers) -> list[tuple[str, str]]:
     given = list(headers)
     return given if token is None else [("Authorization", f"Bearer {token}"), *given]
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported by now stays: `quiet_asyncio` need not look through it every time
 
 
 @pytest.fixture

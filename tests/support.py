@@ -275,7 +275,9 @@ async def call_asgi(app: Any, scope: dict[str, Any]) -> Answer:
     return Answer(start["status"], headers, b"".join(m.get("body", b"") for m in rest), messages=messages)
 
 
-def wsgi_environ(path: str = "/", method: str = "GET", headers: Headers = (), **more: object) -> dict[str, Any]:
+def wsgi_environ(
+    path: str = "/", method: str = "GET", headers: Headers = (), **more: object
+) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",

@@ -1,4 +1,4 @@
-"""Where the facts are: ``current_token``."""
+"""Where the facts are, and what is said where there are none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fbguard import Policy, Requirement, Rule, current_token
+from fbguard import Policy, Requirement, Rule, current_token, require_fb_token
 from tests.support import TOKEN, valid
 
 
@@ -103,3 +103,42 @@ def test_requests_side_by_side_see_their_own_facts(make_door, guard, graph):
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(threaded.send, users))
     assert sorted(info.user_id for info in threaded.seen) == sorted(users.values())
+
+
+# -- decorated views --------------------------------------------------------------------------------------
+
+
+def test_without_a_door():
+    @require_fb_token
+    def sync_view() -> None:
+        raise AssertionError("it ran")
+
+    @require_fb_token
+    async def async_view() -> None:
+        raise AssertionError("it ran")
+
+    with pytest.raises(RuntimeError, match="require_fb_token"):
+        sync_view()
+    with pytest.raises(RuntimeError, match="require_fb_token"):
+        asyncio.run(async_view())
+
+
+@pytest.mark.parametrize("view", [5, "view", ["email"]])
+def test_what_is_no_view(view):
+    with pytest.raises(TypeError):
+        require_fb_token(view)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"scopes": "email"}, TypeError),
+        ({"scopes": ["a b"]}, ValueError),
+        ({"target": "page"}, ValueError),
+        ({"requried_scopes": ["email"]}, TypeError),
+        ({"public": True}, TypeError),
+    ],
+)
+def test_wrong_options_fail_where_the_view_is_written(options, error):
+    with pytest.raises(error):
+        require_fb_token(**options)

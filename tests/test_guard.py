@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from fbguard import Guard, Refused, Requirement
+from fbguard import Guard, Policy, Refused, Requirement, Rule, asgi, wsgi
 from fbguard.core import background
 from tests.support import (
     APP_ID,
@@ -18,8 +18,6 @@ from tests.support import (
     PATIENCE,
     SECRET,
     TOKEN,
-    FakeClock,
-    FakeGraph,
     dead,
     envelope,
     in_flight,
@@ -53,7 +51,7 @@ def refused(check, guard, *args) -> Refused:
     return caught.value
 
 
-# -- verdicts ------------------------------------------------------------------------------------------
+# -- verdicts --------------------------------------------------------------------------------------
 
 
 def test_a_valid_token(check, guard, graph):
@@ -202,7 +200,7 @@ def test_the_fingerprint_is_keyed_by_the_first_secret(graph, clock):
     assert prints[0] == prints[1] != prints[2]
 
 
-# -- the end -------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 
 
 def test_close_twice_and_then_nothing(check, graph):
@@ -319,137 +317,20 @@ def test_two_runs_of_asyncio(guard, graph):
     assert graph.calls == ["one", "two"]
 
 
-# -- configuration ---------------------------------------------------------------------------------------
-
-LATER = {
-    "stale_if_error": (0.0, 10.0),
-    "refresh_ahead": (0.0, 0.5),
-    "max_in_flight": (100, 5),
-    "max_queued": (1000, 5),
-    "max_calls_per_second": (None, 5.0),
-    "batch": (False, True),
-    "store": (None, object()),
-    "limited_login": (False, True),
-    "miss_limit": (None, (5, 60)),
-    "trusted_proxies": ((), ("10.0.0.0/8",)),
-    "on_event": (None, print),
-}
+# -- its doors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("option", LATER)
-def test_options_that_are_not_available_yet(option):
-    default, other = LATER[option]
-    make_guard(**{option: default}).close()
-    with pytest.raises(ValueError, match=option):
-        make_guard(**{option: other})
-
-
-@pytest.mark.parametrize("options", [{"token_from": ["header"]}, {"trusted_proxies": []}])
-def test_a_default_spelled_as_a_list(options):
-    make_guard(**options).close()
-
-
-def test_an_unknown_option():
-    with pytest.raises(TypeError, match="verify"):
-        make_guard(verify=False)
-
-
-def test_options_are_keywords():
+@pytest.mark.parametrize("door", [asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize("policy", [Policy, [], (Rule("/"),), Requirement(), "/", False], ids=repr)
+def test_a_policy_that_is_none(guard, door, policy):
+    with pytest.raises(TypeError, match="policy"):
+        door(print, guard, policy=policy)
     with pytest.raises(TypeError):
-        Guard(APP_ID, SECRET)
+        door(print, guard, Policy())  # a keyword
 
 
-class _NoClock:
-    time = None
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("transport", httpx.HTTPTransport),
-        ("transport", "http://proxy"),
-        ("transport", httpx.BaseTransport()),
-        ("clock", object()),
-        ("clock", _NoClock()),
-        ("clock", FakeClock),
-    ],
-)
-def test_objects_that_are_not_what_the_option_takes(option, value):
-    with pytest.raises(TypeError, match=option):
-        make_guard(**{option: value})
-
-
-ENVIRONMENT = {
-    "FBGUARD_APP_ID": "42",
-    "FBGUARD_APP_SECRET": f"{SECRET},older",
-    "FBGUARD_GRAPH_URL": "http://127.0.0.1:9/graph",
-    "FBGUARD_GRAPH_VERSION": "v25.0",
-    "FBGUARD_DIALOG_URL": "https://dialog.example",
-    "FBGUARD_REDIRECT_URI": "https://app.example/back",
-    "FBGUARD_TTL": "100",
-    "FBGUARD_NEGATIVE_TTL": "10",
-    "FBGUARD_DEADLINE": "2.5",
-    "FBGUARD_STALE_IF_ERROR": "0",
-}
-
-
-@pytest.fixture
-def environ(monkeypatch):
-    for name in (*ENVIRONMENT, "FBGUARD_REDIS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
-
-
-def test_from_env(environ, clock):
-    graph = FakeGraph()
-    graph.default = valid(app_id="42")
-    with Guard.from_env(transport=graph, clock=clock) as guard:
-        assert guard.app_id == "42"
-        guard.check(TOKEN)
-        request = graph.requests[0]
-        assert str(request.url).startswith("http://127.0.0.1:9/graph/v25.0/debug_token?")
-        assert request.headers["Authorization"] == f"Bearer 42|{SECRET}"
-        clock.advance(100)
-        guard.check(TOKEN)
-        assert len(graph.calls) == 2
-        with pytest.raises(Refused) as caught:
-            guard.check(None)
-        assert caught.value.relogin.url.startswith("https://dialog.example/v25.0/dialog/oauth?client_id=42&")
-        assert guard._deadline == 2.5
-
-
-def test_overrides_win_over_the_environment(environ):
-    environ.setenv("FBGUARD_TTL", "nonsense")
-    with Guard.from_env(app_id="43", ttl=5, transport=FakeGraph()) as guard:
-        assert guard.app_id == "43"
-
-
-@pytest.mark.parametrize("name", ["FBGUARD_APP_ID", "FBGUARD_APP_SECRET"])
-def test_what_the_environment_must_have(environ, name):
-    environ.delenv(name)
-    with pytest.raises(ValueError, match=name):
-        Guard.from_env()
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "named"),
-    [
-        ("FBGUARD_TTL", "soon", "FBGUARD_TTL"),
-        ("FBGUARD_TTL", "0", "ttl"),
-        ("FBGUARD_DEADLINE", "nan", "deadline"),
-        ("FBGUARD_NEGATIVE_TTL", "inf", "negative_ttl"),
-        ("FBGUARD_STALE_IF_ERROR", "10", "stale_if_error"),
-        ("FBGUARD_REDIS_URL", "redis://:geheim@127.0.0.1", "store"),
-        ("FBGUARD_GRAPH_URL", "http://graph.facebook.com", "graph_url"),
-        ("FBGUARD_GRAPH_VERSION", "26", "graph_version"),
-        ("FBGUARD_APP_ID", "", "app_id"),
-    ],
-)
-def test_what_the_environment_must_not_have(environ, name, value, named):
-    environ.setenv(name, value)
-    with pytest.raises(ValueError, match=named) as caught:
-        Guard.from_env()
-    assert SECRET not in str(caught.value)
-    assert "geheim" not in str(caught.value)
+@pytest.mark.parametrize("door", [asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware], ids=["asgi", "wsgi"])
+@pytest.mark.parametrize("guard", [None, Guard, "guard", object()], ids=repr)
+def test_a_guard_that_is_none(door, guard):
+    with pytest.raises(TypeError, match="guard"):
+        door(print, guard)

@@ -75,7 +75,7 @@ class FactCache:
         # Seconds since the fact was stored, by the clock that counts more of them.
         age = max(self._clock.time() - entry.wall, self._clock.monotonic() - entry.monotonic)
         if age >= entry.ttl:
-            self.drop(key)
+            self._drop_if_same(key, entry)
             return None
         return Known(entry.info, entry.wall + age)
 
@@ -88,6 +88,13 @@ class FactCache:
             other.pop(key, None)
             store[key] = _Entry(info, wall, monotonic, ttl)
         return Known(info, wall)
+
+    def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
+        """Drop an entry whose time is over, unless another thread has stored a new one meanwhile."""
+        with self._lock:
+            for store in (self._good, self._bad):
+                if store.get(key) is entry:
+                    del store[key]
 
     def drop(self, key: bytes) -> None:
         """Forget what is stored under ``key``."""

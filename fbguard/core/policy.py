@@ -8,7 +8,8 @@ The rules, in the order they are read:
 2. The first rule whose template matches and that lists the verb judges, alone. HEAD follows GET.
 3. No template matches: the default.
 4. Templates match but none lists the verb: the default *and* every matching rule that is not public.
-   A strange verb is never judged more mildly than a plain one.
+   A strange verb is never judged more mildly than a plain one; nor is ``post`` than ``POST``, which
+   frameworks do not tell apart: it must satisfy the rules it passed by that list ``POST``, too.
 """
 
 from __future__ import annotations
@@ -134,9 +135,12 @@ class Rule:
 def _verbs(methods: Iterable[str] | None) -> frozenset[str] | None:
     if methods is None:
         return None
-    if isinstance(methods, str):
-        raise TypeError("methods must be a sequence of str, not str")
-    verbs = frozenset(method.upper() for method in methods)
+    if isinstance(methods, str) or not isinstance(methods, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"methods must be a sequence of str, not {type(methods).__name__}")
+    names = tuple(methods)
+    if not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError("methods must hold str only")
+    verbs = frozenset(name.upper() for name in names)
     if not verbs:
         raise ValueError("methods must name at least one verb; leave it out for every verb")
     return verbs
@@ -223,18 +227,23 @@ class Policy:
         if not is_plain(path):
             return None
         segments = segments_of(path)
-        passed_by: list[tuple[Requirement, Mapping[str, Any]]] = []
+        passed_by: list[tuple[Rule, Mapping[str, Any]]] = []
         for rule in self.rules:
             params = rule.params_of(segments)
             if params is None:
                 continue
             if rule.lists(method):
-                return Match(((rule.requirement, params),), rule.public, self.preflight)
+                # Django, Flask and others take "post" for POST, whatever rule comes later.
+                folded = [(other.requirement, its) for other, its in passed_by if other.lists(method.upper())]
+                return Match(
+                    ((rule.requirement, params), *folded), rule.public and not folded, self.preflight
+                )
             if not rule.public:
-                passed_by.append((rule.requirement, params))
+                passed_by.append((rule, params))
         if not passed_by:
             return self._default
-        return Match((*self._default.demands, *passed_by), preflight=self.preflight)
+        strange = ((rule.requirement, params) for rule, params in passed_by)
+        return Match((*self._default.demands, *strange), preflight=self.preflight)
 
     def __repr__(self) -> str:
         rules = "".join(f"{rule!r}, " for rule in self.rules)

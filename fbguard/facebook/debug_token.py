@@ -66,7 +66,7 @@ def _object(value: object) -> dict[str, Any]:
 def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
     """Read a top-level error: about our credential or our calls, unless it names another app."""
     error = _object(reply["error"])
-    code, subcode, message = _error_parts(error, "error_subcode")
+    code, subcode, message = _error_parts(error)
     if "data" in reply:
         return UNAVAILABLE
     if is_other_app(code, message):
@@ -86,11 +86,12 @@ def _dont_know(reason: str | None, code: int | None, subcode: int | None) -> Fin
     return Finding("unavailable", code, subcode, retry_after=UNAVAILABLE.retry_after)
 
 
-def _error_parts(error: dict[str, Any], subcode_key: str) -> tuple[int | None, int | None, str]:
+def _error_parts(error: dict[str, Any]) -> tuple[int | None, int | None, str]:
+    """Return code, subcode and message; the subcode is ``subcode`` in ``data``, ``error_subcode`` elsewhere."""
     message = error.get("message")
     return (
         _integer(error.get("code")),
-        _integer(error.get(subcode_key)),
+        _integer(error.get("subcode", error.get("error_subcode"))),
         message if isinstance(message, str) else "",
     )
 
@@ -131,7 +132,7 @@ def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
 def _read_dead(data: dict[str, Any], is_valid: bool, fingerprint: str) -> TokenInfo | Finding:
     """Read ``data.error`` beside ``is_valid: false``: classified by its error, whatever is absent."""
     error = _object(data["error"])
-    code, subcode, message = _error_parts(error, "subcode")
+    code, subcode, message = _error_parts(error)
     reason = is_dont_know(code, transient=error.get("is_transient") is True)
     if is_valid or reason is not None:
         return _dont_know(reason, code, subcode)

@@ -1,5 +1,7 @@
 """Rows J: many at once, and those who leave early. Tasks of one loop (async), threads (sync)."""
 
+# ruff: noqa: N802 - the tests are named after the rows
+
 from __future__ import annotations
 
 import asyncio
@@ -155,7 +157,9 @@ def test_J03_everybody_cancelled_then_a_new_thread(guard, graph):
 
 
 @pytest.mark.parametrize(
-    "fault", [httpx.ConnectError("refused"), RuntimeError("a bug"), OSError(), asyncio.CancelledError()], ids=repr
+    "fault",
+    [httpx.ConnectError("refused"), RuntimeError("a bug"), OSError(), asyncio.CancelledError()],
+    ids=repr,
 )
 def test_J04_exception_in_flight(door, guard, graph, fault):
     graph.replies[TOKEN] = fault

@@ -1,5 +1,7 @@
 """Rows C: sequences over one cache."""
 
+# ruff: noqa: N802 - the tests are named after the rows
+
 from __future__ import annotations
 
 import pytest

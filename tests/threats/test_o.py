@@ -1,5 +1,7 @@
 """Rows O: configuration."""
 
+# ruff: noqa: N802 - the tests are named after the rows
+
 from __future__ import annotations
 
 import pytest
@@ -8,7 +10,15 @@ from fbguard import Guard
 from tests.support import APP_ID, SECRET
 
 WRONG = ["", " ", "\t", "\n", f"{SECRET}\n", f" {SECRET}", f"{SECRET} x", "geheim\x00", "geheimé"]
-PLACEHOLDERS = ["changeme", "CHANGE_ME", "your-app-secret", "<your app secret>", "{app-secret}", "xxxxxxxx", "0000"]
+PLACEHOLDERS = [
+    "changeme",
+    "CHANGE_ME",
+    "your-app-secret",
+    "<your app secret>",
+    "{app-secret}",
+    "xxxxxxxx",
+    "0000",
+]
 
 
 @pytest.mark.parametrize("secret", [*WRONG, *PLACEHOLDERS, [], [""], [SECRET, ""], [SECRET, "x y"]], ids=repr)

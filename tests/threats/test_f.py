@@ -1,5 +1,7 @@
 """Rows F: taking the credential from the request."""
 
+# ruff: noqa: N802 - the tests are named after the rows
+
 from __future__ import annotations
 
 import pytest

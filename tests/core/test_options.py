@@ -1,0 +1,142 @@
+"""Where a guard's options come from, and those that are not built yet."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from fbguard import Guard, Refused
+from tests.support import APP_ID, SECRET, TOKEN, FakeClock, FakeGraph, make_guard, valid
+
+LATER = {
+    "stale_if_error": (0.0, 10.0),
+    "refresh_ahead": (0.0, 0.5),
+    "max_in_flight": (100, 5),
+    "max_queued": (1000, 5),
+    "max_calls_per_second": (None, 5.0),
+    "batch": (False, True),
+    "store": (None, object()),
+    "limited_login": (False, True),
+    "miss_limit": (None, (5, 60)),
+    "trusted_proxies": ((), ("10.0.0.0/8",)),
+    "on_event": (None, print),
+}
+
+
+@pytest.mark.parametrize("option", LATER)
+def test_options_that_are_not_available_yet(option):
+    default, other = LATER[option]
+    make_guard(**{option: default}).close()
+    with pytest.raises(ValueError, match=option):
+        make_guard(**{option: other})
+
+
+@pytest.mark.parametrize("options", [{"token_from": ["header"]}, {"trusted_proxies": []}])
+def test_a_default_spelled_as_a_list(options):
+    make_guard(**options).close()
+
+
+def test_an_unknown_option():
+    with pytest.raises(TypeError, match="verify"):
+        make_guard(verify=False)
+
+
+def test_options_are_keywords():
+    with pytest.raises(TypeError):
+        Guard(APP_ID, SECRET)
+
+
+class _NoClock:
+    time = None
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("transport", httpx.HTTPTransport),
+        ("transport", "http://proxy"),
+        ("transport", httpx.BaseTransport()),
+        ("clock", object()),
+        ("clock", _NoClock()),
+        ("clock", FakeClock),
+    ],
+)
+def test_objects_that_are_not_what_the_option_takes(option, value):
+    with pytest.raises(TypeError, match=option):
+        make_guard(**{option: value})
+
+
+ENVIRONMENT = {
+    "FBGUARD_APP_ID": "42",
+    "FBGUARD_APP_SECRET": f"{SECRET},older",
+    "FBGUARD_GRAPH_URL": "http://127.0.0.1:9/graph",
+    "FBGUARD_GRAPH_VERSION": "v25.0",
+    "FBGUARD_DIALOG_URL": "https://dialog.example",
+    "FBGUARD_REDIRECT_URI": "https://app.example/back",
+    "FBGUARD_TTL": "100",
+    "FBGUARD_NEGATIVE_TTL": "10",
+    "FBGUARD_DEADLINE": "2.5",
+    "FBGUARD_STALE_IF_ERROR": "0",
+}
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    for name in (*ENVIRONMENT, "FBGUARD_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_from_env(environ, clock):
+    graph = FakeGraph()
+    graph.default = valid(app_id="42")
+    with Guard.from_env(transport=graph, clock=clock) as guard:
+        assert guard.app_id == "42"
+        guard.check(TOKEN)
+        request = graph.requests[0]
+        assert str(request.url).startswith("http://127.0.0.1:9/graph/v25.0/debug_token?")
+        assert request.headers["Authorization"] == f"Bearer 42|{SECRET}"
+        clock.advance(100)
+        guard.check(TOKEN)
+        assert len(graph.calls) == 2
+        with pytest.raises(Refused) as caught:
+            guard.check(None)
+        assert caught.value.relogin.url.startswith("https://dialog.example/v25.0/dialog/oauth?client_id=42&")
+        assert guard._deadline == 2.5
+
+
+def test_overrides_win_over_the_environment(environ):
+    environ.setenv("FBGUARD_TTL", "nonsense")
+    with Guard.from_env(app_id="43", ttl=5, transport=FakeGraph()) as guard:
+        assert guard.app_id == "43"
+
+
+@pytest.mark.parametrize("name", ["FBGUARD_APP_ID", "FBGUARD_APP_SECRET"])
+def test_what_the_environment_must_have(environ, name):
+    environ.delenv(name)
+    with pytest.raises(ValueError, match=name):
+        Guard.from_env()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("FBGUARD_TTL", "soon", "FBGUARD_TTL"),
+        ("FBGUARD_TTL", "0", "ttl"),
+        ("FBGUARD_DEADLINE", "nan", "deadline"),
+        ("FBGUARD_NEGATIVE_TTL", "inf", "negative_ttl"),
+        ("FBGUARD_STALE_IF_ERROR", "10", "stale_if_error"),
+        ("FBGUARD_REDIS_URL", "redis://:geheim@127.0.0.1", "store"),
+        ("FBGUARD_GRAPH_URL", "http://graph.facebook.com", "graph_url"),
+        ("FBGUARD_GRAPH_VERSION", "26", "graph_version"),
+        ("FBGUARD_APP_ID", "", "app_id"),
+    ],
+)
+def test_what_the_environment_must_not_have(environ, name, value, named):
+    environ.setenv(name, value)
+    with pytest.raises(ValueError, match=named) as caught:
+        Guard.from_env()
+    assert SECRET not in str(caught.value)
+    assert "geheim" not in str(caught.value)
