@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fbguard.context import TOKEN
 from fbguard.core import preflight
@@ -42,7 +42,9 @@ class Approach(NamedTuple):
     verdict: TokenInfo | Secret | None = None
 
 
-_UNGUARDED = Approach(Way.PLAIN)
+# No browser sends one with a preflight; an app behind the door might run another verb for it.
+_OVERRIDE_HEADERS: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+_UNGUARDED: Final = Approach(Way.PLAIN)
 
 
 def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
@@ -62,10 +64,14 @@ def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
 
 
 def _is_preflight(head: Head) -> bool:
-    return not head.is_websocket and preflight.is_preflight(
-        head.method,
-        origin=bool(head.header("origin")),
-        request_method=bool(head.header("access-control-request-method")),
+    return (
+        not head.is_websocket
+        and not any(map(head.header, _OVERRIDE_HEADERS))
+        and preflight.is_preflight(
+            head.method,
+            origin=bool(head.header("origin")),
+            request_method=bool(head.header("access-control-request-method")),
+        )
     )
 
 

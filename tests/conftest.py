@@ -208,8 +208,9 @@ def door(request: pytest.FixtureRequest, make_door: Callable[..., Door]) -> Call
 @pytest.fixture
 def quiet_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail if any loop complained: "never retrieved", "was destroyed but it is pending" and the like."""
-    with caplog.at_level(logging.DEBUG, "asyncio"):
+    with caplog.at_level(logging.INFO, "asyncio"):  # below it asyncio tells about its loops
         yield
         gc.collect()
+    slow = "took"  # of its debug mode, on a machine that is busy
     noise = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
-    assert not [text for text in noise if not text.startswith("Using selector")], noise
+    assert not [text for text in noise if slow not in text]

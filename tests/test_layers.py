@@ -14,11 +14,13 @@ ROOT = Path(fbguard.__file__).parent
 # From the ground up; a name stands for a module or for a whole package.
 FLOORS = (
     (
-        "core.answers", "core.carrier", "core.clock", "core.errors", "core.languages", "core.messages", "core.options", "core.reasons",
+        "core.answers", "core.carrier", "core.clock", "core.errors", "core.languages", "core.messages",
+        "core.options", "core.reasons",
         "core.secret", "core.settings", "core.token",
     ),
     (
-        "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement", "core.sources",
+        "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
+        "core.sources",
         "facebook.debug_token", "facebook.login",
     ),
     ("core.background", "core.cache", "core.flights", "core.loops", "facebook.graph", "facebook.transport"),
@@ -28,6 +30,7 @@ FLOORS = (
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
+    ("testing",),
     ("cli",),
 )  # fmt: skip
 
@@ -41,6 +44,7 @@ THIRD_PARTY = {
     "integrations.flask": {"flask", "werkzeug"},
     "integrations.starlette": {"starlette"},
     "sandbox.transport": {"httpx"},
+    "testing": {"pytest"},
     "cli": {"flask", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
 }
 

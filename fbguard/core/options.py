@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypedDict
 
@@ -65,17 +66,25 @@ def refuse_later(options: Mapping[str, object]) -> None:
             raise ValueError(f"{option} is not available in this version of fbguard")
 
 
-def from_environment(environ: Mapping[str, str], overrides: Mapping[str, object]) -> dict[str, Any]:
+def boxed_secret(options: object) -> Any:
+    """Return a mapping whose ``app_secret`` is boxed, so that no traceback shows it; else what was given."""
+    if not isinstance(options, Mapping):
+        return options
+    return {key: boxed(value) if key == "app_secret" else value for key, value in options.items()}  # pyright: ignore[reportUnknownVariableType]
+
+
+def from_environment(overrides: Mapping[str, object]) -> dict[str, Any]:
     """Return the options that ``FBGUARD_*`` variables give, without those that are overridden.
 
+    The environment is read where it stands: as a local variable it would be in every traceback.
     Raises ValueError naming the variable when a needed one is missing or a number is none.
     """
     options: dict[str, Any] = {}
     for variable, option in _ENVIRONMENT.items():
         if option in overrides:
             continue
-        if variable in environ:
-            options[option] = _from_text(variable, option, environ[variable])
+        if variable in os.environ:
+            options[option] = _from_text(variable, option, os.environ[variable])
         elif option in _NEEDED:
             raise ValueError(f"{variable} is not set")
     return options

@@ -87,7 +87,7 @@ def _dont_know(reason: str | None, code: int | None, subcode: int | None) -> Fin
 
 
 def _error_parts(error: dict[str, Any]) -> tuple[int | None, int | None, str]:
-    """Return code, subcode and message; the subcode is ``subcode`` in ``data``, ``error_subcode`` elsewhere."""
+    """Return code, subcode and message; ``subcode`` is the spelling in ``data``, the other elsewhere."""
     message = error.get("message")
     return (
         _integer(error.get("code")),

@@ -29,7 +29,9 @@ class GraphClient:
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         _hide_tokens_in_logs()
         self._client = httpx.AsyncClient(
-            transport=transport if transport is not None else AiohttpTransport(client=_open_session),
+            transport=AiohttpTransport(client=_open_session, trust_env=False)
+            if transport is None
+            else transport,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"},
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             follow_redirects=False,

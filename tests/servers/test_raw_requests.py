@@ -50,7 +50,8 @@ def check(deployment: Deployment, row: Row) -> None:
     expected = row.on.get(deployment.name, row.outcome)
     reply, calls = send(deployment.configured(row.token_from), row.request)
     if expected.own and reply.reason is None and (reply.status == 0 or 400 <= reply.status < 500):
-        assert calls == 0
+        # A good token that a server has passed on may lose its answer: bytes behind the request reset it.
+        assert calls == 0 or (reply.status == 0 and expected.status == 200)
     else:
         assert (outcome_of(reply), calls) == (replace(expected, own=False), expected.calls)
 

@@ -1,0 +1,28 @@
+"""The sites, made once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.routers.sites import KINDS, Site, open_sites
+
+
+@pytest.fixture(scope="package")
+def sites() -> Iterator[dict[str, Site]]:
+    with open_sites() as opened:
+        yield opened
+
+
+@pytest.fixture(params=KINDS)
+def site(request: pytest.FixtureRequest, sites: dict[str, Site]) -> Site:
+    """Give each site in turn."""
+    return sites[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _django_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep Django from writing down each of some thousand requests that lead nowhere."""
+    caplog.set_level(logging.CRITICAL, "django")
