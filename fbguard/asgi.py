@@ -15,7 +15,7 @@ from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
-from fbguard.entrance import Way, approach, check_door, is_private, mark
+from fbguard.entrance import Way, approach, behind, check_door, is_private, mark
 from fbguard.guard import Guard
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +27,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _BEGINNINGS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.close", "websocket.http.response.start"}
 )
+OUTGOING: Final = "fbguard.outgoing"  # of a scope: its Outgoing
 _POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 _EVERYTHING: Final = Policy()
 
@@ -47,7 +48,11 @@ class FBTokenMiddleware:
         self.app = app
         self.guard = guard
         self.policy = policy
-        _teach(getattr(app, "exception_handlers", None))
+        # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
+        self._root_path: object = None
+        for one in behind(app):
+            self._root_path = self._root_path or getattr(one, "root_path", None)
+            _teach(getattr(one, "exception_handlers", None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -76,7 +81,7 @@ class FBTokenMiddleware:
         return closing_first
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outgoing = _Outgoing(send)
+        outgoing = scope[OUTGOING] = Outgoing(send)
         try:
             way = await self._admit(scope)
             if way is Way.PREFLIGHT:
@@ -95,6 +100,8 @@ class FBTokenMiddleware:
 
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
+        if self._root_path:
+            scope["root_path"] = self._root_path
         inject(scope, self.guard, None)
         way, demands, verdict = approach(self.guard, self.policy, ScopeHead(scope))
         if isinstance(verdict, Secret):
@@ -141,7 +148,7 @@ class FBTokenMiddleware:
             raise self.guard.refusal(MISSING)
 
 
-class _Outgoing:
+class Outgoing:
     """The server's ``send``, which remembers whether the app has answered."""
 
     __slots__ = ("_send", "started")
@@ -244,8 +251,11 @@ def _teach(handlers: object) -> None:
 
 async def _handle(connection: object, refused: Refused) -> RefusalResponse:
     """Be an exception handler of Starlette or FastAPI."""
-    state = getattr(connection, "application_state", None)  # of a WebSocket
-    return RefusalResponse(refused, accepted=getattr(state, "name", "") == "CONNECTED")
+    # An endpoint may have accepted by a WebSocket object of its own: then only its `send` knows.
+    state = getattr(connection, "application_state", None)
+    outgoing = cast("Outgoing | None", getattr(connection, "scope", {}).get(OUTGOING))
+    accepted = getattr(state, "name", "") == "CONNECTED" or (outgoing is not None and outgoing.started)
+    return RefusalResponse(refused, accepted=accepted)
 
 
 def _encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -46,30 +46,42 @@ class _Decorate:
             return self._decorate_class(cast("type", view))
         if not callable(view):
             raise TypeError("require_fb_token decorates functions, methods and class-based views")
-        return self._wrap(view, is_async=_is_async(view))
+        return self._guard_view(view)
 
-    def _wrap(self, view: Callable[..., Any], *, is_async: bool) -> Callable[..., Any]:
-        return self._async(view) if is_async else self._sync(view)
+    def _guard_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        return self._async(view) if _is_async(view) else self._sync(view)
 
     def _decorate_class(self, view: type) -> type:
         for name in _DISPATCH:
             dispatch = getattr(view, name, None)
             if dispatch is not None:
-                is_async = _is_async(dispatch) or bool(getattr(view, "view_is_async", False))
-                setattr(view, name, self._wrap(dispatch, is_async=is_async))
+                guarded = (
+                    self._either(dispatch) if hasattr(view, "view_is_async") else self._guard_view(dispatch)
+                )
+                setattr(view, name, guarded)
                 return view
         raise TypeError(f"{view.__name__} is no class-based view: it has no dispatch method")
+
+    def _either(self, dispatch: Callable[..., Any]) -> Callable[..., Any]:
+        """Guard the dispatch of Django's View, whose handlers say its colour; a subclass may change it."""
+        in_sync, in_async = self._sync(dispatch), self._async(dispatch)
+
+        @functools.wraps(dispatch)
+        def guarded(view: Any, *args: Any, **kwargs: Any) -> Any:
+            return (in_async if view.view_is_async else in_sync)(view, *args, **kwargs)
+
+        return guarded
 
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
-                demands, verdict = request.consider(self._requirement)
-                if isinstance(verdict, Secret):
-                    request.inject(request.guard.settle(demands, verdict))
                 with request.entered():
-                    return view(*args, **kwargs)
+                    demands, verdict = request.consider(self._requirement)
+                    if isinstance(verdict, Secret):
+                        request.inject(request.guard.settle(demands, verdict))
+                    return request.outgoing(view(*args, **kwargs))
             except Refused as refused:
                 answer = refused
             return request.surroundings.say(answer)
@@ -81,11 +93,11 @@ class _Decorate:
         async def guarded(*args: Any, **kwargs: Any) -> Any:
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
-                demands, verdict = request.consider(self._requirement)
-                if isinstance(verdict, Secret):
-                    request.inject(await request.guard.asettle(demands, verdict))
-                with request.entered():
-                    return await view(*args, **kwargs)
+                with request.entered():  # first: asettle() asks it on which loop to look up
+                    demands, verdict = request.consider(self._requirement)
+                    if isinstance(verdict, Secret):
+                        request.inject(await request.guard.asettle(demands, verdict))
+                    return request.outgoing(await view(*args, **kwargs))
             except Refused as refused:
                 answer = refused
             return request.surroundings.say(answer)
@@ -119,9 +131,15 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
 
 
 def _is_async(view: Callable[..., Any]) -> bool:
-    if inspect.iscoroutinefunction(view):
+    if inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(getattr(view, "__call__", None)):  # noqa: B004
         return True
-    return inspect.iscoroutinefunction(getattr(view, "__call__", None))  # noqa: B004 - of an instance
+    if hasattr(view, "_is_coroutine"):  # before Python 3.12 Django's as_view() marks what it returns so
+        return True
+    # What method_decorator makes of Django's dispatch: a partial of the bound method, on each request.
+    bound = view.func if isinstance(view, functools.partial) else view
+    return getattr(bound, "__name__", "") in _DISPATCH and bool(
+        getattr(getattr(bound, "__self__", None), "view_is_async", False)
+    )
 
 
 def _surroundings(arguments: list[object]) -> Surroundings:

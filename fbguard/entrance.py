@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
@@ -44,6 +45,7 @@ class Approach(NamedTuple):
 
 # No browser sends one with a preflight; an app behind the door might run another verb for it.
 _OVERRIDE_HEADERS: Final = ("x-http-method-override", "x-http-method", "x-method-override")
+_DEEPEST: Final = 32  # wrappers around an app; more of them are a circle
 _UNGUARDED: Final = Approach(Way.PLAIN)
 
 
@@ -107,3 +109,15 @@ def check_door(guard: object, policy: object) -> None:
         raise TypeError("guard must be a Guard")
     if not (policy is None or isinstance(policy, Policy)):
         raise TypeError("policy must be a Policy or None")
+
+
+def behind(app: object) -> Iterator[object]:
+    """Give what stands behind a door: the app, and what it wraps by the custom of ``self.app``.
+
+    Of a bound method, such as Flask's ``app.wsgi_app``, the object it belongs to.
+    """
+    for _ in range(_DEEPEST):
+        if app is None:
+            return
+        yield (owner := getattr(app, "__self__", app))
+        app = getattr(owner, "app", None)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast, overload
 
 from fbguard.core import background, credentials, settings
 from fbguard.core.cache import FactCache
@@ -16,7 +15,7 @@ from fbguard.core.carrier import carrier_of_request, is_asgi
 from fbguard.core.challenge import Site
 from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.errors import Refused
-from fbguard.core.options import LaterOptions, from_environment, from_mapping, refuse_later
+from fbguard.core.options import LaterOptions, boxed_secret, from_environment, from_mapping, refuse_later
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
@@ -117,8 +116,8 @@ class Guard:
         ``FBGUARD_APP_SECRET`` may hold several secrets, separated by commas. Raises ValueError naming
         the variable when a needed one is missing or a number is none.
         """
-        options = from_environment(os.environ, overrides)
-        return cls(**options, **overrides)
+        overrides = boxed_secret(overrides)
+        return cls(**from_environment(overrides), **overrides)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
@@ -126,6 +125,7 @@ class Guard:
 
         Raises TypeError or ValueError naming the option.
         """
+        mapping = boxed_secret(mapping)  # first, as above
         return cls(**from_mapping(mapping))
 
     def check(
@@ -139,8 +139,9 @@ class Guard:
         Blocks for at most the deadline. Raises Refused for "no" and for "don't know" (None as token
         is ``missing_token``); RuntimeError for a target without the path parameter it names.
         """
-        found = _screened(token)
-        del token  # from here on it is a Secret
+        given = _boxed(token)
+        del token  # from here on it is a Secret: no traceback shows it
+        found = _screened(given)
         demands = ((requirement or _ANY_USER, path_params),)
         verdict = self.consider(demands, found)
         return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
@@ -152,15 +153,19 @@ class Guard:
         path_params: PathParams | None = None,
     ) -> TokenInfo:
         """Do what :meth:`check` does, awaiting: one core, the same verdicts, the same cache."""
-        found = _screened(token)
+        given = _boxed(token)
         del token
+        found = _screened(given)
         demands = ((requirement or _ANY_USER, path_params),)
         verdict = self.consider(demands, found)
         return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
 
     def peek(self, token: str) -> TokenInfo | None:
         """Return what is cached about a token, valid or not, judged by nobody. Never waits."""
-        known = self._validator.recall(Secret(token))
+        given = _boxed(token)
+        del token
+        found = _screened(given)
+        known = self._validator.recall(found) if isinstance(found, Secret) else None
         return None if known is None else known.info
 
     # What doors and the decorator use; the requirement of a request may be several demands.
@@ -243,15 +248,22 @@ class Guard:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_shut"):
+            return "<Guard, not configured>"  # in the traceback of its own construction
         return f"<Guard app_id={self.app_id!r} graph={self._graph.url}/{self._graph.version}>"
 
 
-def _screened(token: str | None) -> Secret | Finding:
-    if token is None:
+def _boxed(token: object) -> Secret:
+    return Secret(cast("str", token))  # whatever it is: _screened says
+
+
+def _screened(given: Secret) -> Secret | Finding:
+    kind: type = type(given.reveal())
+    if kind is type(None):
         return credentials.MISSING
-    if not isinstance(token, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"token must be a str, not {type(token).__name__}")
-    return credentials.screen(Secret(token))
+    if not issubclass(kind, str):
+        raise TypeError(f"token must be a str, not {kind.__name__}")
+    return credentials.screen(given)
 
 
 def _shut(validator: Validator) -> None:

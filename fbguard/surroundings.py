@@ -55,6 +55,10 @@ class Surroundings:
         """Put the facts where views of this framework look for them."""
         inject(self.carrier, guard, info)
 
+    def outgoing(self, answer: object) -> object:
+        """Return a view's answer so that code which makes its body later finds this request, too."""
+        return answer
+
     def say(self, refused: Refused) -> object:
         """Return or raise what the framework takes for an ordinary answer."""
         raise refused
@@ -67,11 +71,12 @@ class ViewRequest:
     Raises RuntimeError when there is none.
     """
 
-    __slots__ = ("_has_door", "guard", "surroundings")
+    __slots__ = ("_is_entered", "guard", "surroundings")
 
     def __init__(self, surroundings: Surroundings, given: GuardSource | None) -> None:
         self.surroundings = surroundings
-        self._has_door = carrier_of_request.get() is not None
+        # Not if there is no door, nor if middleware gave the view a scope of its own below the door.
+        self._is_entered = carrier_of_request.get() is surroundings.carrier
         self.guard = self._find_guard(given)
 
     def _find_guard(self, given: GuardSource | None) -> Guard:
@@ -114,5 +119,9 @@ class ViewRequest:
         self.surroundings.inject(self.guard, info)
 
     def entered(self) -> AbstractContextManager[None]:
-        """Let current_token() work in a view without a door."""
-        return nullcontext() if self._has_door else entered(self.surroundings.carrier)
+        """Let current_token() find what was injected."""
+        return nullcontext() if self._is_entered else entered(self.surroundings.carrier)
+
+    def outgoing(self, answer: object) -> object:
+        """Do for a view's answer what a door does for a streamed body, where there is none."""
+        return answer if self._is_entered else self.surroundings.outgoing(answer)

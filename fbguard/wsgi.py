@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from fbguard.context import inject
 from fbguard.core import preflight
-from fbguard.core.carrier import carrier_of_request
+from fbguard.core.carrier import entered
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
-from fbguard.entrance import Way, approach, check_door, is_private, mark
+from fbguard.entrance import Way, approach, behind, check_door, is_private, mark
 from fbguard.guard import Guard
 
 if TYPE_CHECKING:
@@ -57,19 +57,12 @@ class FBTokenMiddleware:
         return self._enter(environ, start_response)
 
     def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        token = carrier_of_request.set(environ)
         try:
-            body = self.app(environ, start_response)
+            with entered(environ):
+                body = self.app(environ, start_response)
         except Refused as refused:
-            carrier_of_request.reset(token)
             return RefusalResponse(refused)(environ, start_response, _exc_info())
-        except BaseException:
-            carrier_of_request.reset(token)
-            raise
-        if _is_whole(body, environ):
-            carrier_of_request.reset(token)
-            return body
-        return _Body(body, environ, start_response)
+        return body if _is_whole(body, environ) else _Body(body, environ, start_response)
 
     def _admit(self, environ: WSGIEnvironment) -> Way:
         """Judge the request and inject the facts; raises Refused."""
@@ -130,14 +123,11 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        carrier_of_request.set(self._environ)  # a server may read the body on another thread
         try:
-            if self._chunks is None:
-                self._chunks = iter(self._body)
-            return next(self._chunks)
-        except StopIteration:
-            carrier_of_request.set(None)
-            raise
+            with entered(self._environ):  # each time: a server may read the body on another thread
+                if self._chunks is None:
+                    self._chunks = iter(self._body)
+                return next(self._chunks)
         except Refused as refused:
             # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".
             said = RefusalResponse(refused)(self._environ, self._start_response, _exc_info())
@@ -146,11 +136,9 @@ class _Body:
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
-        try:
-            if close is not None:
+        if close is not None:
+            with entered(self._environ):
                 close()
-        finally:
-            carrier_of_request.set(None)
 
 
 class RefusalResponse:
@@ -217,13 +205,13 @@ class EnvironHead:
 
 
 def _teach(app: object) -> None:
-    owner = getattr(app, "__self__", app)  # app.wsgi_app is a method of the Flask app
-    register = getattr(owner, "register_error_handler", None)
-    if register is None or getattr(owner, "_got_first_request", False):
-        return
-    known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
-    if Refused not in known:
-        register(Refused, RefusalResponse)  # Flask calls it with the exception and serves what it returns
+    """Tell a Flask app what a Refused is; it calls the handler and serves what that returns."""
+    for owner in behind(app):
+        register = getattr(owner, "register_error_handler", None)
+        if register is None or getattr(owner, "_got_first_request", False):
+            continue
+        if Refused not in getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {}):
+            register(Refused, RefusalResponse)
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -55,3 +56,22 @@ class PerLoop(Generic[T]):
         # A client refers to its loop, so the weak key alone would keep both for ever.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
+
+
+def closing_with_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+    """Return an async generator whose ``aclose()`` calls ``close``, at the latest when the loop ends.
+
+    A runner (``asyncio.run``, a server) closes the async generators of its loop before it ends the
+    loop: the one moment at which a client that nobody closed can still be closed.
+    """
+    generator = _until_closed(close)
+    with suppress(StopIteration):
+        generator.asend(None).send(None)  # up to its yield: from there on the loop knows it
+    return generator
+
+
+async def _until_closed(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await close()

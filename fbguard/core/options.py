@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
 
@@ -70,7 +70,8 @@ def boxed_secret(options: object) -> Any:
     """Return a mapping whose ``app_secret`` is boxed, so that no traceback shows it; else what was given."""
     if not isinstance(options, Mapping):
         return options
-    return {key: boxed(value) if key == "app_secret" else value for key, value in options.items()}  # pyright: ignore[reportUnknownVariableType]
+    items = cast("Mapping[object, object]", options).items()
+    return {key: boxed(value) if key == "app_secret" else value for key, value in items}
 
 
 def from_environment(overrides: Mapping[str, object]) -> dict[str, Any]:

@@ -116,6 +116,8 @@ class Rule:
         return self.methods is None or method in self.methods or (method == "HEAD" and "GET" in self.methods)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_rest"):
+            return "<Rule, not built>"  # in the traceback of its own construction
         methods = "" if self.methods is None else f", methods={sorted(self.methods)!r}"
         asked = "public=True" if self.public else repr(self.requirement)
         return f"Rule({self.path!r}{methods}, {asked})"

@@ -7,14 +7,13 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from fbguard.core import credentials
 from fbguard.core.cache import FactCache, Known, key_of
 from fbguard.core.challenge import Site, refuse
 from fbguard.core.errors import Refused
 from fbguard.core.flights import Flights
-from fbguard.core.loops import PerLoop
+from fbguard.core.loops import PerLoop, closing_with_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, judge
 from fbguard.core.secret import Secret
@@ -29,12 +28,21 @@ _FINGERPRINT_LENGTH = 12
 logger = logging.getLogger("fbguard")
 
 
-@dataclass(slots=True)
 class _Local:
-    """What a loop has for itself."""
+    """What a loop has for itself: an HTTP client and the look-ups under way."""
 
-    client: Client
-    flights: Flights[Known | Finding]
+    def __init__(self, client: Client, deadline: float) -> None:
+        self.client = client
+        self.flights: Flights[Known | Finding] = Flights(deadline)
+        self._open = closing_with_loop(self._aclose)
+
+    async def _aclose(self) -> None:
+        await self.flights.aclose()
+        await self.client.aclose()
+
+    async def aclose(self) -> None:
+        """End the look-ups and close the connections."""
+        await self._open.aclose()
 
 
 class Validator:
@@ -58,7 +66,7 @@ class Validator:
         self._cache = cache
         self._site = site
         self._secret = secret
-        self._local = PerLoop(lambda: _Local(open_client(), Flights(deadline)))
+        self._local = PerLoop(lambda: _Local(open_client(), deadline))
 
     def recall(self, token: Secret) -> Known | None:
         """Return what is known about a token; never waits, never asks."""
@@ -136,8 +144,7 @@ class Validator:
         """Close the running loop's client and cancel its look-ups."""
         local = self._local.take(asyncio.get_running_loop())
         if local is not None:
-            await local.flights.aclose()
-            await local.client.aclose()
+            await local.aclose()
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """Return the loops that have a client."""

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
@@ -24,22 +25,27 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.module_loading import import_string
 
-from fbguard.context import inject
-from fbguard.core.carrier import Carrier, entered
-from fbguard.core.credentials import MISSING
+from fbguard.context import TOKEN, inject
+from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy, is_plain
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands
 from fbguard.entrance import Approach, Way, approach, is_private, mark
 from fbguard.guard import Guard
 from fbguard.surroundings import Surroundings, head_of
 
+_MIDDLEWARE: Final = "fbguard.integrations.django.FBTokenMiddleware"
+_ENCODED_AGAIN: Final = re.compile("%[89A-F][0-9A-F]")  # by Django's repercent_broken_unicode
+_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
-_lock: Final = threading.Lock()
+_lock: Final = threading.RLock()  # the module of a policy may ask for the guard
 _guards: Final[list[Guard]] = []  # the one Guard of these settings, or none yet
+_policies: Final[list[Policy | None]] = []
 
 
 def guard() -> Guard:
@@ -47,6 +53,8 @@ def guard() -> Guard:
 
     Raises ImproperlyConfigured naming the option when the settings are wrong.
     """
+    for made in _guards:
+        return made
     with _lock:
         if not _guards:
             _guards.append(_make_guard())
@@ -59,12 +67,24 @@ def policy() -> Policy | None:
     Without the key everything is guarded. CORS preflights are always refused: the CORS package stands
     outside and answers them. Raises ImproperlyConfigured.
     """
+    for made in _policies:
+        return made
+    with _lock:
+        if not _policies:
+            _policies.append(_make_policy())
+        return _policies[0]
+
+
+def _make_policy() -> Policy | None:
     given = _configuration().get("policy", Policy())
+    reason = None
     try:
         found = import_string(given) if isinstance(given, str) else given
         found = Policy.from_mapping(cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else found
     except (ImportError, TypeError, ValueError, RuntimeError) as error:
-        raise ImproperlyConfigured(f"FBGUARD: policy: {error}") from None
+        found, reason = None, str(error)
+    if reason is not None:
+        raise ImproperlyConfigured(f"FBGUARD: policy: {reason}")
     if found is None:
         return None
     if not isinstance(found, Policy):
@@ -80,12 +100,11 @@ def _configuration() -> Mapping[str, Any]:
 
 
 def _make_guard() -> Guard:
-    options = {key: value for key, value in _configuration().items() if key != "policy"}
     try:
-        return Guard.from_mapping(options)
+        return Guard.from_mapping({key: value for key, value in _configuration().items() if key != "policy"})
     except (TypeError, ValueError) as error:
         reason = str(error)
-    # Outside the except block: the traceback of the other would come along, with the settings in it.
+    # Outside the except block, and no local variable above: a traceback would show the secret.
     raise ImproperlyConfigured(f"FBGUARD: {reason}")
 
 
@@ -94,6 +113,7 @@ def _forget_guard(*, setting: str, **_: object) -> None:
         with _lock:
             old = _guards[:]
             _guards.clear()
+            _policies.clear()
         for one in old:
             one.close()
 
@@ -113,8 +133,8 @@ class FBTokenMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
-        self.guard = guard()
-        self.policy = policy()
+        guard()  # wrong settings stop the server, not its first request
+        policy()
         self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
         if self._is_async:
             markcoroutinefunction(self)
@@ -123,57 +143,56 @@ class FBTokenMiddleware:
         """Serve one request."""
         if self._is_async:
             return self._serve_async(request)
-        carrier = carrier_of(request)
+        carrier, judge = carrier_of(request), guard()
         try:
-            found = self._approach(request, carrier)
+            found = _approach(request, carrier, judge)
             verdict = found.verdict
             if isinstance(verdict, Secret):
-                verdict = self.guard.settle(found.demands, verdict)
+                verdict = judge.settle(found.demands, verdict)
         except Refused as refused:
             return response_of(request, refused)
-        self._inject(request, carrier, found, verdict)
+        _inject(request, carrier, judge, verdict, found.demands)
         with entered(carrier):
             response = self.get_response(request)
-        return self._finish(carrier, found.way, response)
+        return _finish(response, carrier, judge, found.way)
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
-        carrier = carrier_of(request)
+        carrier, judge = carrier_of(request), guard()
         try:
-            found = self._approach(request, carrier)
+            found = _approach(request, carrier, judge)
             verdict = found.verdict
             if isinstance(verdict, Secret):
-                verdict = await self.guard.asettle(found.demands, verdict)
+                verdict = await judge.asettle(found.demands, verdict)
         except Refused as refused:
             return response_of(request, refused)
-        self._inject(request, carrier, found, verdict)
+        _inject(request, carrier, judge, verdict, found.demands)
         with entered(carrier):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        return self._finish(carrier, found.way, response)
+        return _finish(response, carrier, judge, found.way)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a refusal that a view raised; leave every other exception to Django."""
         return response_of(request, exception) if isinstance(exception, Refused) else None
 
-    def _approach(self, request: HttpRequest, carrier: Carrier) -> Approach:
-        inject(carrier, self.guard, None)
-        request.fb_token = None  # type: ignore[attr-defined]
-        found = approach(self.guard, self.policy, _DjangoHead(request, carrier))
-        if found.way is Way.PREFLIGHT:  # a policy of the settings never lets one in; see policy()
-            raise self.guard.refusal(MISSING)
-        return found
 
-    def _inject(
-        self, request: HttpRequest, carrier: Carrier, found: Approach, info: TokenInfo | None
-    ) -> None:
-        inject(carrier, self.guard, info, found.demands)
-        request.fb_token = info  # type: ignore[attr-defined]
+def _approach(request: HttpRequest, carrier: Carrier, judge: Guard) -> Approach:
+    _inject(request, carrier, judge, None)
+    return approach(judge, policy(), _DjangoHead(request, carrier))
 
-    def _finish(self, carrier: Carrier, way: Way, response: HttpResponseBase) -> HttpResponseBase:
-        if way is Way.MARKED:
-            mark_response(response, carrier, self.guard)
-        if isinstance(response, StreamingHttpResponse):
-            _let_stream_see(response, carrier)
-        return response
+
+def _inject(
+    request: HttpRequest, carrier: Carrier, judge: Guard, info: TokenInfo | None, demands: Demands = ()
+) -> None:
+    inject(carrier, judge, info, demands)
+    request.fb_token = info  # type: ignore[attr-defined]
+
+
+def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way) -> HttpResponseBase:
+    if way is Way.MARKED:
+        pairs = mark(list(response.items()), judge.sources, private=is_private(carrier, head_of(carrier)))
+        for name, value in pairs:
+            response.headers[name] = value
+    return _let_stream_see(response, carrier)
 
 
 def carrier_of(request: HttpRequest) -> Carrier:
@@ -189,13 +208,16 @@ class _DjangoHead:
 
     def __init__(self, request: HttpRequest, carrier: Carrier) -> None:
         self._request = request
+        self._carrier = carrier
         self._head = head_of(carrier)
 
     @property
     def path(self) -> str:
-        # Django percent-encodes bytes that are no UTF-8 again; the door's head has U+FFFD for them.
         routed: str = self._request.path_info
-        return routed if is_plain(self._head.path) else self._head.path
+        if is_asgi(self._carrier):
+            return routed if is_plain(self._head.path) else self._head.path
+        # WSGIRequest writes PATH_INFO anew, decoded: what is no UTF-8 it has percent-encoded again.
+        return _UNDECODABLE if _ENCODED_AGAIN.search(routed) else routed
 
     @property
     def method(self) -> str:
@@ -222,26 +244,24 @@ def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
     answer = refused.answer(
         accept=request.headers.get("Accept"), language=request.headers.get("Accept-Language")
     )
-    response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    body = b"" if request.method == "HEAD" else answer.body  # not every server cuts it off
+    response = HttpResponse(body, status=answer.status, headers=dict(answer.headers))
     # Django logs 4xx as WARNING and 5xx as ERROR; a refusal is neither, and the guard logs what matters.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
     return response
 
 
-def mark_response(response: HttpResponseBase, carrier: Carrier, guard: Guard) -> None:
-    """Tell shared caches what an answer depends on."""
-    pairs = mark(list(response.items()), guard.sources, private=is_private(carrier, head_of(carrier)))
-    for name, value in pairs:
-        response.headers[name] = value
-
-
-def _let_stream_see(response: StreamingHttpResponse, carrier: Carrier) -> None:
+def _let_stream_see(response: HttpResponseBase, carrier: Carrier) -> HttpResponseBase:
     """Let the code that makes a streamed body find its request, as the view did."""
+    # A file has no code to run, and servers may have a fast way for it, which must stay.
+    if not isinstance(response, StreamingHttpResponse) or getattr(response, "file_to_stream", None):
+        return response
     content = response.streaming_content
     if isinstance(content, AsyncIterator):
         response.streaming_content = _seeing_async(content, carrier)
     else:
         response.streaming_content = _seeing(content, carrier)
+    return response
 
 
 def _seeing(content: Iterator[bytes], carrier: Carrier) -> Iterator[bytes]:
@@ -279,6 +299,7 @@ class DjangoSurroundings(Surroundings):
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(carrier_of(request))
         self._request = request
+        request.fb_token = self.carrier.get(TOKEN)  # type: ignore[attr-defined]
 
     def application_guard(self) -> Guard | None:
         return guard() if hasattr(settings, "FBGUARD") else None
@@ -290,6 +311,9 @@ class DjangoSurroundings(Surroundings):
     def inject(self, guard: Guard, info: TokenInfo | None) -> None:
         super().inject(guard, info)
         self._request.fb_token = info  # type: ignore[attr-defined]
+
+    def outgoing(self, answer: object) -> object:
+        return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
 
     def say(self, refused: Refused) -> object:
         return response_of(self._request, refused)
@@ -306,7 +330,7 @@ class FBGuardConfig(AppConfig):
 @register(Tags.security)
 def check_settings(**_: object) -> list[CheckMessage]:
     """Report what is wrong with ``settings.FBGUARD`` (fbguard.E001, fbguard.E002)."""
-    if not hasattr(settings, "FBGUARD"):
+    if not hasattr(settings, "FBGUARD") and _MIDDLEWARE not in settings.MIDDLEWARE:
         return []
     found: list[CheckMessage] = []
     for number, make in enumerate((guard, policy), start=1):

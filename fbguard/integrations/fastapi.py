@@ -12,7 +12,7 @@ documents the refusals. Without a door the guard is ``guard=`` or ``app.state.fb
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterator
 from typing import Annotated, Any, Final, Unpack
 
 from fastapi import Request, Response, Security
@@ -22,6 +22,7 @@ from fastapi.routing import APIRoute
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
+from fbguard import asgi
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
@@ -125,8 +126,8 @@ class FBToken:
 
     async def judge(self, connection: HTTPConnection) -> tuple[ViewRequest, TokenInfo | None]:
         """Judge a request; raise what FastAPI answers as a refusal."""
-        surroundings = StarletteSurroundings(connection.scope)
-        request = ViewRequest(surroundings, self.guard)
+        asgi.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
+        request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
         try:
             demands, verdict = request.consider(self.requirement)
             if isinstance(verdict, Secret):
@@ -136,10 +137,12 @@ class FBToken:
             answer = refused
         else:
             return request, verdict
-        surroundings.say(answer)
         raise answer
 
     def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
@@ -179,20 +182,23 @@ class FBRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, with the verdict in front."""
         handle = super().get_route_handler()
-        tokens = list(_tokens_of(self.dependant))
+        # An included route is served with the dependencies of its routers too, and in newer versions of
+        # FastAPI `self.dependant` has not those; the handler knows what it will solve.
+        solved = inspect.getclosurevars(handle).nonlocals.get("dependant", self.dependant)
 
         async def judge_first(request: Request) -> Response:
-            overridden = getattr(self.dependency_overrides_provider, "dependency_overrides", {})
-            for token in tokens:
-                if token not in overridden:
-                    await token.judge(request)
+            overridden = getattr(request.scope.get("app"), "dependency_overrides", {})
+            for token in _tokens_of(solved, overridden):
+                await token.judge(request)
             return await handle(request)
 
         return judge_first
 
 
-def _tokens_of(dependant: Dependant) -> Iterator[FBToken]:
+def _tokens_of(dependant: Dependant, overridden: Container[object]) -> Iterator[FBToken]:
     for dependency in dependant.dependencies:
+        if dependency.call in overridden:
+            continue  # what it depends on does not run either
         if isinstance(dependency.call, FBToken):
             yield dependency.call
-        yield from _tokens_of(dependency)
+        yield from _tokens_of(dependency, overridden)

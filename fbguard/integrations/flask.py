@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 import flask
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import inject
+from fbguard.context import TOKEN, inject
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier
+from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
@@ -23,8 +24,13 @@ from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 from fbguard.surroundings import Surroundings
 
+T = TypeVar("T")
+
 EXTENSION: Final = "fbguard"
 _WAY: Final = "fbguard.way"
+_BEFORE: Final = "fbguard.before"  # the request that this thread served when this one came
+_PREFIX: Final = "FBGUARD_"
+_POLICY: Final = "FBGUARD_POLICY"
 _EVERYTHING: Final = Policy()
 
 
@@ -37,8 +43,9 @@ class FBGuard:
     upper case behind ``FBGUARD_``; ``FBGUARD_POLICY`` is a Policy or its mapping. ``policy=None``
     guards no path: the views decide.
 
-    The facts are in ``g.fb_token`` and :func:`fbguard.current_token`. Raises TypeError and ValueError
-    for wrong configuration, RuntimeError for a second ``init_app`` on one app.
+    The facts are in ``g.fb_token`` and :func:`fbguard.current_token`. An ``errorhandler(Refused)`` of
+    the app or of a blueprint may say a refusal in its own words. Raises TypeError and ValueError for
+    wrong configuration, RuntimeError for a second ``init_app`` on one app.
     """
 
     def __init__(
@@ -60,12 +67,12 @@ class FBGuard:
         guard = self.guard if self.guard is not None else _guard_of(app)
         policy = _policy_of(app, self.policy)
         check_door(guard, policy)
-        app.extensions[EXTENSION] = guard
-        # The door carries the request's context, also for streamed bodies; what it guards is said below,
-        # inside Flask, so that a refusal passes after_request (CORS headers, sessions, logging).
+        _Gate(guard, policy).stand_in(app)
+        # The door carries the request's context, also for streamed bodies. What it guards is said by the
+        # gate, inside Flask, so that a refusal passes after_request (CORS headers, sessions, logging).
         door = wsgi.FBTokenMiddleware(app.wsgi_app, guard, policy=None)
         app.wsgi_app = door  # type: ignore[method-assign]
-        _Gate(guard, policy).stand_in(app)
+        app.extensions[EXTENSION] = guard
 
 
 class _Gate:
@@ -76,24 +83,34 @@ class _Gate:
         self._policy = policy
 
     def stand_in(self, app: flask.Flask) -> None:
-        # In front of what the app has registered so far: nobody's before_request runs unguarded.
+        app.teardown_request(_leave)  # first: Flask refuses it once the app has served a request
+        # In front of what the app has registered so far: nobody's before_request runs unguarded. And as
+        # the last of after_request, whose functions run from the end of the list.
         app.before_request_funcs.setdefault(None, []).insert(0, self._admit)
-        app.after_request(self._answer_preflight)
+        app.after_request_funcs.setdefault(None, []).insert(0, self._finish)
 
     def _admit(self) -> None:
         environ = flask.request.environ
+        _enter(environ)
+        inject(environ, self._guard, None)
         flask.g.fb_token = None
-        way, demands, verdict = approach(self._guard, self._policy, wsgi.EnvironHead(environ))
-        if isinstance(verdict, Secret):
-            verdict = self._guard.settle(demands, verdict)
-        environ[_WAY] = way
-        inject(environ, self._guard, verdict, demands)
-        flask.g.fb_token = verdict
+        try:
+            way, demands, verdict = approach(self._guard, self._policy, wsgi.EnvironHead(environ))
+            if isinstance(verdict, Secret):
+                verdict = self._guard.settle(demands, verdict)
+        except Refused as refused:
+            answer = refused
+        else:
+            environ[_WAY] = way
+            inject(environ, self._guard, verdict, demands)
+            flask.g.fb_token = verdict
+            return
+        FlaskSurroundings().say(answer)
 
-    def _answer_preflight(self, response: flask.Response) -> flask.Response:
-        way = flask.request.environ.get(_WAY)
+    def _finish(self, response: flask.Response) -> flask.Response:
+        environ = flask.request.environ
+        way = environ.get(_WAY)
         if way is Way.MARKED:
-            environ = flask.request.environ
             private = is_private(environ, wsgi.EnvironHead(environ))
             response.headers = Headers(mark(list(response.headers), self._guard.sources, private=private))
         if way is not Way.PREFLIGHT:
@@ -107,10 +124,28 @@ class _Gate:
         return response
 
 
+def _enter(environ: Carrier) -> None:
+    """Let current_token() find a request that has not come by our door, as in ``test_request_context``.
+
+    Or that some middleware behind the door has copied.
+    """
+    before = carrier_of_request.get()
+    if before is not environ:
+        environ[_BEFORE] = before
+        carrier_of_request.set(environ)
+
+
+def _leave(_: BaseException | None) -> None:
+    environ = flask.request.environ
+    if _BEFORE in environ:
+        carrier_of_request.set(environ.pop(_BEFORE))
+
+
 def response_of(refused: Refused) -> flask.Response:
     """Return a refusal as a response of the current app, for the current request."""
-    headers = flask.request.headers
-    answer = refused.answer(accept=headers.get("Accept"), language=headers.get("Accept-Language"))
+    answer = refused.answer(
+        accept=flask.request.headers.get("Accept"), language=flask.request.headers.get("Accept-Language")
+    )
     return flask.current_app.response_class(answer.body, answer.status, answer.headers)
 
 
@@ -126,6 +161,7 @@ class FlaskSurroundings(Surroundings):
 
     def __init__(self) -> None:
         super().__init__(flask.request.environ)
+        flask.g.fb_token = self.carrier.get(TOKEN)  # also where a plain WSGI door has looked
 
     def application_guard(self) -> Guard | None:
         found = flask.current_app.extensions.get(EXTENSION)
@@ -138,30 +174,52 @@ class FlaskSurroundings(Surroundings):
         super().inject(guard, info)
         flask.g.fb_token = info
 
-    def say(self, refused: Refused) -> object:
-        handlers: Any = flask.current_app.error_handler_spec
-        if any(Refused in codes.get(None, {}) for codes in handlers.values()):
-            raise refused  # the app, or a door around it, has said what it means
+    def outgoing(self, answer: object) -> object:
+        if isinstance(answer, Response) and answer.is_streamed:
+            answer.response = _seeing(answer.iter_encoded(), self.carrier)
+        if isinstance(answer, Generator):  # a view may be one
+            return _seeing(cast("Iterator[object]", answer), self.carrier)
+        return answer
+
+    def say(self, refused: Refused) -> NoReturn:
+        if _has_own_words(flask.current_app, flask.request.blueprints):
+            raise refused
+        # An HTTPException that is a response passes every errorhandler of the app, and after_request.
         raise HTTPException(response=response_of(refused)) from None
+
+
+def _seeing(chunks: Iterator[T], carrier: Carrier) -> Iterator[T]:
+    """Let the code that makes a streamed body find its request, as the view did."""
+    while True:
+        with entered(carrier):
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                return
+        yield chunk
+
+
+def _has_own_words(app: flask.Flask, blueprints: Iterable[str]) -> bool:
+    """Tell whether the app, or a blueprint of this request, has an ``errorhandler(Refused)`` of its own."""
+    handlers = (app.error_handler_spec[name][None].get(Refused) for name in (*blueprints, None))
+    return any(handler not in {None, wsgi.RefusalResponse} for handler in handlers)
 
 
 def _guard_of(app: flask.Flask) -> Guard:
     """Return a guard made of ``app.config["FBGUARD_..."]``; raises RuntimeError when there is none."""
-    prefix = "FBGUARD_"
-    config = cast("Mapping[str, Any]", app.config)
-    options = {
-        key.removeprefix(prefix).lower(): value
-        for key, value in config.items()
-        if key.startswith(prefix) and key != "FBGUARD_POLICY"
-    }
-    if not options:
+    names = [
+        key for key in cast("Mapping[str, Any]", app.config) if key.startswith(_PREFIX) and key != _POLICY
+    ]
+    if not names:
         raise RuntimeError("FBGuard needs a guard: FBGuard(app, guard), or FBGUARD_APP_ID ... in app.config")
-    return Guard.from_mapping(options)
+    # In one expression: no local variable holds the secret, or the config, when a traceback shows this frame.
+    return Guard.from_mapping({name.removeprefix(_PREFIX).lower(): app.config[name] for name in names})
 
 
 def _policy_of(app: flask.Flask, given: Policy | None) -> Policy | None:
-    config = cast("Mapping[str, object]", app.config)
-    configured = config.get("FBGUARD_POLICY", given) if given is _EVERYTHING else given
+    configured: object = given
+    if given is _EVERYTHING:
+        configured = cast("Mapping[str, object]", app.config).get(_POLICY, given)
     if isinstance(configured, Mapping):
         return Policy.from_mapping(cast("Mapping[str, Any]", configured))
     return cast("Policy | None", configured)  # what else it may be is check_door's to refuse

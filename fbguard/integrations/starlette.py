@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any, Final, cast
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
+from starlette.background import BackgroundTask
+from starlette.endpoints import WebSocketEndpoint
 from starlette.requests import HTTPConnection
-from starlette.responses import Response
+from starlette.responses import Content, Response, StreamingResponse
 
 from fbguard import asgi
-from fbguard.context import inject
-from fbguard.core.carrier import Carrier
+from fbguard.context import DEMANDS, inject
+from fbguard.core.carrier import Carrier, entered
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
@@ -76,7 +79,8 @@ class FBAuthBackend(AuthenticationBackend):
         except Refused as refused:
             error = FBAuthenticationError(refused)
         else:
-            inject(scope, self.guard, info)
+            # Besides what a door has judged them by: a decorator is compared with all of it.
+            inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands))
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
         raise error
 
@@ -106,9 +110,33 @@ class StarletteSurroundings(Surroundings):
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
 
+    def outgoing(self, answer: object) -> object:
+        if isinstance(answer, StreamingResponse):
+            answer.body_iterator = _seeing(answer.body_iterator, self.carrier)
+        if isinstance(answer, Response) and answer.background is not None:
+            answer.background = BackgroundTask(_run_seeing, answer.background, self.carrier)
+        return answer
+
     def say(self, refused: Refused) -> object:
         asgi.teach_routed(self.carrier)
         raise refused
+
+
+async def _seeing(body: AsyncIterable[Content], carrier: Carrier) -> AsyncIterator[Content]:
+    """Let the code that makes a streamed body find its request, as the view did."""
+    chunks = aiter(body)
+    while True:
+        with entered(carrier):
+            try:
+                chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+        yield chunk
+
+
+async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:
+    with entered(carrier):
+        await task()
 
 
 def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteSurroundings | None:
@@ -119,6 +147,8 @@ def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteS
     for argument in arguments:
         scope = getattr(argument, "scope", None)
         if isinstance(scope, dict) and "starlette.exception_handlers" in scope:
+            if isinstance(argument, WebSocketEndpoint) and asgi.OUTGOING not in scope:
+                argument.send = scope[asgi.OUTGOING] = asgi.Outgoing(argument.send)
             return StarletteSurroundings(cast("Carrier", scope))
     if door is not None and "starlette.exception_handlers" in door:
         return StarletteSurroundings(door)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fbguard.core.loops import PerLoop
+from fbguard.core.loops import PerLoop, closing_with_loop
 from tests.support import PATIENCE
 
 
@@ -93,3 +93,25 @@ def test_another_process_starts_anew(monkeypatch):
 def test_no_loop_is_running():
     with pytest.raises(RuntimeError, match="running event loop"):
         PerLoop(Thing).here()
+
+
+@pytest.mark.parametrize("explicitly", [True, False])
+def test_what_nobody_closes_is_closed_with_its_loop(explicitly):
+    closed = []
+
+    async def close() -> None:
+        closed.append(asyncio.get_running_loop())
+
+    async def main() -> None:
+        kept.append(closing_with_loop(close))
+        await asyncio.sleep(0)
+        assert closed == []
+        if explicitly:
+            await kept[0].aclose()
+            assert len(closed) == 1
+
+    kept = []
+    asyncio.run(main())
+    assert len(closed) == 1
+    gc.collect()
+    assert len(closed) == 1

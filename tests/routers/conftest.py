@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.routers.sites import KINDS, Site, open_sites
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the corpora on one Python version only: routers do not differ between them."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="package")
