@@ -87,10 +87,10 @@ def mark(headers: list[tuple[str, str]], sources: TokenSources, *, private: bool
 
     RFC 9111 section 3.5 does it for the Authorization header only.
     """
+    if not private:
+        return headers
     headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), sources.vary()))
-    if private:
-        headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
-    return headers
+    return _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
 
 
 def _values(headers: list[tuple[str, str]], name: str) -> list[str]:

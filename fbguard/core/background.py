@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,7 +25,8 @@ def loop() -> asyncio.AbstractEventLoop:
     global _loop  # noqa: PLW0603 - one per process is what this module is for
     with _lock:
         if _loop is None or _loop.is_closed():
-            _loop = asyncio.new_event_loop()
+            # A loop keeps the context it is made in: the first asker's request, with its headers.
+            _loop = Context().run(asyncio.new_event_loop)
             threading.Thread(target=_run, args=(_loop,), name="fbguard", daemon=True).start()
         return _loop
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
@@ -29,7 +31,7 @@ class GraphClient:
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         _hide_tokens_in_logs()
         self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(client=_open_session, trust_env=False)
+            transport=AiohttpTransport(client=_open_session, verify=_tls())
             if transport is None
             else transport,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"},
@@ -78,9 +80,15 @@ def check_transport(transport: object) -> httpx.AsyncBaseTransport | None:
     return transport
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the one TLS context of this process; certificates of the environment do not count."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 def _open_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_tls()),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
     )

@@ -4,10 +4,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from fbguard import Policy, Requirement, Rule
-from tests.support import APP_ID, OTHER_APP, SECRET, TOKEN, dead, negatives, positives, valid
+from fbguard import Policy, Requirement, Rule, wsgi
+from tests.conftest import KINDS
+from tests.support import (
+    APP_ID,
+    OTHER_APP,
+    SECRET,
+    TOKEN,
+    call_wsgi,
+    dead,
+    envelope,
+    make_guard,
+    negatives,
+    positives,
+    valid,
+    wsgi_environ,
+)
+from tests.threats.requests import ask, bearer
 
 OIDC = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJmYWNlYm9vayJ9.c2lnbmF0dXJl"
 
@@ -193,3 +210,77 @@ def test_A08_granular_scopes_that_nobody_can_read(door, guard, graph, granular):
     graph.replies[TOKEN] = valid(granular_scopes=granular)
     answer = door(guard).send(TOKEN)
     assert (answer.status, answer.ran) == (503, False)
+
+
+def unreachable(_environ: Any, _start_response: Any) -> Any:
+    raise AssertionError("nobody may get here")
+
+
+def test_A09_two_apps_in_one_process(make_door, graph, clock):
+    graph.default = valid(app_id="1111")
+    with (
+        make_guard(graph, clock, app_id="1111") as first,
+        make_guard(graph, clock, app_id="2222") as second,
+    ):
+        for kind in KINDS:
+            one, two = make_door(kind, first), make_door(kind, second)
+            for _ in range(2):
+                assert one.send(TOKEN).info.app_id == "1111"
+                answer = two.send(TOKEN)
+                assert (answer.status, answer.reason, answer.ran) == (401, "wrong_app", False)
+        assert (positives(first), positives(second)) == (1, 0)
+    assert graph.calls == [TOKEN, TOKEN]
+
+
+@pytest.mark.parametrize("is_inside", [False, True], ids=["outside first", "inside first"])
+def test_A09_one_apps_door_inside_anothers(graph, clock, is_inside):
+    """The door of the first app has let the token in; the one of the second judges it all the same."""
+    graph.default = valid(app_id="1111")
+    with (
+        make_guard(graph, clock, app_id="1111") as first,
+        make_guard(graph, clock, app_id="2222") as second,
+    ):
+        order = (second, first) if is_inside else (first, second)
+        app = wsgi.FBTokenMiddleware(wsgi.FBTokenMiddleware(unreachable, order[1]), order[0])
+        assert call_wsgi(app, wsgi_environ(headers=[bearer(TOKEN)])).reason == "wrong_app"
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "reason"),
+    [
+        (valid(is_valid=False), 401, "invalid_token"),
+        (valid(is_valid=False, error={}), 401, "invalid_token"),
+        (dead(190, None, ""), 401, "invalid_token"),
+        (OTHER_APP, 401, "wrong_app"),
+        (envelope(100, message="(#100) The parameter input_token is required"), 503, "unavailable"),
+        (envelope(100, message="The App_id in the input_token"), 503, "unavailable"),
+        (dead(100, None, "(#100) is_valid app_id user_id scopes"), 401, "invalid_token"),
+    ],
+    ids=["false", "empty error", "no subcode", "other app", "our mistake", "half a message", "inside"],
+)
+def test_A10_presence_taken_for_truth(door, guard, graph, reply, status, reason):
+    graph.replies[TOKEN] = reply
+    behind = door(guard, policy=Policy(Rule("/open", optional=True)))
+    for path in ("/", "/open"):
+        answer = behind.send(TOKEN, path)
+        assert (answer.status, answer.reason, answer.ran) == (status, reason, False)
+    assert positives(guard) == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("X-User-Id", "6666"), ("User-Id", "6666"), ("X-FB-User-Id", "6666")],
+        [("Cookie", "user_id=6666; fb_user=6666; fbguard.token=6666")],
+        [("Content-Type", "application/x-www-form-urlencoded"), ("From", "6666")],
+    ],
+    ids=["query", "headers", "cookie", "form"],
+)
+def test_A11_identity_comes_from_the_token(door, guard, headers):
+    behind = door(guard)
+    query = "user_id=6666&user=6666&fb_token=6666&app_id=6666&scopes=admin"
+    answer = ask(behind, "/users/6666", method="POST", query=query, headers=[bearer(TOKEN), *headers])
+    assert (answer.status, answer.info.user_id, answer.info.app_id) == (200, "1001", APP_ID)
+    assert answer.info.scopes == {"email", "public_profile"}
+    assert "6666" not in repr(answer.info)

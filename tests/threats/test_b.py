@@ -1,4 +1,4 @@
-"""Rows B: hostile or odd replies of debug_token."""
+"""Rows B: hostile or odd replies of debug_token: validity, shape, errors, times."""
 
 # ruff: noqa: N802 - the tests are named after the rows
 
@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from tests.support import TOKEN, Reply, dead, envelope, facts, negatives, positives, valid
+from tests.support import NOW, OTHER_APP, TOKEN, Reply, dead, envelope, facts, negatives, positives, valid
+from tests.threats.requests import undecided
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,105 @@ def test_B05_error_subcode_of_our_own_call(door, guard, graph, subcode, reason, 
     assert (answer.json["code"], answer.json["subcode"]) == (190, subcode)
     assert answer.challenge == ""
     assert negatives(guard) == 0
+
+
+PERFECT = json.dumps({"data": facts()})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        " ",
+        "null",
+        "5",
+        "true",
+        '"data"',
+        "[]",
+        "{}",
+        json.dumps([{"data": facts()}]),
+        '{"data": null}',
+        '{"data": []}',
+        '{"data": "is_valid"}',
+        '{"data": true}',
+        '{"data": {}}',
+        json.dumps({"data": [facts()]}),
+        json.dumps({"data": json.dumps(facts())}),
+        json.dumps(facts()),
+        json.dumps({"Data": facts()}),
+        json.dumps({"data": {"data": facts()}}),
+        "\ufeff" + PERFECT,
+        PERFECT + "x",
+        PERFECT + PERFECT,
+        PERFECT[:-1],
+        f"for (;;);{PERFECT}",
+        f"callback({PERFECT})",
+        PERFECT.replace('"', "'"),
+        f"<html><body>{PERFECT}</body></html>",
+    ],
+    ids=lambda body: body[:20] or "empty",
+)
+def test_B03_shape(door, guard, graph, body):
+    graph.replies[TOKEN] = Reply(body.encode())
+    undecided(door(guard), guard)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_B03_another_encoding(door, guard, graph, encoding):
+    graph.replies[TOKEN] = Reply(PERFECT.encode(encoding))
+    undecided(door(guard), guard)
+
+
+@pytest.mark.parametrize("error", [{"code": 190}, {"code": 190, "subcode": 463}, {}, None, [], "no", False])
+@pytest.mark.parametrize("status", [200, 400])
+def test_B04_error_beside_validity(door, guard, graph, error, status):
+    for reply in ({"data": facts(error=error)}, {"data": facts(), "error": error}):
+        graph.replies[TOKEN] = Reply(json.dumps(reply).encode(), status)
+        undecided(door(guard), guard)
+
+
+def test_B04_another_apps_error_beside_data(door, guard, graph):
+    error = json.loads(OTHER_APP.body)["error"]
+    graph.replies[TOKEN] = Reply(json.dumps({"data": facts(), "error": error}).encode())
+    undecided(door(guard), guard)
+
+
+MOMENTS = [
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e400",
+    "-1",
+    '"1570820400"',
+    '"0"',
+    '""',
+    "true",
+    "false",
+    "1.5",
+    "0.0",
+    "1.8e9",
+    str(2**63),
+    str(2**63 - 1),
+    str(NOW * 1000),
+    "9" * 4000,
+    "[]",
+    "{}",
+]
+
+
+@pytest.mark.parametrize("name", ["expires_at", "data_access_expires_at", "issued_at"])
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment[:20])
+def test_B06_odd_expires_at(door, guard, graph, name, moment):
+    body = json.dumps({"data": facts(**{name: "HERE"})}).replace('"HERE"', moment)
+    graph.replies[TOKEN] = Reply(body.encode())
+    undecided(door(guard), guard)
+
+
+def test_B06_the_last_second_there_is(door, guard, graph, clock):
+    """Far away is not for ever: the fact is asked for anew after the ttl."""
+    graph.replies[TOKEN] = valid(expires_at=253_402_300_799)
+    behind = door(guard)
+    assert behind.send(TOKEN).info.expires_at.year == 9999
+    clock.advance(300)
+    assert behind.send(TOKEN).status == 200
+    assert graph.calls == [TOKEN, TOKEN]
