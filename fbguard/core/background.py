@@ -37,8 +37,12 @@ def running() -> asyncio.AbstractEventLoop | None:
 
 
 def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
-    """Run a coroutine on the background loop; the future is for threads."""
-    return asyncio.run_coroutine_threadsafe(work, loop())
+    """Run a coroutine on the background loop, in an empty context; the future is for threads.
+
+    The loop keeps the timers of a look-up until they are due, and their context with them: the
+    asker's request, with its headers, would live on with it.
+    """
+    return Context().run(asyncio.run_coroutine_threadsafe, work, loop())
 
 
 def _run(own: asyncio.AbstractEventLoop) -> None:
