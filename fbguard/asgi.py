@@ -15,7 +15,16 @@ from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
-from fbguard.entrance import Way, approach, behind, check_door, is_private, mark
+from fbguard.entrance import (
+    Way,
+    approach,
+    behind,
+    check_door,
+    is_private,
+    log_failed_preflight,
+    mark,
+    mounted,
+)
 from fbguard.guard import Guard
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +36,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 _BEGINNINGS: Final = frozenset(
     {"http.response.start", "websocket.accept", "websocket.close", "websocket.http.response.start"}
 )
+_ENDS: Final = frozenset({"websocket.close", "websocket.http.response.start"})  # no close may follow
 OUTGOING: Final = "fbguard.outgoing"  # of a scope: its Outgoing
 _POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 _EVERYTHING: Final = Policy()
@@ -39,8 +49,9 @@ class FBTokenMiddleware:
     The facts go to ``scope["fbguard.token"]``, ``scope["state"]["fb_token"]`` and
     :func:`fbguard.current_token`; None on public and anonymous requests.
 
-    An app that keeps a table of exception handlers (Starlette, FastAPI) learns at construction what
-    a Refused is, unless it has a handler for it. Raises TypeError for a guard or policy that is none.
+    An app that keeps a table of exception handlers (Starlette, FastAPI), also one mounted in it, learns
+    at construction what a Refused is, unless it has a handler for it. Raises TypeError for a guard or
+    policy that is none, ValueError for a mounted app with a ``root_path`` of its own.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
@@ -52,6 +63,10 @@ class FBTokenMiddleware:
         self._root_path: object = None
         for one in behind(app):
             self._root_path = self._root_path or getattr(one, "root_path", None)
+            _teach(getattr(one, "exception_handlers", None))
+        for one in mounted(app):
+            if policy is not None:
+                _refuse_root_path(one)
             _teach(getattr(one, "exception_handlers", None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,6 +108,8 @@ class FBTokenMiddleware:
         except Refused as refused:
             if outgoing.started and scope["type"] == "http":
                 raise  # half an answer is out: the server must cut it, not end it
+            if outgoing.closed:
+                return
             answer = RefusalResponse(refused, accepted=outgoing.started)
         else:
             return
@@ -143,23 +160,32 @@ class FBTokenMiddleware:
                 await send({"type": "http.response.start", "status": preflight.STATUS, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
 
-        await self._enter(scope, receive, only_the_permission)
+        try:
+            await self._enter(scope, receive, only_the_permission)
+        except Refused:
+            raise
+        except Exception as error:
+            if status and preflight.is_answered(status[0]):
+                raise  # its answer is out
+            log_failed_preflight(error)
         if not (status and preflight.is_answered(status[0])):
             raise self.guard.refusal(MISSING)
 
 
 class Outgoing:
-    """The server's ``send``, which remembers whether the app has answered."""
+    """The server's ``send``, which remembers whether the app has answered, and closed a WebSocket."""
 
-    __slots__ = ("_send", "started")
+    __slots__ = ("_send", "closed", "started")
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
+        self.closed = False
 
     def __call__(self, message: Message) -> Awaitable[None]:
         # Pushes, early hints and debug messages may go before an answer and are none.
         self.started = self.started or message["type"] in _BEGINNINGS
+        self.closed = self.closed or message["type"] in _ENDS
         return self._send(message)
 
 
@@ -244,17 +270,28 @@ def teach_routed(scope: Scope) -> None:
         _teach(cast("tuple[object, ...]", handlers)[0])
 
 
+def _refuse_root_path(mounted_app: object) -> None:
+    found: object = getattr(mounted_app, "root_path", None)
+    if isinstance(found, str) and found:
+        raise ValueError(
+            f"a mounted app has root_path={found!r} of its own: guard and router would read one path two "
+            "ways; put the door inside that app, with its app.add_middleware(...)"
+        )
+
+
 def _teach(handlers: object) -> None:
     if isinstance(handlers, dict):
         cast("dict[object, object]", handlers).setdefault(Refused, _handle)
 
 
-async def _handle(connection: object, refused: Refused) -> RefusalResponse:
+async def _handle(connection: object, refused: Refused) -> RefusalResponse | None:
     """Be an exception handler of Starlette or FastAPI."""
     # An endpoint may have accepted by a WebSocket object of its own: then only its `send` knows.
-    state = getattr(connection, "application_state", None)
+    state = getattr(getattr(connection, "application_state", None), "name", "")
     outgoing = cast("Outgoing | None", getattr(connection, "scope", {}).get(OUTGOING))
-    accepted = getattr(state, "name", "") == "CONNECTED" or (outgoing is not None and outgoing.started)
+    if state == "DISCONNECTED" or (outgoing is not None and outgoing.closed):
+        return None
+    accepted = state == "CONNECTED" or (outgoing is not None and outgoing.started)
     return RefusalResponse(refused, accepted=accepted)
 
 

@@ -10,7 +10,8 @@ from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
-GUARD: Final = "fbguard.guard"  # the door's Guard
+DOOR: Final = "fbguard.door"  # the door's Guard
+GUARD: Final = "fbguard.guard"  # the Guard that has judged the facts
 DEMANDS: Final = "fbguard.demands"  # what the door has judged them by
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -36,9 +37,16 @@ def current_token(*, required: bool = False) -> TokenInfo | None:
 
 
 def inject(carrier: Carrier, guard: Guard, info: TokenInfo | None, demands: Demands = ()) -> None:
-    """Put a guard, the facts and what they were judged by into a request; None: nothing was looked at."""
+    """Be a door: put its guard, the facts and what they were judged by into a request."""
+    carrier[DOOR] = guard
+    inject_facts(carrier, guard, info)
+    carrier[DEMANDS] = demands
+
+
+def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None) -> None:
+    """Put facts and the guard that has judged them into a request; None: nothing was looked at."""
     carrier[GUARD] = guard
     carrier[TOKEN] = info
-    carrier[DEMANDS] = demands
+    carrier[DEMANDS] = ()
     if is_asgi(carrier):
         carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info

@@ -35,7 +35,7 @@ class _Decorate:
         self._guard = options.pop("guard", None)
         if not (self._guard is None or isinstance(self._guard, Guard) or callable(self._guard)):  # pyright: ignore[reportUnnecessaryComparison]
             raise TypeError("guard must be a Guard or a callable that returns one")
-        self._requirement = Requirement(**cast("RequirementOptions", options))  # type: ignore[arg-type]
+        self._requirement = Requirement(**cast("RequirementOptions", options))
 
     @overload
     def __call__(self, view: C, /) -> C: ...
@@ -46,6 +46,11 @@ class _Decorate:
             return self._decorate_class(cast("type", view))
         if not callable(view):
             raise TypeError("require_fb_token decorates functions, methods and class-based views")
+        if inspect.isasyncgenfunction(view):
+            raise TypeError(
+                "require_fb_token cannot answer for an async generator, whose first step comes too late: "
+                "return a streaming response from an ordinary view, or use Depends(FBToken(...)) in FastAPI"
+            )
         return self._guard_view(view)
 
     def _guard_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,14 +58,30 @@ class _Decorate:
 
     def _decorate_class(self, view: type) -> type:
         for name in _DISPATCH:
-            dispatch = getattr(view, name, None)
-            if dispatch is not None:
-                guarded = (
-                    self._either(dispatch) if hasattr(view, "view_is_async") else self._guard_view(dispatch)
-                )
-                setattr(view, name, guarded)
+            if hasattr(view, name):
+                self._guard_dispatch(view, name)
+                self._guard_subclasses(view, name)
                 return view
         raise TypeError(f"{view.__name__} is no class-based view: it has no dispatch method")
+
+    def _guard_dispatch(self, view: type, name: str) -> None:
+        dispatch = getattr(view, name)
+        is_django = hasattr(view, "view_is_async")
+        setattr(view, name, self._either(dispatch) if is_django else self._guard_view(dispatch))
+
+    def _guard_subclasses(self, view: type, name: str) -> None:
+        """Guard the dispatch of classes that override it: Flask's View is used so."""
+        own = vars(view).get("__init_subclass__")
+
+        def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+            if own is None:
+                super(view, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
+            else:
+                own.__get__(None, cls)(**kwargs)
+            if name in vars(cls):
+                self._guard_dispatch(cls, name)
+
+        setattr(view, "__init_subclass__", classmethod(init_subclass))  # noqa: B010 - mypy knows no other way
 
     def _either(self, dispatch: Callable[..., Any]) -> Callable[..., Any]:
         """Guard the dispatch of Django's View, whose handlers say its colour; a subclass may change it."""
@@ -131,7 +152,12 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
 
 
 def _is_async(view: Callable[..., Any]) -> bool:
-    if inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(getattr(view, "__call__", None)):  # noqa: B004
+    whole = view
+    while isinstance(whole, functools.partial):
+        whole = whole.func
+    if inspect.iscoroutinefunction(getattr(whole, "__call__", None)):  # noqa: B004 - of an instance
+        return True
+    if inspect.iscoroutinefunction(view):
         return True
     if hasattr(view, "_is_coroutine"):  # before Python 3.12 Django's as_view() marks what it returns so
         return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 from fbguard.context import TOKEN
 from fbguard.core import preflight
@@ -31,7 +32,7 @@ class Way(Enum):
     """How a request goes in, once it may."""
 
     PLAIN = "the app's answer goes out untouched"
-    MARKED = "its token may have come by cookie or query, so shared caches must be told"
+    MARKED = "a token may come by cookie or query, for the door or a view: shared caches must be told"
     PREFLIGHT = "a CORS preflight, let in only to be answered"
 
 
@@ -43,26 +44,29 @@ class Approach(NamedTuple):
     verdict: TokenInfo | Secret | None = None
 
 
+logger = logging.getLogger("fbguard")
+
 # No browser sends one with a preflight; an app behind the door might run another verb for it.
 _OVERRIDE_HEADERS: Final = ("x-http-method-override", "x-http-method", "x-method-override")
 _DEEPEST: Final = 32  # wrappers around an app; more of them are a circle
-_UNGUARDED: Final = Approach(Way.PLAIN)
+_MOST: Final = 1000  # objects behind one door that are looked at
 
 
 def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     """Match, find the credential and judge what is known; raises Refused."""
+    way = Way.PLAIN if guard.sources.header_only else Way.MARKED
     if policy is None:
-        return _UNGUARDED
+        return Approach(way)
     match = policy.match(head.path, head.method)
     if match is None:
         raise guard.refusal(AMBIGUOUS)
     if match.public:
-        return _UNGUARDED
+        return Approach(way)
     found = guard.sources.find(head)
     if found is None and match.preflight and _is_preflight(head):
         return Approach(Way.PREFLIGHT)
     verdict = guard.consider(match.demands, found)
-    return Approach(Way.PLAIN if guard.sources.header_only else Way.MARKED, match.demands, verdict)
+    return Approach(way, match.demands, verdict)
 
 
 def _is_preflight(head: Head) -> bool:
@@ -75,6 +79,11 @@ def _is_preflight(head: Head) -> bool:
             request_method=bool(head.header("access-control-request-method")),
         )
     )
+
+
+def log_failed_preflight(error: Exception) -> None:
+    """Tell of an app that failed at a preflight: the client gets the 401, and no server hears of it."""
+    logger.error("the app failed at a preflight: %s", type(error).__name__, exc_info=error)
 
 
 def is_private(carrier: Carrier, head: Head) -> bool:
@@ -121,3 +130,34 @@ def behind(app: object) -> Iterator[object]:
             return
         yield (owner := getattr(app, "__self__", app))
         app = getattr(owner, "app", None)
+
+
+def mounted(app: object) -> Iterator[object]:
+    """Give what is mounted behind a door at its construction, and what those wrap and mount.
+
+    By the customs of Starlette (``routes`` that have an ``app``) and of werkzeug's
+    DispatcherMiddleware (``mounts``). Not what :func:`behind` gives.
+    """
+    known: dict[int, object] = {id(one): one for one in behind(app)}
+    waiting = [mount for one in known.values() for mount in _mounts(one)]
+    while waiting and len(known) < _MOST:
+        for one in behind(waiting.pop()):
+            if id(one) in known:
+                break
+            known[id(one)] = one
+            yield one
+            waiting.extend(_mounts(one))
+
+
+def _mounts(app: object) -> Iterator[object]:
+    routes: object = getattr(app, "routes", None)
+    if isinstance(routes, list | tuple):
+        for route in cast("Iterable[object]", routes):
+            router: object = getattr(route, "original_router", None)  # FastAPI's include_router()
+            if router is not None:
+                yield router
+            elif hasattr(route, "routes"):  # a Mount or a Host; of a Route, `app` is its endpoint
+                yield route
+    mounts: object = getattr(app, "mounts", None)
+    if isinstance(mounts, Mapping):
+        yield from cast("Mapping[object, object]", mounts).values()

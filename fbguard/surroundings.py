@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from fbguard import asgi, wsgi
-from fbguard.context import DEMANDS, GUARD, TOKEN, inject
+from fbguard.context import DEMANDS, DOOR, GUARD, TOKEN, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
@@ -53,7 +53,7 @@ class Surroundings:
 
     def inject(self, guard: Guard, info: TokenInfo | None) -> None:
         """Put the facts where views of this framework look for them."""
-        inject(self.carrier, guard, info)
+        inject_facts(self.carrier, guard, info)
 
     def outgoing(self, answer: object) -> object:
         """Return a view's answer so that code which makes its body later finds this request, too."""
@@ -82,8 +82,12 @@ class ViewRequest:
     def _find_guard(self, given: GuardSource | None) -> Guard:
         if isinstance(given, Guard):
             return given
-        found = self.surroundings.carrier.get(GUARD) if given is None else given()
-        found = found or self.surroundings.application_guard()
+        if given is not None:
+            if isinstance(named := given(), Guard):  # pyright: ignore[reportUnnecessaryIsInstance]
+                return named
+            raise RuntimeError("the callable given as guard= returned no Guard")
+        # The door's, not the one that judged last: another view's guard on the way is that view's own.
+        found = self.surroundings.carrier.get(DOOR) or self.surroundings.application_guard()
         if not isinstance(found, Guard):
             raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
                 "no guard for this view: put FBTokenMiddleware around the app (policy=None guards no path "

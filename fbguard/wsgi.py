@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -15,7 +16,16 @@ from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
-from fbguard.entrance import Way, approach, behind, check_door, is_private, mark
+from fbguard.entrance import (
+    Way,
+    approach,
+    behind,
+    check_door,
+    is_private,
+    log_failed_preflight,
+    mark,
+    mounted,
+)
 from fbguard.guard import Guard
 
 if TYPE_CHECKING:
@@ -33,8 +43,9 @@ class FBTokenMiddleware:
     The facts go to ``environ["fbguard.token"]`` and :func:`fbguard.current_token`; None on public and
     anonymous requests.
 
-    A Flask app (or its ``wsgi_app``) learns at construction what a Refused is, unless it has
-    served a request already. Raises TypeError for a guard or policy that is none.
+    A Flask app (or its ``wsgi_app``), also in werkzeug's DispatcherMiddleware, learns at construction
+    what a Refused is, unless it has served a request already. Raises TypeError for a guard or policy
+    that is none.
     """
 
     def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
@@ -93,14 +104,11 @@ class FBTokenMiddleware:
             answered[:] = [(int(status[:3]), headers)]
             return lambda _data: None
 
-        body = self._enter(environ, only_the_permission)
         try:
-            for _ in body:
-                pass  # a view may call start_response while its body is read
-        finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
+            _read(self._enter(environ, only_the_permission))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and the client gets the 401
+            log_failed_preflight(error)
+            answered.clear()  # nothing of it is out
         if not (answered and preflight.is_answered(answered[0][0])):
             return RefusalResponse(self.guard.refusal(MISSING))(environ, start_response)
         kept = [pair for pair in answered[0][1] if preflight.is_kept(pair[0])]
@@ -204,9 +212,20 @@ class EnvironHead:
         return () if value is None else (value,)
 
 
+def _read(body: Iterable[bytes]) -> None:
+    """Do what a server does with a body, and drop it: a view may call start_response meanwhile."""
+    try:
+        for _ in body:
+            pass
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            close()
+
+
 def _teach(app: object) -> None:
-    """Tell a Flask app what a Refused is; it calls the handler and serves what that returns."""
-    for owner in behind(app):
+    """Tell Flask apps what a Refused is; they call the handler and serve what that returns."""
+    for owner in chain(behind(app), mounted(app)):
         register = getattr(owner, "register_error_handler", None)
         if register is None or getattr(owner, "_got_first_request", False):
             continue

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Self
 
+import django
 import pytest
+from django.conf import settings
 
 from fbguard import Guard, Policy, TokenInfo, asgi, current_token, wsgi
 from tests.support import (
@@ -28,6 +30,16 @@ from tests.support import (
     until,
     wsgi_environ,
 )
+
+# Django's settings are the process's; tests override them.
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    LOGGING_CONFIG=None,
+    ROOT_URLCONF="tests.routers.django_sites",
+    SECRET_KEY="not one",
+    STATIC_URL="static/",
+)
+django.setup()
 
 METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "FOO"]
 EVERYTHING = Policy()

@@ -8,11 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import django
 import flask
 import httpx
 import pytest
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 from starlette.applications import Starlette
@@ -170,9 +168,6 @@ def test_a_problem_of_somebody_else(body):
 
 
 def test_responses_of_django(fb_guard):
-    if not settings.configured:
-        settings.configure(ALLOWED_HOSTS=["*"])
-        django.setup()
     from fbguard.integrations.django import response_of
 
     request: HttpRequest = RequestFactory().get("/x")

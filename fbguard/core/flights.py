@@ -68,6 +68,12 @@ class Flights(Generic[T]):
         if not task.cancelled():
             task.exception()  # read here, or asyncio would log it as never retrieved
 
+    def abandon(self) -> None:
+        """Forget the flights without ending them: they are the parent's, this is its child."""
+        for task in self._tasks.values():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+        self._tasks.clear()
+
     async def aclose(self) -> None:
         """Cancel what is in the air and wait until it is down."""
         tasks = list(self._tasks.values())

@@ -7,10 +7,22 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
-T = TypeVar("T")
+
+class Abandonable(Protocol):
+    """What a loop may have for itself."""
+
+    def abandon(self) -> None:
+        """Let go in a forked child, without touching what is the parent's."""
+        ...
+
+
+T = TypeVar("T", bound=Abandonable)
+
+
+_all: WeakSet[PerLoop[Any]] = WeakSet()
 
 
 class PerLoop(Generic[T]):
@@ -21,13 +33,13 @@ class PerLoop(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._reset()
+        self._lock = threading.Lock()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        _all.add(self)
 
     def here(self) -> T:
         """Return the running loop's own."""
         loop = asyncio.get_running_loop()
-        if self._pid != os.getpid():
-            self._reset()
         with self._lock:
             found = self._by_loop.get(loop)
             if found is None:
@@ -42,15 +54,15 @@ class PerLoop(Generic[T]):
 
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """Return the loops that have one, of this process."""
-        if self._pid != os.getpid():
-            self._reset()
         with self._lock:
             return list(self._by_loop)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
+    def abandon(self) -> None:
+        """Start anew in a forked child, whose parent goes on with what there was."""
+        for one in self._by_loop.values():
+            one.abandon()
         self._lock = threading.Lock()
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self._by_loop = WeakKeyDictionary()
 
     def _drop_closed_loops(self) -> None:
         # A client refers to its loop, so the weak key alone would keep both for ever.
@@ -75,3 +87,12 @@ async def _until_closed(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[
         yield
     finally:
         await close()
+
+
+def _abandon_all() -> None:
+    for one in _all:
+        one.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

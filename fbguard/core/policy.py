@@ -29,6 +29,9 @@ _NOT_PLAIN: Final = re.compile(
     r"//|/\.{1,2}(?:/|\Z)|[;\\\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]|\A[^/]",
 )
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
+# Templates of other libraries and raw URLs: as literals they would match nothing that was meant.
+_LOOKS_LIKE_A_PATTERN: Final = re.compile(r"[{}<>*?#]|\A:|%[0-9A-Fa-f]{2}")
+_VERB: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -84,7 +87,7 @@ class Rule:
         self.path = path
         self.public = public
         self.methods = _verbs(methods)
-        self.requirement = Requirement(**requirement)  # type: ignore[arg-type]
+        self.requirement = Requirement(**requirement)
         self._template, self._rest = _compile(path)
         target = self.requirement.target
         if isinstance(target, str) and target not in self.parameters:
@@ -142,6 +145,8 @@ def _verbs(methods: Iterable[str] | None) -> frozenset[str] | None:
     names = tuple(methods)
     if not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("methods must hold str only")
+    if not all(_VERB.fullmatch(name) for name in names):
+        raise ValueError("methods must hold verbs, each a token of RFC 9110 section 5.6.2")
     verbs = frozenset(name.upper() for name in names)
     if not verbs:
         raise ValueError("methods must name at least one verb; leave it out for every verb")
@@ -162,8 +167,11 @@ def _compile(path: str) -> tuple[tuple[tuple[str, bool], ...], str | None]:
             raise ValueError(f"{path!r}: {{{rest}:path}} must be the last segment")
         found = _PARAMETER.fullmatch(segment)
         if found is None:
-            if "{" in segment or "}" in segment:
-                raise ValueError(f"{path!r}: a parameter is a whole segment, {{name}} or {{name:path}}")
+            if _LOOKS_LIKE_A_PATTERN.search(segment):
+                raise ValueError(
+                    f"{path!r}: a parameter is a whole segment, {{name}} or {{name:path}}; the rest is taken "
+                    "to the letter, percent-decoded and without query"
+                )
             template.append((segment, True))
             continue
         names.append(found[1])

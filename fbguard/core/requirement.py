@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypedDict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from fbguard.core.reasons import Finding
 from fbguard.core.token import TokenInfo
@@ -59,6 +60,20 @@ class Requirement:
     min_remaining: float = 0.0
     scope_set: frozenset[str] = field(init=False, repr=False, compare=False)
 
+    if TYPE_CHECKING:  # what it takes is wider than what it keeps
+
+        def __init__(
+            self,
+            *,
+            scopes: Iterable[str] = (),
+            any_scope: Iterable[str] = (),
+            target: Target | None = None,
+            token_types: Iterable[str] = ("USER",),
+            optional: bool = False,
+            max_login_age: float | None = None,
+            min_remaining: float = 0.0,
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
@@ -78,8 +93,8 @@ class Requirement:
 
 
 def _names(option: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"{option} must be a sequence of str, not {type(value).__name__}")
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"{option} must be a sequence of str, not {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]
     names: list[str] = []
     for name in value:  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(name, str):
@@ -103,10 +118,18 @@ def _check_target(requirement: Requirement) -> None:
         return
     if not (isinstance(target, str) or callable(target)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("target must be the name of a path parameter or a callable")
+    if inspect.iscoroutinefunction(target):
+        raise TypeError("target must return a str or None, so it cannot be a coroutine function")
     if isinstance(target, str) and not target.isidentifier():
         raise ValueError("target must be the name of a path parameter")
     if not requirement.scopes and not requirement.any_scope:
         raise ValueError("target needs scopes or any_scope: it is judged against their granular targets")
+
+
+def with_scopes(requirement: Requirement, scopes: Iterable[str]) -> Requirement:
+    """Return a requirement that needs these scopes, too."""
+    more = _names("scopes", list(scopes))
+    return replace(requirement, scopes=(*requirement.scopes, *more)) if more else requirement
 
 
 def could_only_loosen(own: Requirement, door: Sequence[Requirement]) -> bool:
@@ -206,10 +229,14 @@ def _target_id(target: Target, path_params: PathParams | None) -> str | None:
     if path_params is None:
         raise RuntimeError("a requirement with a target needs the path parameters of the request")
     if not isinstance(target, str):
-        return target(path_params)
+        wanted: object = target(path_params)
+        if wanted is not None and not isinstance(wanted, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise RuntimeError(f"a target must return a str or None, not {type(wanted).__name__}")
+        return wanted
     if target not in path_params:
         raise RuntimeError(f"the route has no path parameter {target!r}, which a target names")
-    return str(path_params[target])
+    value = path_params[target]
+    return None if value is None else str(value)
 
 
 def _covers(info: TokenInfo, scope: str, wanted: str | None) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from fbguard.core import credentials
 from fbguard.core.cache import FactCache, Known, key_of
@@ -34,15 +35,26 @@ class _Local:
     def __init__(self, client: Client, deadline: float) -> None:
         self.client = client
         self.flights: Flights[Known | Finding] = Flights(deadline)
+        self._is_abandoned = False
         self._open = closing_with_loop(self._aclose)
 
     async def _aclose(self) -> None:
+        if self._is_abandoned:
+            return
         await self.flights.aclose()
         await self.client.aclose()
 
     async def aclose(self) -> None:
         """End the look-ups and close the connections."""
         await self._open.aclose()
+
+    def abandon(self) -> None:
+        """Forget all of it in a forked child."""
+        self._is_abandoned = True
+        self.flights.abandon()
+        self.client.abandon()
+        with suppress(StopIteration):
+            self._open.aclose().send(None)  # nothing to wait for any more
 
 
 class Validator:

@@ -26,6 +26,10 @@ class Client(Protocol):
         """Close the connections."""
         ...
 
+    def abandon(self) -> None:
+        """Forget the connections without touching them: they are the parent's, this is its child."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:

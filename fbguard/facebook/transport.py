@@ -30,8 +30,9 @@ class GraphClient:
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         _hide_tokens_in_logs()
+        self._connector: aiohttp.TCPConnector | None = None
         self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(client=_open_session, verify=_tls())
+            transport=AiohttpTransport(client=self._open_session, verify=_tls())
             if transport is None
             else transport,
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"},
@@ -39,6 +40,12 @@ class GraphClient:
             follow_redirects=False,
             trust_env=False,
             timeout=None,  # noqa: S113 - see above
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        self._connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_tls())
+        return aiohttp.ClientSession(
+            connector=self._connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
         )
 
     async def get(
@@ -72,6 +79,16 @@ class GraphClient:
         """Close the connections; on the loop they were opened on."""
         await self._client.aclose()
 
+    def abandon(self) -> None:
+        """Forget the connections without touching them: they are the parent's, this is its child.
+
+        A connector that is collected takes its sockets out of the selector, and a forked child shares
+        that with its parent (epoll), whose connections would never be heard of again.
+        """
+        if self._connector is not None:
+            # The one way to keep its __del__ still.
+            self._connector._closed = True  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
 
 def check_transport(transport: object) -> httpx.AsyncBaseTransport | None:
     """Return the ``transport`` option, or raise TypeError for what an AsyncClient cannot use."""
@@ -84,14 +101,6 @@ def check_transport(transport: object) -> httpx.AsyncBaseTransport | None:
 def _tls() -> ssl.SSLContext:
     """Return the one TLS context of this process; certificates of the environment do not count."""
     return httpx.create_ssl_context(trust_env=False)
-
-
-def _open_session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_tls()),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-    )
 
 
 async def _read(response: httpx.Response) -> bytes | None:

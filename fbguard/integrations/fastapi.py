@@ -12,19 +12,20 @@ documents the refusals. Without a door the guard is ``guard=`` or ``app.state.fb
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterable, Iterator
 from typing import Annotated, Any, Final, Unpack
 
 from fastapi import Request, Response, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.models import HTTPBearer
 from fastapi.routing import APIRoute
+from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from fbguard import asgi
 from fbguard.core.errors import Refused
-from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
@@ -103,7 +104,7 @@ class FBToken:
         if requirement.get("optional") and not isinstance(self, OptionalFBToken):
             raise ValueError("FBToken gives a token; use OptionalFBToken for routes that take nobody too")
         object.__setattr__(self, "guard", guard)
-        object.__setattr__(self, "requirement", Requirement(**requirement))  # type: ignore[arg-type]
+        object.__setattr__(self, "requirement", Requirement(**requirement))
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -113,23 +114,32 @@ class FBToken:
         kind = inspect.Parameter.KEYWORD_ONLY
         return inspect.Signature([
             inspect.Parameter("connection", kind, annotation=HTTPConnection),
+            inspect.Parameter("security_scopes", kind, annotation=SecurityScopes),
             inspect.Parameter("scheme", kind, annotation=scheme),
         ])  # fmt: skip
 
     async def __call__(
-        self, connection: HTTPConnection, scheme: None = None
+        self,
+        connection: HTTPConnection,
+        security_scopes: SecurityScopes | None = None,
+        scheme: None = None,
     ) -> AsyncGenerator[TokenInfo | None]:
-        """Give the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal."""
-        request, info = await self.judge(connection)
+        """Give the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal.
+
+        ``security_scopes`` are those of ``Security(FBToken(...), scopes=[...])``: needed, too.
+        """
+        request, info = await self.judge(connection, security_scopes.scopes if security_scopes else ())
         with request.entered():
             yield info
 
-    async def judge(self, connection: HTTPConnection) -> tuple[ViewRequest, TokenInfo | None]:
+    async def judge(
+        self, connection: HTTPConnection, scopes: Iterable[str] = ()
+    ) -> tuple[ViewRequest, TokenInfo | None]:
         """Judge a request; raise what FastAPI answers as a refusal."""
         asgi.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
         try:
-            demands, verdict = request.consider(self.requirement)
+            demands, verdict = request.consider(with_scopes(self.requirement, scopes))
             if isinstance(verdict, Secret):
                 verdict = await request.guard.asettle(demands, verdict)
                 request.inject(verdict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 import flask
 from werkzeug.datastructures import Headers
@@ -23,6 +23,9 @@ from fbguard.core.token import TokenInfo
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 from fbguard.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
 
 T = TypeVar("T")
 
@@ -117,11 +120,15 @@ class _Gate:
             return response
         if not preflight.is_answered(response.status_code):
             return response_of(self._guard.refusal(MISSING))
-        response.status_code = preflight.STATUS
-        response.set_data(b"")
-        for name in [name for name, _ in response.headers if not preflight.is_kept(name)]:
-            del response.headers[name]
-        return response
+        return _OnlyThePermission(status=preflight.STATUS, headers=response.headers)
+
+
+class _OnlyThePermission(flask.Response):
+    """What comes out of a preflight; Flask adds the cookie of its session after every after_request."""
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        headers = super().get_wsgi_headers(environ)
+        return Headers([pair for pair in headers if preflight.is_kept(pair[0])])
 
 
 def _enter(environ: Carrier) -> None:

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Content, Response, StreamingResponse
 
 from fbguard import asgi
-from fbguard.context import DEMANDS, inject
+from fbguard.context import DEMANDS, DOOR, inject, inject_facts
 from fbguard.core.carrier import Carrier, entered
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import PathParams, Requirement
@@ -65,6 +65,12 @@ class FBAuthBackend(AuthenticationBackend):
     def __init__(self, guard: Guard, requirement: Requirement = _ANYBODY) -> None:
         if not isinstance(guard, Guard):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("guard must be a Guard")
+        if not isinstance(requirement, Requirement):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("requirement must be a Requirement")
+        if requirement.target is not None:
+            raise RuntimeError(
+                "a middleware stands before the routing: there are no path parameters for a target"
+            )
         self.guard = guard
         self.requirement = requirement
 
@@ -80,7 +86,10 @@ class FBAuthBackend(AuthenticationBackend):
             error = FBAuthenticationError(refused)
         else:
             # Besides what a door has judged them by: a decorator is compared with all of it.
-            inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands))
+            if scope.get(DOOR, self.guard) is self.guard:
+                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands))
+            else:
+                inject_facts(scope, self.guard, info)  # a door of another app stays the door
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
         raise error
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
+import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +21,10 @@ class Thing:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.is_abandoned = False
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
 
 
 async def here(things: PerLoop[Thing]) -> Thing:
@@ -77,17 +85,54 @@ def test_take():
     asyncio.run(main())
 
 
-def test_another_process_starts_anew(monkeypatch):
+def test_a_forked_child_starts_anew():
     things = PerLoop(Thing)
 
     async def main() -> None:
         mine = things.here()
-        things._lock.acquire()  # as if a thread had held it when the process was forked
-        monkeypatch.setattr("os.getpid", lambda: -1)
+        things._lock.acquire()  # by a thread that the child has not
+        things.abandon()
+        assert mine.is_abandoned
         assert things.loops() == []
         assert things.here() is not mine
 
     asyncio.run(main())
+
+
+def test_a_fork_leaves_the_connections_of_the_parent_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORK)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.stdout.split(), done.stderr) == (["parent"] * 3, "")
+
+
+FORK = """
+    import atexit, gc, os, time
+    from fbguard import Guard
+    from fbguard.sandbox import Sandbox
+
+    sandbox = Sandbox()
+    with sandbox.serve() as url:
+        guard = Guard(app_id=sandbox.app_id, app_secret=sandbox.app_secret, graph_url=url, deadline=1.0)
+        for child_asks in (None, False, True):
+            token = sandbox.issue_token()  # here: in the child the sandbox may be locked for ever
+            if child_asks is not None and os.fork() == 0:
+                if child_asks:
+                    guard.check(token)
+                gc.collect()
+                atexit._run_exitfuncs()
+                os._exit(0)
+            if child_asks is not None:
+                os.wait()
+            guard.check(sandbox.issue_token())  # on the connection that was open before the fork
+            print("parent", flush=True)
+        guard.close()
+"""
 
 
 def test_no_loop_is_running():

@@ -5,19 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import django
-from django.conf import settings
-
-if not settings.configured:
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        LOGGING_CONFIG=None,
-        ROOT_URLCONF=__name__,
-        SECRET_KEY="not one",
-        STATIC_URL="static/",  # who looks through all objects wakes Django's lazy ones
-    )
-    django.setup()
-
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse

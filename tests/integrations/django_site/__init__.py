@@ -5,15 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import django
-from django.conf import settings
-
-if (
-    not settings.configured
-):  # another test of this run may have been first: then its settings are overridden, too
-    settings.configure(ALLOWED_HOSTS=["*"], SECRET_KEY="not one", LOGGING_CONFIG=None)
-    django.setup()
-
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.urls import set_script_prefix
