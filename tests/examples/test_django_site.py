@@ -72,16 +72,16 @@ def test_a_browser_of_the_single_page_app_can_read_the_refusal(url):
 
 
 def test_h16_duplicate_headers_over_http_2(url, request, sandbox):
-    if "hypercorn" not in request.node.name and "granian" not in request.node.name:
-        pytest.skip("speaks no HTTP/2")
+    """Over HTTP/2 where the server speaks it, else over HTTP/1.1."""
+    http2 = "hypercorn" in request.node.name or "granian" in request.node.name
     bearer = sandbox.bearer(sandbox.issue_token(user_id="42"))["Authorization"]
 
     async def main():
-        async with httpx.AsyncClient(http1=False, http2=True, base_url=url, trust_env=False) as client:
+        async with httpx.AsyncClient(http1=not http2, http2=http2, base_url=url, trust_env=False) as client:
             twice = [("AUTHORIZATION", bearer), ("authorization", bearer)]
             return await client.get("/me", headers=twice), await client.get("/me", headers=twice[:1])
 
     twice, once = asyncio.run(main())
-    assert (twice.http_version, once.http_version) == ("HTTP/2", "HTTP/2")
+    assert {twice.http_version, once.http_version} == {"HTTP/2" if http2 else "HTTP/1.1"}
     assert (twice.status_code, twice.json()["reason"]) == (400, "invalid_request")
     assert (once.status_code, once.json()) == (200, {"user": "42"})

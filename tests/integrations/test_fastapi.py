@@ -262,7 +262,7 @@ def test_without_a_guard_the_error_says_what_to_do(wrong):
 def test_a_callable_that_gives_no_guard_is_no_pass():
     app = FastAPI()
     app.get("/x", dependencies=[Depends(FBToken(guard=lambda: None))])(_nothing)
-    with pytest.raises(RuntimeError, match="no guard for this view"):
+    with pytest.raises(RuntimeError, match="returned no Guard"):
         TestClient(app).get("/x")
 
 
