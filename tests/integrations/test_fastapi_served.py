@@ -140,7 +140,11 @@ def app(request: pytest.FixtureRequest, bare: Any, fb_guard: Guard) -> Any:
     return bare
 
 
-def test_a_hundred_refusals_leave_nothing_in_the_log(app, fb_token, fb_sandbox, caplog):
+def test_a_hundred_refusals_leave_nothing_in_the_log(app, fb_token, fb_sandbox, caplog, monkeypatch):
+    for name in ("uvicorn", "uvicorn.error"):  # as they are in a process of their own
+        for attribute, value in (("propagate", True), ("disabled", False), ("level", logging.INFO)):
+            monkeypatch.setattr(logging.getLogger(name), attribute, value)
+        logging.getLogger(name).manager._clear_cache()
     plain, expired = fb_token.headers(), fb_token.headers(expires_in=-1)
     with caplog.at_level(logging.INFO), on_uvicorn(app) as url, httpx.Client(base_url=url) as client:
         for _ in range(33):
