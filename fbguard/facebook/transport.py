@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import ssl
+from contextvars import ContextVar
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
@@ -55,6 +56,7 @@ class GraphClient:
 
         Neither the request nor the client's exceptions may outlive this frame: their texts hold the URL.
         """
+        under_way = _our_call.set(True)
         try:
             response = await self._client.send(
                 self._client.build_request(
@@ -73,6 +75,8 @@ class GraphClient:
         except Exception as exc:  # noqa: BLE001 - whatever a transport raises, nobody has answered
             logger.debug("Graph did not answer: %s", type(exc).__name__)
             return None
+        finally:
+            _our_call.reset(under_way)
         return None if body is None else (response.status_code, body)
 
     async def aclose(self) -> None:
@@ -122,7 +126,7 @@ async def _read(response: httpx.Response) -> bytes | None:
 _SECRET_PARAMETER: Final = re.compile(
     r"((?:input_token|access_token|client_secret|fb_exchange_token|appsecret_proof)=)[^&\s\"']+"
 )
-_LIBRARY_LOGGERS: Final = (
+_LIBRARY_LOGGERS: Final = (  # of clients: their records name the URL
     "httpx",
     "httpcore.connection",
     "httpcore.http11",
@@ -130,7 +134,10 @@ _LIBRARY_LOGGERS: Final = (
     "httpcore.proxy",
     "aiohttp.client",
     "aiohttp.internal",
+    "httpcore.socks",
 )
+_WIRE_LOGGERS: Final = ("hpack.hpack", "hpack.table")  # of HTTP/2: theirs hold every header, packed, too
+_our_call: Final[ContextVar[bool]] = ContextVar("fbguard_our_call", default=False)
 
 
 class _HideTokens(logging.Filter):
@@ -154,9 +161,19 @@ def _hide(value: Any) -> Any:
     return value if hidden == text else hidden
 
 
+class _BeSilent(logging.Filter):
+    """Drops what a library logs about our own calls; other clients of the process keep their records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _our_call.get()
+
+
 _HIDE_TOKENS: Final = _HideTokens()
+_BE_SILENT: Final = _BeSilent()
 
 
 def _hide_tokens_in_logs() -> None:
     for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).addFilter(_HIDE_TOKENS)  # the same filter twice is one
+    for name in _WIRE_LOGGERS:
+        logging.getLogger(name).addFilter(_BE_SILENT)

@@ -17,7 +17,7 @@ import pytest
 from fbguard import Guard, Refused
 from fbguard.facebook.transport import MAX_REPLY, GraphClient
 from tests.facebook.raw_server import Server, reply
-from tests.support import APP_ID, PATIENCE, SECRET, TOKEN, FakeClock, Reply, dead, valid
+from tests.support import APP_ID, PATIENCE, SECRET, TOKEN, FakeClock, Reply, dead, make_guard, valid
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -277,6 +277,24 @@ def test_no_logger_prints_a_token(server, colour, place, caplog):
     assert len(server.requests) >= 5
     for secret in (TOKEN, SECRET):
         assert secret not in log
+
+
+@pytest.mark.parametrize("place", ["header", "query"])
+def test_what_http2_logs_shows_no_token(place, caplog):
+    """A transport of the user's own may speak HTTP/2, whose header compression logs every header."""
+    import hpack  # what every Python client of HTTP/2 packs headers with; hypercorn brings it
+
+    class Http2(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            hpack.Encoder().encode([(b":path", request.url.raw_path), *request.headers.raw])
+            return httpx.Response(200, stream=httpx.ByteStream(valid().body))
+
+    with caplog.at_level(logging.DEBUG, "hpack"):
+        with make_guard(transport=Http2(), credential_in=place) as guard:
+            assert guard.check(TOKEN).user_id == "1001"
+        assert [record for record in caplog.records if record.name.startswith("hpack")] == []
+        hpack.Encoder().encode([(b"x-somebody", b"else")])
+    assert any(record.name == "hpack.hpack" for record in caplog.records)
 
 
 def test_the_client_outlives_its_own_failures():
