@@ -5,9 +5,10 @@
 happens to tokens in life - expiry, log-out, a new password, an outage - is one method call here.
 
 The floors of the package, from the ground: ``clock``, ``wire`` (a request and a reply) and
-``arguments``; ``errors`` (Facebook's words); ``world`` (the state); ``tokens``; one module per
-endpoint; ``graph`` (the pure function from request to reply); ``sandbox`` (the controls). Two
-carriers stand on top: ``transport`` and ``server`` with its ``control`` interface.
+``arguments``; ``errors`` (Facebook's words); ``world`` (the state); ``tokens``; ``access``
+(who calls) and ``fields`` (what is told); one module per kind of endpoint; ``graph`` (the pure
+function from request to reply); ``sandbox`` (the controls). Two carriers stand on top: ``transport``
+and ``server`` with its ``control`` interface.
 """
 
 from fbguard.sandbox.sandbox import Sandbox

@@ -56,6 +56,7 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "checkpoint": sandbox.checkpoint,
         "unconfirm": sandbox.unconfirm,
         "restore": sandbox.restore,
+        "require_proof": sandbox.require_proof,
         "throttle": sandbox.throttle,
         "fail": sandbox.fail,
         "recover": sandbox.recover,

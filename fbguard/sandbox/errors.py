@@ -127,6 +127,21 @@ class GraphError(Exception):
         return (("WWW-Authenticate", f'OAuth "Facebook Platform" "{word}" "{shown}"'),)
 
 
+def no_such_node(method: str, node: str) -> GraphError:
+    """Return the error for an id that is nobody's, or of which the caller may not even know."""
+    message = (
+        f"Unsupported {method.lower()} request. Object with ID '{node}' does not exist, cannot be loaded due"
+        " to missing permissions, or does not support this operation. Please read the Graph API documentation"
+        " at https://developers.facebook.com/docs/graph-api"
+    )
+    return GraphError(message, 100, kind=GRAPH_METHOD, subcode=33)
+
+
+def no_such_field(field: str, kind: str) -> GraphError:
+    """Return the error for a field or an edge that nodes of this kind do not have."""
+    return GraphError(f"(#100) Tried accessing nonexisting field ({field}) on node type ({kind})", 100)
+
+
 def session_ended(subcode: int, user_id: str | None, app_id: str) -> str:
     """Return the message for a session that ended by ``subcode``."""
     return _SESSION_PREFIX + _SESSION_ENDED[subcode].format(user_id=user_id, app_id=app_id)

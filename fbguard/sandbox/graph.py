@@ -1,6 +1,7 @@
 """Graph as a pure function: from the state, a request and the time to a reply.
 
-No I/O, no sleep and no clock in here; carriers do all three.
+No I/O, no sleep and no clock in here; carriers do all three. The only calls that change the
+state are those that take permissions away.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from functools import partial
 
 from fbguard.sandbox.application import application
 from fbguard.sandbox.debug_token import debug_token
-from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, throttled
+from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, no_such_node, throttled
+from fbguard.sandbox.nodes import me, node
 from fbguard.sandbox.oauth import access_token
+from fbguard.sandbox.permissions import permissions, revoke
 from fbguard.sandbox.wire import Outcome, Reply, Request, json_reply
 from fbguard.sandbox.world import Failure, World
 
@@ -66,28 +70,33 @@ def _endpoint(world: World, method: str, path: str) -> Endpoint:
             return access_token
         case "GET", ["app"]:
             return application
-        case "GET", [node] if node == world.app.app_id:
+        case "GET", [node_id] if node_id == world.app.app_id:
             return application
+        case "GET", ["me"]:
+            return me
+        case "GET", [node_id] if node_id.isdecimal():
+            return partial(node, node_id=node_id)
+        case "GET" | "DELETE", [user, "permissions", *only] if _is_user(user) and len(only) <= 1:
+            endpoint = permissions if method == "GET" else revoke
+            return partial(endpoint, user=user, permission=only[0] if only else None)
         case _:
             raise _no_such(method, segments)
 
 
+def _is_user(segment: str) -> bool:
+    return segment == "me" or segment.isdecimal()
+
+
 def _no_such(method: str, segments: list[str]) -> GraphError:
     """Return the error for a path that leads nowhere: a node, an alias or an edge that is not there."""
-    unsupported = f"Unsupported {method.lower()} request."
     match segments:
         case []:
-            return GraphError(unsupported, 100, kind=GRAPH_METHOD)
+            return GraphError(f"Unsupported {method.lower()} request.", 100, kind=GRAPH_METHOD)
         case [alias] if method == "GET" and not alias.isdecimal():
             message = f"(#803) Some of the aliases you requested do not exist: {alias}"
             return GraphError(message, 803, status=404)
-        case [node]:
-            message = (
-                f"{unsupported} Object with ID '{node}' does not exist, cannot be loaded due to missing"
-                " permissions, or does not support this operation. Please read the Graph API documentation"
-                " at https://developers.facebook.com/docs/graph-api"
-            )
-            return GraphError(message, 100, kind=GRAPH_METHOD, subcode=33)
+        case [node_id]:
+            return no_such_node(method, node_id)
         case _:
             return GraphError(f"Unknown path components: /{'/'.join(segments[1:])}", 2500)
 

@@ -135,15 +135,15 @@ class Sandbox:
 
     def log_out(self, user_id: str) -> None:
         """Let the person log out of Facebook (subcode 467)."""
-        self._end_sessions(user_id, errors.LOGGED_OUT)
+        self._world.end_sessions(self._person(user_id), errors.LOGGED_OUT)
 
     def change_password(self, user_id: str) -> None:
         """Let the person change the password, or Facebook reset the session (subcode 460)."""
-        self._end_sessions(user_id, errors.PASSWORD_CHANGED)
+        self._world.end_sessions(self._person(user_id), errors.PASSWORD_CHANGED)
 
     def remove_app(self, user_id: str) -> None:
         """Let the person remove the app in Facebook's settings (subcode 458)."""
-        self._end_sessions(user_id, errors.APP_REMOVED)
+        self._world.remove_app(self._person(user_id), self.app_id)
 
     def checkpoint(self, user_id: str) -> None:
         """Hold the account back until it is checked (459): no token of it works until ``restore``."""
@@ -157,7 +157,11 @@ class Sandbox:
         """End ``checkpoint`` and ``unconfirm``: the person has settled it on facebook.com."""
         self._world.hold(arguments.digits("user_id", user_id), None)
 
-    # -- the platform's moods --------------------------------------------------------------------
+    # -- the app's settings and the platform's moods --------------------------------------------
+
+    def require_proof(self, required: bool = True) -> None:
+        """Switch "Require App Secret": people's and pages' tokens then need an ``appsecret_proof``."""
+        self._world.require_proof(arguments.flag("required", required))
 
     def throttle(self, code: int | None) -> None:
         """Answer every Graph call with this error until ``throttle(None)`` or ``recover()``.
@@ -253,12 +257,10 @@ class Sandbox:
             raise ValueError("token was not issued by this sandbox")
         return record
 
-    def _end_sessions(self, user_id: str, subcode: int) -> None:
-        known = arguments.digits("user_id", user_id)
-        try:
-            self._world.end_sessions(known, subcode)
-        except KeyError:
-            raise ValueError("user_id has no token of this sandbox") from None
+    def _person(self, user_id: str) -> str:
+        if not self._world.knows(arguments.digits("user_id", user_id)):
+            raise ValueError("user_id has no token of this sandbox")
+        return user_id
 
 
 def _check_type(kind: str, user_id: object, profile_id: object, granular_scopes: object) -> None:

@@ -7,11 +7,15 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fbguard.sandbox.errors import APP_REMOVED
+
 if TYPE_CHECKING:
     from fbguard.sandbox.arguments import GranularScopes
 
 # A sandbox may run for weeks; its log must not grow with it.
 _MAX_CALLS = 100_000
+_GRANTED = "granted"
+_DECLINED = "declined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,39 @@ class IssuedToken:
     data_access_expires_at: int  # 0: never
     long_lived: bool
     ended: int | None = None  # the subcode that tells how the session ended
+
+    @property
+    def subject(self) -> str:
+        """The id that ``/me`` stands for: the page's or the person's; empty for an app token."""
+        return self.profile_id or self.user_id or ""
+
+    def covers(self, scope: str, target: str) -> bool:
+        """Tell whether the token has a permission for this target."""
+        if scope not in self.scopes:
+            return False
+        if not self.granular_scopes:
+            return True
+        targets = dict(self.granular_scopes).get(scope, ())
+        return targets is None or target in targets
+
+    def without(self, scope: str) -> IssuedToken:
+        """Return the same token less one permission."""
+        granular = self.granular_scopes
+        if granular is not None:
+            granular = tuple(pair for pair in granular if pair[0] != scope)
+        return replace(
+            self, scopes=tuple(name for name in self.scopes if name != scope), granular_scopes=granular
+        )
+
+    def pages(self) -> set[str]:
+        """Return the ids that the token shows to be pages."""
+        named = {
+            target
+            for scope, targets in self.granular_scopes or ()
+            for target in targets or ()
+            if scope.startswith("pages_")  # the targets of others may be ad accounts or businesses
+        }
+        return named if self.profile_id is None else named | {self.profile_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +106,20 @@ class World:
         self._lock = threading.Lock()
         self._tokens: dict[str, IssuedToken] = {}
         self._by_user: dict[str, list[str]] = {}
+        # What a person answered when an app asked, by app and person: permission to status. It outlives
+        # the sessions and ends when the app is removed.
+        self._grants: dict[tuple[str, str], dict[str, str]] = {}
+        self._pages: set[str] = set()
         self._held: dict[str, int] = {}
+        self._proof_required = False
         self._throttled: int | None = None
         self._failure: Failure | None = None
         self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
+
+    @property
+    def proof_required(self) -> bool:
+        """Whether the app takes no token of a person or a page without a proof."""
+        return self._proof_required
 
     @property
     def throttled(self) -> int | None:
@@ -95,8 +142,11 @@ class World:
         """Take up a token that was just issued."""
         with self._lock:
             self._tokens[token] = record
+            self._pages |= record.pages()
             if record.user_id is not None:
                 self._by_user.setdefault(record.user_id, []).append(token)
+                grants = self._grants.setdefault((record.app_id, record.user_id), {})
+                grants |= dict.fromkeys(record.scopes, _GRANTED)
 
     def expire(self, token: str, now: float) -> None:
         """Let a token's time run out at ``now``, unless it already has."""
@@ -111,10 +161,44 @@ class World:
             self._tokens[token] = replace(self._tokens[token], ended=subcode)
 
     def end_sessions(self, user_id: str, subcode: int) -> None:
-        """End every session that this user has now; KeyError for a user without any."""
+        """End every session that this user has now."""
         with self._lock:
             for token in self._by_user[user_id]:
                 self._tokens[token] = replace(self._tokens[token], ended=subcode)
+
+    def remove_app(self, user_id: str, app_id: str) -> None:
+        """End this user's sessions of one app, and all that it was granted."""
+        with self._lock:
+            for token in self._by_user[user_id]:
+                record = self._tokens[token]
+                if record.app_id == app_id:
+                    self._tokens[token] = replace(record, ended=APP_REMOVED)
+            self._grants.get((app_id, user_id), {}).clear()
+
+    def grants(self, user_id: str, app_id: str) -> dict[str, str] | None:
+        """Return what this user answered an app, permission by permission; None for a stranger."""
+        with self._lock:
+            grants = self._grants.get((app_id, user_id))
+            return None if grants is None else dict(grants)
+
+    def decline(self, user_id: str, app_id: str, scope: str) -> None:
+        """Take one permission from every token that the app has of this user."""
+        with self._lock:
+            grants = self._grants.get((app_id, user_id), {})
+            if scope in grants:
+                grants[scope] = _DECLINED
+            for token in self._by_user.get(user_id, ()):
+                record = self._tokens[token]
+                if record.app_id == app_id:
+                    self._tokens[token] = record.without(scope)
+
+    def knows(self, user_id: str) -> bool:
+        """Tell whether a token of this user was ever issued."""
+        return user_id in self._by_user
+
+    def is_page(self, node: str) -> bool:
+        """Tell whether an id is known to be a page's."""
+        return node in self._pages
 
     def hold(self, user_id: str, subcode: int | None) -> None:
         """Bar every session of this user, present and future; None lifts the bar."""
@@ -123,6 +207,11 @@ class World:
                 self._held.pop(user_id, None)
             else:
                 self._held[user_id] = subcode
+
+    def require_proof(self, required: bool) -> None:
+        """Change that setting of the app."""
+        with self._lock:
+            self._proof_required = required
 
     def throttle(self, code: int | None) -> None:
         """Answer every Graph call with this code; None ends it."""

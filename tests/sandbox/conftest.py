@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -75,6 +76,32 @@ def over_socket(port: int) -> Callable[..., httpx.Response]:
             return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 
     return send
+
+
+def assert_top_level(
+    answer: httpx.Response, code: int, message: str, subcode: int | None = None, *, status: int = 400
+) -> None:
+    """Assert that Graph refused a call with an OAuthException of exactly this."""
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+    error = answer.json()["error"]
+    keys = ["message", "type", "code", *(["error_subcode"] if subcode else []), "fbtrace_id"]
+    assert list(error) == keys
+    assert (error["message"], error["type"], error["code"]) == (message, "OAuthException", code)
+    assert error.get("error_subcode") == subcode
+    assert re.fullmatch(r"A[A-Za-z0-9_-]{22}", error["fbtrace_id"])
+    challenge = answer.headers["www-authenticate"]
+    word = "invalid_token" if code == 190 else "invalid_request"
+    assert challenge == f'OAuth "Facebook Platform" "{word}" "{message}"'
+
+
+def assert_method_error(answer: httpx.Response, message: str, subcode: int | None = None) -> None:
+    """Assert that Graph refused a call with a GraphMethodException, which brings no challenge."""
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["message"], error["type"], error["code"]) == (message, "GraphMethodException", 100)
+    assert error.get("error_subcode") == subcode
+    assert "www-authenticate" not in answer.headers
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from fbguard.sandbox import Sandbox
 
-from .conftest import Graph, over_async, over_sync
+from .conftest import Graph, assert_top_level, over_async, over_sync
 
 IDENTITY = ["app_id", "type", "application", "data_access_expires_at"]
 DATE = r"[A-Z][a-z]+day, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d PST"
@@ -277,20 +277,6 @@ def test_an_altered_token(quick: Graph) -> None:
     assert quick.inspect(token[:-1] + last) == expected
     assert quick.inspect(token[:100]) == expected
     assert quick.inspect("x" + token)["error"]["message"].endswith("Cannot parse access token")
-
-
-def assert_top_level(answer: Any, code: int, message: str, subcode: int | None = None) -> None:
-    assert answer.status_code == 400
-    assert set(answer.json()) == {"error"}
-    error = answer.json()["error"]
-    keys = ["message", "type", "code", *(["error_subcode"] if subcode else []), "fbtrace_id"]
-    assert list(error) == keys
-    assert (error["message"], error["type"], error["code"]) == (message, "OAuthException", code)
-    assert error.get("error_subcode") == subcode
-    assert re.fullmatch(r"A[A-Za-z0-9_-]{22}", error["fbtrace_id"])
-    challenge = answer.headers["www-authenticate"]
-    word = "invalid_token" if code == 190 else "invalid_request"
-    assert challenge == f'OAuth "Facebook Platform" "{word}" "{message}"'
 
 
 def test_a_token_of_another_app(graph: Graph) -> None:
