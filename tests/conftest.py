@@ -223,6 +223,7 @@ def quiet_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.INFO, "asyncio"):  # below it asyncio tells about its loops
         yield
         gc.collect()
+        gc.freeze()  # what is left is the session's, and grows: the next test need not look through it
     slow = "took"  # of its debug mode, on a machine that is busy
     noise = [record.getMessage() for record in caplog.records if record.name == "asyncio"]
     assert not [text for text in noise if slow not in text]

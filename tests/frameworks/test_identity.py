@@ -59,6 +59,7 @@ def check_nothing_is_left(served: Served) -> None:
         time.sleep(POLL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "known"), [("/me", True), ("/email", True), ("/optional", False), ("/health", True)]
 )

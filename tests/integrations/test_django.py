@@ -400,6 +400,7 @@ def test_other_carriers_tell_shared_caches(configured, server):
     assert by_header.header("cache-control") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", ["middleware", "nothing", "door"])
 @pytest.mark.parametrize("path", ["/kinds/view", "/kinds/aview", "/kinds/awhole", "/hand", "/ahand"])
 def test_a_hundred_refusals_leave_no_record(configured, server, graph, clock, around, path):

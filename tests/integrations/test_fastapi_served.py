@@ -140,6 +140,7 @@ def app(request: pytest.FixtureRequest, bare: Any, fb_guard: Guard) -> Any:
     return bare
 
 
+@pytest.mark.slow
 def test_a_hundred_refusals_leave_nothing_in_the_log(app, fb_token, fb_sandbox, caplog, monkeypatch):
     for name in ("uvicorn", "uvicorn.error"):  # as they are in a process of their own
         for attribute, value in (("propagate", True), ("disabled", False), ("level", logging.INFO)):

@@ -29,6 +29,7 @@ def spy(monkeypatch):
         yield spy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("outcome", "place"),
     [*((outcome, "query") for outcome in OUTCOMES), ("valid", "header"), ("bug", "header")],
