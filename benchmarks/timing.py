@@ -1,0 +1,57 @@
+"""Timing by turns. A machine's speed changes within seconds, so only ratios taken in one run count.
+
+Every contender serves a short slice in every round, and each round begins with another one. The
+garbage collector is off while a slice is timed and runs between the rounds.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+Slice = Callable[[int], float]  # serves that many requests; the seconds that took, without preparation
+
+COLLECTOR: Final = "off while a slice is timed, run between the rounds"
+_MICROSECONDS: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Microseconds per request: the least, the median and the greatest of the rounds' means."""
+
+    min: float
+    median: float
+    max: float
+
+
+def interleaved(contenders: Mapping[str, Slice], *, rounds: int, requests: int) -> dict[str, Spread]:
+    """Let every contender serve ``requests`` in each of ``rounds``; return what a request took."""
+    names = list(contenders)
+    means: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        contenders[name](requests)  # not counted: the interpreter specialises code that runs often
+    with _collector_off():
+        for number in range(rounds):
+            gc.collect()
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                means[name].append(contenders[name](requests) / requests * _MICROSECONDS)
+    return {name: Spread(min(found), median(found), max(found)) for name, found in means.items()}
+
+
+@contextmanager
+def _collector_off() -> Generator[None]:
+    was_on = gc.isenabled()
+    gc.disable()
+    gc.collect()
+    gc.freeze()  # what was there before is not looked at again in every round
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
