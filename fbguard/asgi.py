@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final, cast
 
 from fbguard.context import inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
 from fbguard.entrance import (
@@ -26,6 +26,8 @@ from fbguard.entrance import (
     mounted,
 )
 from fbguard.guard import Guard
+from fbguard.heads import ScopeHead
+from fbguard.reports import heed, refusal_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -50,8 +52,8 @@ class FBTokenMiddleware:
     :func:`fbguard.current_token`; None on public and anonymous requests.
 
     An app that keeps a table of exception handlers (Starlette, FastAPI), also one mounted in it, learns
-    at construction what a Refused is, unless it has a handler for it. Raises TypeError for a guard or
-    policy that is none, ValueError for a mounted app with a ``root_path`` of its own.
+    at construction what a Refused and an OAuthException are, unless it has handlers for them. Raises
+    TypeError for a guard or policy that is none, ValueError for a mounted app with a ``root_path``.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
@@ -105,25 +107,25 @@ class FBTokenMiddleware:
                 await self._enter(scope, receive, self._marking(scope, outgoing))
             else:
                 await self._enter(scope, receive, outgoing)
-        except Refused as refused:
-            if outgoing.started and scope["type"] == "http":
-                raise  # half an answer is out: the server must cut it, not end it
-            if outgoing.closed:
-                return
-            answer = RefusalResponse(refused, accepted=outgoing.started)
+        except Exception as error:
+            refused = _refusal_of(scope, error)
+            if refused is None or (outgoing.started and scope["type"] == "http"):
+                heed(scope, error)
+                raise  # where half an answer is out, the server must cut it, not end it
         else:
             return
-        await answer(scope, receive, send)
+        if not outgoing.closed:
+            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, send)
 
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
         if self._root_path:
             scope["root_path"] = self._root_path
         inject(scope, self.guard, None)
-        way, demands, verdict = approach(self.guard, self.policy, ScopeHead(scope))
+        way, demands, verdict, token = approach(self.guard, self.policy, ScopeHead(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
-        inject(scope, self.guard, verdict, demands)
+        inject(scope, self.guard, verdict, demands, token=token)
         return way
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -220,48 +222,8 @@ class RefusalResponse:
         await send({"type": f"{prefix}.body", "body": body})
 
 
-class ScopeHead:
-    """What the rules read of a scope."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-
-    @property
-    def path(self) -> str:
-        """``scope["path"]`` less ``root_path`` at a segment boundary, which is what frameworks route on."""
-        path: str = self._scope["path"]
-        root: str = self._scope.get("root_path", "")  # as it stands: Starlette does not trim it either
-        if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
-            return path[len(root) :]
-        return path
-
-    @property
-    def method(self) -> str:
-        method: str = self._scope.get("method", "GET")
-        return method
-
-    @property
-    def is_websocket(self) -> bool:
-        kind: str = self._scope["type"]
-        return kind == "websocket"
-
-    @property
-    def query(self) -> str:
-        return _text(self._scope.get("query_string", b""))
-
-    @property
-    def subprotocols(self) -> Sequence[str]:
-        return self._scope.get("subprotocols") or ()
-
-    def header(self, name: str) -> list[str]:
-        key = name.encode()
-        return [_text(value) for header, value in self._scope["headers"] if header == key]
-
-
 def teach_routed(scope: Scope) -> None:
-    """Tell the Starlette app that serves this scope what a Refused is.
+    """Tell the Starlette app that serves this scope what a Refused and an OAuthException are.
 
     For a decorated view whose door could not see the app, because something stood in between.
     """
@@ -281,10 +243,27 @@ def _refuse_root_path(mounted_app: object) -> None:
 
 def _teach(handlers: object) -> None:
     if isinstance(handlers, dict):
-        cast("dict[object, object]", handlers).setdefault(Refused, _handle)
+        table = cast("dict[object, object]", handlers)
+        table.setdefault(Refused, handle_refusal)
+        table.setdefault(OAuthException, handle_graph_error)
 
 
-async def _handle(connection: object, refused: Refused) -> RefusalResponse | None:
+def _refusal_of(scope: Scope, error: Exception) -> Refused | None:
+    """Return the refusal that an exception is or comes to."""
+    if isinstance(error, OAuthException):
+        return refusal_of(scope, error)
+    return error if isinstance(error, Refused) else None
+
+
+async def handle_graph_error(connection: object, error: OAuthException) -> RefusalResponse | None:
+    """Be an exception handler of Starlette or FastAPI."""
+    refused = refusal_of(cast("Scope", getattr(connection, "scope", {})), error)
+    if refused is None:
+        raise error
+    return await handle_refusal(connection, refused)
+
+
+async def handle_refusal(connection: object, refused: Refused) -> RefusalResponse | None:
     """Be an exception handler of Starlette or FastAPI."""
     # An endpoint may have accepted by a WebSocket object of its own: then only its `send` knows.
     state = getattr(getattr(connection, "application_state", None), "name", "")

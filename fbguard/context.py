@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, overload
 
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
@@ -12,6 +13,8 @@ from fbguard.guard import Guard
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 DOOR: Final = "fbguard.door"  # the door's Guard
 GUARD: Final = "fbguard.guard"  # the Guard that has judged the facts
+CREDENTIAL: Final = "fbguard.credential"  # the facts' token as a Secret, or None
+ASKED: Final = "fbguard.asked"  # what views have judged the facts by, besides
 DEMANDS: Final = "fbguard.demands"  # what the door has judged them by
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -36,17 +39,25 @@ def current_token(*, required: bool = False) -> TokenInfo | None:
     return info
 
 
-def inject(carrier: Carrier, guard: Guard, info: TokenInfo | None, demands: Demands = ()) -> None:
-    """Be a door: put its guard, the facts and what they were judged by into a request."""
+def inject(
+    carrier: Carrier,
+    guard: Guard,
+    info: TokenInfo | None,
+    demands: Demands = (),
+    *,
+    token: Secret | None = None,
+) -> None:
+    """Be a door: put its guard, the facts, their token and what they were judged by into a request."""
     carrier[DOOR] = guard
-    inject_facts(carrier, guard, info)
+    inject_facts(carrier, guard, info, token)
     carrier[DEMANDS] = demands
 
 
-def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None) -> None:
-    """Put facts and the guard that has judged them into a request; None: nothing was looked at."""
+def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+    """Put facts, the guard that has judged them and their token into a request; None: nobody has looked."""
     carrier[GUARD] = guard
     carrier[TOKEN] = info
-    carrier[DEMANDS] = ()
+    carrier[CREDENTIAL] = None if info is None else token
+    carrier[DEMANDS] = carrier[ASKED] = ()
     if is_asgi(carrier):
         carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info

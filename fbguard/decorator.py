@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.core.carrier import carrier_of_request
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
 from fbguard.guard import Guard
@@ -103,9 +103,9 @@ class _Decorate:
                     if isinstance(verdict, Secret):
                         request.inject(request.guard.settle(demands, verdict))
                     return request.outgoing(view(*args, **kwargs))
-            except Refused as refused:
-                answer = refused
-            return request.surroundings.say(answer)
+            except (Refused, OAuthException) as error:
+                answer = error
+            return request.say(answer)
 
         return guarded
 
@@ -119,9 +119,9 @@ class _Decorate:
                     if isinstance(verdict, Secret):
                         request.inject(await request.guard.asettle(demands, verdict))
                     return request.outgoing(await view(*args, **kwargs))
-            except Refused as refused:
-                answer = refused
-            return request.surroundings.say(answer)
+            except (Refused, OAuthException) as error:
+                answer = error
+            return request.say(answer)
 
         return guarded
 

@@ -37,11 +37,15 @@ class Way(Enum):
 
 
 class Approach(NamedTuple):
-    """What is clear before any waiting; a Secret as ``verdict`` must be settled for the demands."""
+    """What is clear before any waiting; a Secret as ``verdict`` must be settled for the demands.
+
+    ``token`` is what the request carries, None if nobody looked at it.
+    """
 
     way: Way
     demands: Demands = ()
     verdict: TokenInfo | Secret | None = None
+    token: Secret | None = None
 
 
 logger = logging.getLogger("fbguard")
@@ -66,7 +70,7 @@ def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     if found is None and match.preflight and _is_preflight(head):
         return Approach(Way.PREFLIGHT)
     verdict = guard.consider(match.demands, found)
-    return Approach(way, match.demands, verdict)
+    return Approach(way, match.demands, verdict, found if isinstance(found, Secret) else None)
 
 
 def _is_preflight(head: Head) -> bool:

@@ -19,6 +19,7 @@ from fbguard.core.options import LaterOptions, boxed_secret, from_environment, f
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
+from fbguard.core.signing import Signer
 from fbguard.core.sources import TokenSources
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands, Validator
@@ -98,12 +99,13 @@ class Guard:
             size=settings.size("cache_size", cache_size),
             negative_size=settings.size("negative_cache_size", negative_cache_size),
         )
+        self.signer: Final = Signer(secrets[0])
         self._deadline = settings.seconds("deadline", deadline)
         self._validator = Validator(
             self._graph,
             cache,
             site,
-            secret=secrets[0],
+            signer=self.signer,
             deadline=self._deadline,
             open_client=partial(GraphClient, check_transport(transport)),
         )
@@ -207,6 +209,19 @@ class Guard:
     def judge(self, demands: Demands, info: TokenInfo) -> TokenInfo:
         """Judge facts that the request already has against more demands; raises Refused."""
         return self._validator.judge_now(demands, info)
+
+    def forget(self, token: Secret) -> None:
+        """Forget what is known about a token: the next request that carries it is looked up."""
+        self._validator.forget(token)
+
+    def now(self) -> float:
+        """Return wall time in seconds, by the guard's clock."""
+        return self._validator.now()
+
+    @property
+    def graph_url(self) -> str:
+        """The URL of Graph, without version and trailing slash."""
+        return self._graph.url
 
     def refusal(self, finding: Finding, demands: Demands = ()) -> Refused:
         """Return the exception that answers a finding."""

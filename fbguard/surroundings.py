@@ -8,30 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from fbguard import asgi, wsgi
-from fbguard.context import DEMANDS, DOOR, GUARD, TOKEN, inject_facts
-from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
-from fbguard.core.errors import Refused
+from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN, inject_facts
+from fbguard.core.carrier import Carrier, carrier_of_request, entered
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
-from fbguard.entrance import Head
 from fbguard.guard import Guard
+from fbguard.heads import head_of
+from fbguard.reports import refusal_of
 
 GuardSource = Guard | Callable[[], Guard]
-
-
-def head_of(carrier: Carrier) -> Head:
-    """Return what the rules read of a request, from ASGI's scope or WSGI's environ."""
-    return asgi.ScopeHead(carrier) if is_asgi(carrier) else wsgi.EnvironHead(dict_of(carrier))
-
-
-def dict_of(carrier: Carrier) -> dict[str, object]:
-    """Return an environ, which PEP 3333 wants to be a dict."""
-    if not isinstance(carrier, dict):
-        raise TypeError("a WSGI environ is a dict")
-    return carrier
 
 
 class Surroundings:
@@ -51,9 +39,9 @@ class Surroundings:
         """Return the framework's routed parameters."""
         return {}
 
-    def inject(self, guard: Guard, info: TokenInfo | None) -> None:
-        """Put the facts where views of this framework look for them."""
-        inject_facts(self.carrier, guard, info)
+    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+        """Put the facts where views of this framework look for them, and their token aside."""
+        inject_facts(self.carrier, guard, info, token)
 
     def outgoing(self, answer: object) -> object:
         """Return a view's answer so that code which makes its body later finds this request, too."""
@@ -63,6 +51,11 @@ class Surroundings:
         """Return or raise what the framework takes for an ordinary answer."""
         raise refused
 
+    def report(self, error: OAuthException, refused: Refused) -> object:
+        """Do so for what Graph said of this request's token, unless the app has words of its own."""
+        del refused
+        raise error  # to the door
+
 
 class ViewRequest:
     """A request at a view that has a requirement of its own.
@@ -71,10 +64,12 @@ class ViewRequest:
     Raises RuntimeError when there is none.
     """
 
-    __slots__ = ("_is_entered", "guard", "surroundings")
+    __slots__ = ("_demands", "_is_entered", "_token", "guard", "surroundings")
 
     def __init__(self, surroundings: Surroundings, given: GuardSource | None) -> None:
         self.surroundings = surroundings
+        self._token: Secret | None = None
+        self._demands: Demands = ()
         # Not if there is no door, nor if middleware gave the view a scope of its own below the door.
         self._is_entered = carrier_of_request.get() is surroundings.carrier
         self.guard = self._find_guard(given)
@@ -104,7 +99,7 @@ class ViewRequest:
         """
         carrier = self.surroundings.carrier
         params = None if requirement.target is None else self.surroundings.path_params()
-        demands = ((requirement, params),)
+        demands = self._demands = ((requirement, params),)
         info: TokenInfo | None = carrier.get(TOKEN)
         if info is not None and carrier.get(GUARD) is self.guard:
             if could_only_loosen(requirement, [demand for demand, _ in carrier.get(DEMANDS, ())]):
@@ -112,15 +107,29 @@ class ViewRequest:
                     "this requirement could only loosen what the door requires, and a view can only tighten: "
                     "loosen the rule of the path, or make it public and let the view decide"
                 )
-            return demands, self.guard.judge(demands, info)
-        verdict = self.guard.consider(demands, self.guard.sources.find(head_of(carrier)))
+            self.guard.judge(demands, info)
+            carrier[ASKED] = (*carrier.get(ASKED, ()), *demands)
+            return demands, info
+        found = self.guard.sources.find(head_of(carrier))
+        self._token = found if isinstance(found, Secret) else None
+        verdict = self.guard.consider(demands, found)
         if not isinstance(verdict, Secret):
             self.inject(verdict)
         return demands, verdict
 
     def inject(self, info: TokenInfo | None) -> None:
         """Put the facts into the request."""
-        self.surroundings.inject(self.guard, info)
+        self.surroundings.inject(self.guard, info, self._token)
+        self.surroundings.carrier[ASKED] = self._demands
+
+    def say(self, error: Refused | OAuthException) -> object:
+        """Answer a refusal; what Graph said raise again if it is the application's own matter."""
+        if isinstance(error, Refused):
+            return self.surroundings.say(error)
+        refused = refusal_of(self.surroundings.carrier, error)
+        if refused is None:
+            raise error
+        return self.surroundings.report(error, refused)
 
     def entered(self) -> AbstractContextManager[None]:
         """Let current_token() find what was injected."""

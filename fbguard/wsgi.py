@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from itertools import chain
 from types import TracebackType
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from fbguard.context import inject
 from fbguard.core import preflight
-from fbguard.core.carrier import entered
+from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.credentials import MISSING
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
 from fbguard.entrance import (
@@ -27,13 +27,14 @@ from fbguard.entrance import (
     mounted,
 )
 from fbguard.guard import Guard
+from fbguard.heads import EnvironHead
+from fbguard.reports import refusal_of
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 _EVERYTHING: Final = Policy()
-_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
 
 class FBTokenMiddleware:
@@ -44,8 +45,8 @@ class FBTokenMiddleware:
     anonymous requests.
 
     A Flask app (or its ``wsgi_app``), also in werkzeug's DispatcherMiddleware, learns at construction
-    what a Refused is, unless it has served a request already. Raises TypeError for a guard or policy
-    that is none.
+    what a Refused and an OAuthException are, unless it has served a request already. Raises TypeError
+    for a guard or policy that is none.
     """
 
     def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
@@ -71,17 +72,20 @@ class FBTokenMiddleware:
         try:
             with entered(environ):
                 body = self.app(environ, start_response)
-        except Refused as refused:
-            return RefusalResponse(refused)(environ, start_response, _exc_info())
+        except Exception as error:
+            said = _answer_to(environ, error)
+            if said is None:
+                raise
+            return said(environ, start_response, _exc_info())
         return body if _is_whole(body, environ) else _Body(body, environ, start_response)
 
     def _admit(self, environ: WSGIEnvironment) -> Way:
         """Judge the request and inject the facts; raises Refused."""
         inject(environ, self.guard, None)
-        way, demands, verdict = approach(self.guard, self.policy, EnvironHead(environ))
+        way, demands, verdict, token = approach(self.guard, self.policy, EnvironHead(environ))
         if isinstance(verdict, Secret):
             verdict = self.guard.settle(demands, verdict)
-        inject(environ, self.guard, verdict, demands)
+        inject(environ, self.guard, verdict, demands, token=token)
         return way
 
     def _marking(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
@@ -136,9 +140,14 @@ class _Body:
                 if self._chunks is None:
                     self._chunks = iter(self._body)
                 return next(self._chunks)
-        except Refused as refused:
+        except StopIteration:
+            raise
+        except Exception as error:
+            answer = _answer_to(self._environ, error)
+            if answer is None:
+                raise
             # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".
-            said = RefusalResponse(refused)(self._environ, self._start_response, _exc_info())
+            said = answer(self._environ, self._start_response, _exc_info())
         self._chunks = iter(said)
         return next(self._chunks)
 
@@ -170,48 +179,6 @@ class RefusalResponse:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
 
-class EnvironHead:
-    """What the rules read of an environ."""
-
-    __slots__ = ("_environ",)
-
-    def __init__(self, environ: WSGIEnvironment) -> None:
-        self._environ = environ
-
-    @property
-    def path(self) -> str:
-        """The path below SCRIPT_NAME; PATH_INFO holds its bytes as latin-1 (PEP 3333)."""
-        path: str = self._environ.get("PATH_INFO", "")
-        if path.isascii():
-            return path
-        try:
-            return path.encode("latin-1").decode()
-        except UnicodeError:
-            return _UNDECODABLE
-
-    @property
-    def method(self) -> str:
-        method: str = self._environ["REQUEST_METHOD"]
-        return method
-
-    @property
-    def is_websocket(self) -> bool:
-        return False
-
-    @property
-    def query(self) -> str:
-        query: str = self._environ.get("QUERY_STRING", "")
-        return query
-
-    @property
-    def subprotocols(self) -> Sequence[str]:
-        return ()
-
-    def header(self, name: str) -> Sequence[str]:
-        value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
-        return () if value is None else (value,)
-
-
 def _read(body: Iterable[bytes]) -> None:
     """Do what a server does with a body, and drop it: a view may call start_response meanwhile."""
     try:
@@ -223,14 +190,30 @@ def _read(body: Iterable[bytes]) -> None:
             close()
 
 
+def _answer_to(environ: Carrier, error: Exception) -> RefusalResponse | None:
+    """Return what answers an exception of the app; None: it goes on to the server."""
+    refused = refusal_of(environ, error) if isinstance(error, OAuthException) else error
+    return RefusalResponse(refused) if isinstance(refused, Refused) else None
+
+
+def handle_graph_error(error: OAuthException) -> RefusalResponse:
+    """Be an error handler of Flask."""
+    answer = _answer_to(carrier_of_request.get() or {}, error)
+    if answer is None:
+        raise error
+    return answer
+
+
 def _teach(app: object) -> None:
-    """Tell Flask apps what a Refused is; they call the handler and serve what that returns."""
+    """Tell Flask apps what our exceptions are; they call the handler and serve what that returns."""
     for owner in chain(behind(app), mounted(app)):
         register = getattr(owner, "register_error_handler", None)
         if register is None or getattr(owner, "_got_first_request", False):
             continue
-        if Refused not in getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {}):
-            register(Refused, RefusalResponse)
+        known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
+        for kind, handler in ((Refused, RefusalResponse), (OAuthException, handle_graph_error)):
+            if kind not in known:
+                register(kind, handler)
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:

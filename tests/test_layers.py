@@ -16,16 +16,16 @@ FLOORS = (
     (
         "core.answers", "core.carrier", "core.clock", "core.errors", "core.languages", "core.messages",
         "core.options", "core.reasons",
-        "core.secret", "core.settings", "core.token",
+        "core.secret", "core.settings", "core.signing", "core.token",
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
         "core.sources",
-        "facebook.debug_token", "facebook.login",
+        "facebook.debug_token", "facebook.graph_error", "facebook.login", "facebook.usage",
     ),
     ("core.background", "core.cache", "core.flights", "core.loops", "facebook.graph", "facebook.transport"),
     ("core.validator", "guard"),
-    ("context", "entrance", "asgi", "wsgi", "surroundings"),
+    ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
@@ -37,6 +37,7 @@ FLOORS = (
 # Where third-party packages may be imported; everywhere else it is the standard library only.
 THIRD_PARTY = {
     "core.cache": {"cachetools"},
+    "facebook.auth": {"httpx"},
     "facebook.transport": {"aiohttp", "httpx", "httpx_aiohttp"},
     "guard": {"httpx"},  # for a type only
     "integrations.django": {"asgiref", "django"},

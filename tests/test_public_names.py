@@ -19,9 +19,9 @@ FRAMEWORKS_AND_CLIENTS = {
 def test_all_is_sorted_and_complete():
     visible = {
         name
-        for name, value in vars(fbguard).items()
+        for name in dir(fbguard)  # also what is imported when it is asked for
         if not name.startswith("_")
-        and getattr(value, "__module__", None)
+        and getattr(value := getattr(fbguard, name), "__module__", None)
         and type(value).__name__ != "module"
     }
     assert fbguard.__all__ == sorted(visible)

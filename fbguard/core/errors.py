@@ -1,13 +1,24 @@
 """The exceptions users meet.
 
 Exception
-└── Refused     the one answer for "no" and "don't know": 400, 401, 403, 429 or 503
+├── Refused          the one answer for "no" and "don't know": 400, 401, 403, 429 or 503
+└── OAuthException   what Graph said when a view called it
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fbguard.core import messages
 from fbguard.core.answers import Answer, Relogin, problem
-from fbguard.core.reasons import REASONS, Finding
+from fbguard.core.reasons import REASONS, Finding, classify_call_error
+
+Category = Literal["login_recoverable", "transient", "other"]
+
+_POLICY_BLOCK = 368  # "blocked for abuse": we wait, but no retry of the app's helps
+_UNAUTHORIZED = 401
+_WRONG_APP = "wrong_app"  # a #100, which is no matter of logging in to the mobile SDKs
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
@@ -48,3 +59,72 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
             challenge=self.challenge,
             language=language,
         )
+
+
+class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
+    """What Graph said instead of doing what a view asked (Graph API, "Handling errors").
+
+    :func:`fbguard.raise_for_graph_error` raises it; code of the application may, too. Let it leave the
+    view: if it is about the token of this request, the client gets the answer of :attr:`reason`, 401
+    with a re-login hint for a dead token, and what was known of the token is forgotten. Else it is an
+    exception of the application like any other.
+
+    ``message`` is for developers, ``user_title`` and ``user_message`` are for the person, in the
+    language of the call; ``code``, ``subcode`` and ``type`` are None or empty where Graph said none;
+    ``error_data`` is a mapping or a str; ``retry_after`` is the seconds that Graph's usage headers
+    ask for. ``token_fingerprint`` names the token of the call, as
+    :attr:`fbguard.TokenInfo.fingerprint` does: None stands for this request's token, "" for none or
+    another one. Holds no token.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "OAuthException",  # noqa: A002 - Graph's word
+        code: int | None = None,
+        subcode: int | None = None,
+        user_title: str | None = None,
+        user_message: str | None = None,
+        error_data: Mapping[str, Any] | str | None = None,
+        is_transient: bool = False,
+        fbtrace_id: str | None = None,
+        retry_after: int | None = None,
+        token_fingerprint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type
+        self.code = code
+        self.subcode = subcode
+        self.user_title = user_title
+        self.user_message = user_message
+        self.error_data = error_data
+        self.is_transient = is_transient
+        self.fbtrace_id = fbtrace_id
+        self.retry_after = retry_after
+        self.token_fingerprint = token_fingerprint
+
+    @property
+    def reason(self) -> str | None:
+        """Of :data:`fbguard.core.reasons.REASONS`; None for what is the application's own matter."""
+        return classify_call_error(self.code, self.subcode, self.message, transient=self.is_transient)
+
+    @property
+    def category(self) -> Category:
+        """What helps, in the categories of Facebook's mobile SDKs: a login, time, or neither."""
+        reason = self.reason
+        if reason in {"throttled", "unavailable"}:
+            return "transient" if self.is_transient or self.code != _POLICY_BLOCK else "other"
+        if reason is None or reason == _WRONG_APP or REASONS[reason].status != _UNAUTHORIZED:
+            return "other"
+        return "login_recoverable"
+
+    def recovery_message(self, language: str | None = None) -> str | None:
+        """Return what the person can do, None if nothing; ``language`` is a value of Accept-Language."""
+        reason = self.reason
+        return None if reason is None else messages.message(reason, messages.choose(language))
+
+    def __str__(self) -> str:
+        numbers = "/".join(str(number) for number in (self.code, self.subcode) if number is not None)
+        return f"{self.type or 'Graph error'}{f' {numbers}' if numbers else ''}: {self.message}"

@@ -9,6 +9,9 @@ The rules, in the order they are read:
 5. Everything else is a dead token: its subcode decides (:data:`SUBCODE_REASONS`); a *missing* subcode
    leaves the decision to the message (:data:`MESSAGE_REASONS`); what nobody knows is ``invalid_token``.
 
+Errors of other Graph calls, which a view makes, go through the same table by
+:func:`classify_call_error`: there, what is not known to be about the token is the application's.
+
 Sources: Graph API "Handling errors", the debug_token reference, the mobile SDKs' error categories.
 """
 
@@ -160,7 +163,13 @@ REASONS: Final[Mapping[str, Reason]] = MappingProxyType({row.name: row for row i
 THROTTLE_CODES: Final = frozenset({4, 9, 17, 32, 341, 368, 613, *range(80000, 80015)})
 TRANSIENT_CODES: Final = frozenset({1, 2, 960})
 
-CODE_REASONS: Final[Mapping[int, str]] = MappingProxyType({326: "checkpointed", 412: "not_authorized"})
+CODE_REASONS: Final[Mapping[int, str]] = MappingProxyType({
+    326: "checkpointed",
+    412: "not_authorized",
+    **dict.fromkeys(range(450, 456), "invalid_token"),
+})  # fmt: skip
+
+PERMISSION_CODES: Final = frozenset({10, *range(200, 300)})
 
 SUBCODE_REASONS: Final[Mapping[int, str]] = MappingProxyType({
     458: "not_authorized",
@@ -192,6 +201,8 @@ MESSAGE_REASONS: Final = (
 )
 
 _SESSION_CODES: Final = frozenset({102, 190})
+_NO_TOKEN_CODE: Final = 2500  # and of a path that Graph cannot parse
+_NO_TOKEN_MESSAGE: Final = "an active access token"  # noqa: S105 - Graph's words
 _OTHER_APP_CODE: Final = 100
 _OTHER_APP_MESSAGE: Final = "did not match the viewing app"
 
@@ -223,10 +234,39 @@ def classify_token_error(code: int | None, subcode: int | None, message: str) ->
         return "wrong_app"
     if code is not None and code not in _SESSION_CODES:
         return CODE_REASONS.get(code, "invalid_token")
+    return _session_reason(subcode, message) or "invalid_token"
+
+
+def classify_call_error(
+    code: int | None, subcode: int | None, message: str, *, transient: bool
+) -> str | None:
+    """Return the reason for the error of any Graph call, None if it is not about token or limits.
+
+    Unlike what debug_token says *about a token*, an error here may be about the path, a parameter or
+    the app's settings: only what is known to be about the token is taken for that. So an unknown code
+    of type ``OAuthException``, which Graph gives to almost all of its errors, logs nobody out.
+    """
+    if (reason := is_dont_know(code, transient=transient)) is not None:
+        return reason
+    if is_other_app(code, message):
+        return "wrong_app"
+    if code in PERMISSION_CODES:
+        return "insufficient_scope"
+    if code == _NO_TOKEN_CODE and _NO_TOKEN_MESSAGE in message.lower():
+        return "missing_token"
+    if code in _SESSION_CODES:
+        return _session_reason(subcode, message) or "invalid_token"
+    if code is None:  # bodies of old times have a message only, some a subcode
+        return _session_reason(subcode, message)
+    return CODE_REASONS.get(code)
+
+
+def _session_reason(subcode: int | None, message: str) -> str | None:
+    """Read a dead session's subcode; a missing one leaves the decision to the message."""
     if subcode is not None:
-        return SUBCODE_REASONS.get(subcode, "invalid_token")
+        return SUBCODE_REASONS.get(subcode)
     text = message.lower()
     for parts, reason in MESSAGE_REASONS:
         if all(part in text for part in parts):
             return reason
-    return "invalid_token"
+    return None

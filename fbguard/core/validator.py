@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,13 +16,12 @@ from fbguard.core.loops import PerLoop, closing_with_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, judge
 from fbguard.core.secret import Secret
+from fbguard.core.signing import Signer
 from fbguard.core.token import TokenInfo
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client, Graph
 
 Demands = Sequence[tuple[Requirement, PathParams | None]]
-
-_FINGERPRINT_LENGTH = 12
 
 logger = logging.getLogger("fbguard")
 
@@ -60,8 +57,8 @@ class _Local:
 class Validator:
     """Knows what is known about tokens, finds out the rest, and says yes or raises.
 
-    ``secret`` is the app secret that keys fingerprints; ``deadline`` is seconds, total, for one
-    verdict; ``open_client`` makes an HTTP client for the running loop.
+    ``signer`` makes the fingerprints; ``deadline`` is seconds, total, for one verdict; ``open_client``
+    makes an HTTP client for the running loop.
     """
 
     def __init__(
@@ -70,19 +67,27 @@ class Validator:
         cache: FactCache,
         site: Site,
         *,
-        secret: Secret,
+        signer: Signer,
         deadline: float,
         open_client: Callable[[], Client],
     ) -> None:
         self._graph = graph
         self._cache = cache
         self._site = site
-        self._secret = secret
+        self._signer = signer
         self._local = PerLoop(lambda: _Local(open_client(), deadline))
 
     def recall(self, token: Secret) -> Known | None:
         """Return what is known about a token; never waits, never asks."""
         return self._cache.get(key_of(token))
+
+    def forget(self, token: Secret) -> None:
+        """Forget what is known about a token: the next request that carries it is looked up."""
+        self._cache.drop(key_of(token))
+
+    def now(self) -> float:
+        """Return wall time in seconds."""
+        return self._cache.now()
 
     def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None:
         """Give the part of a verdict that needs no waiting.
@@ -111,7 +116,9 @@ class Validator:
 
     def refusal(self, finding: Finding, demands: Demands) -> Refused:
         """Return the exception for a finding, with what the demands ask for in a new login."""
-        asked = dict.fromkeys(scope for requirement, _ in demands for scope in requirement.scopes)
+        asked = dict.fromkeys(
+            scope for requirement, _ in demands for scope in requirement.scopes or requirement.any_scope
+        )
         return refuse(finding, self._site, tuple(asked))
 
     def judge_now(self, demands: Demands, info: TokenInfo) -> TokenInfo:
@@ -135,7 +142,7 @@ class Validator:
         known = self.recall(token)
         if known is not None:
             return known  # an earlier flight landed between the caller's look and its boarding
-        fingerprint = self._fingerprint(token)
+        fingerprint = self._signer.fingerprint(token)
         outcome = await self._graph.debug_token(client, token, fingerprint)
         if isinstance(outcome, Finding):
             logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
@@ -147,10 +154,6 @@ class Validator:
         )
         logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
         return self._cache.put(key_of(token), outcome, good=good)
-
-    def _fingerprint(self, token: Secret) -> str:
-        digest = hmac.new(self._secret.reveal().encode(), token.reveal().encode(), hashlib.sha256)
-        return digest.hexdigest()[:_FINGERPRINT_LENGTH]
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from sys import intern
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from fbguard.core.reasons import Finding, classify_token_error, is_dont_know, is_other_app
 from fbguard.core.token import EVERYTHING, GranularScopes, TokenError, TokenInfo
+
+T = TypeVar("T")
 
 UNAVAILABLE: Final = Finding("unavailable", retry_after=2)
 RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
@@ -142,9 +145,34 @@ def _read_dead(data: dict[str, Any], is_valid: bool, fingerprint: str) -> TokenI
         app_id="" if app_id is None else str(app_id),
         type=_optional_text(data, "type"),
         is_valid=False,
+        # For people who look at a dead token: nobody is judged by what follows.
+        user_id=_salvaged(_optional_id, data, "user_id"),
+        profile_id=_salvaged(_optional_id, data, "profile_id"),
+        application=_salvaged(_optional_text, data, "application") or "",
+        scopes=frozenset(_salvaged(_texts_of, data, "scopes") or ()),
+        granular_scopes=_salvaged(_granular_of, data, "granular_scopes") or EVERYTHING,
+        issued=_salvaged(_moment, data, "issued_at") or 0,
+        expires=_salvaged(_moment, data, "expires_at") or 0,
+        data_access_expires=_salvaged(_moment, data, "data_access_expires_at") or 0,
         error=TokenError(classify_token_error(code, subcode, message), code, subcode),
         fingerprint=fingerprint,
     )
+
+
+def _salvaged(read: Callable[[dict[str, Any], str], T], data: dict[str, Any], key: str) -> T | None:
+    """Read a field that may be missing or broken."""
+    try:
+        return read(data, key)
+    except (Unreadable, ValueError):
+        return None
+
+
+def _texts_of(data: dict[str, Any], key: str) -> list[str]:
+    return _texts(data.get(key))
+
+
+def _granular_of(data: dict[str, Any], key: str) -> GranularScopes:
+    return _granular(data.get(key))
 
 
 def _text(value: object) -> str:

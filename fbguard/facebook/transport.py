@@ -30,7 +30,7 @@ class GraphClient:
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        _hide_tokens_in_logs()
+        hide_tokens_in_logs()
         self._connector: aiohttp.TCPConnector | None = None
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(client=self._open_session, verify=_tls())
@@ -172,7 +172,8 @@ _HIDE_TOKENS: Final = _HideTokens()
 _BE_SILENT: Final = _BeSilent()
 
 
-def _hide_tokens_in_logs() -> None:
+def hide_tokens_in_logs() -> None:
+    """Take tokens and proofs out of what HTTP clients of this process log; again does no harm."""
     for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).addFilter(_HIDE_TOKENS)  # the same filter twice is one
     for name in _WIRE_LOGGERS:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction  # pyright: ignore[reportDeprecated] - as Django does
@@ -27,18 +27,21 @@ from django.utils.module_loading import import_string
 
 from fbguard.context import TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy, is_plain
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.core.validator import Demands
 from fbguard.entrance import Approach, Way, approach, is_private, mark
 from fbguard.guard import Guard
-from fbguard.surroundings import Surroundings, head_of
+from fbguard.heads import head_of
+from fbguard.reports import refusal_of
+from fbguard.streams import SeeingBody, seeing_body
+from fbguard.surroundings import Surroundings
 
 _MIDDLEWARE: Final = "fbguard.integrations.django.FBTokenMiddleware"
 _ENCODED_AGAIN: Final = re.compile("%[89A-F][0-9A-F]")  # by Django's repercent_broken_unicode
+_NOTHING: Final = Approach(Way.PLAIN)
 _UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -151,7 +154,7 @@ class FBTokenMiddleware:
                 verdict = judge.settle(found.demands, verdict)
         except Refused as refused:
             return response_of(request, refused)
-        _inject(request, carrier, judge, verdict, found.demands)
+        _inject(request, carrier, judge, verdict, found)
         with entered(carrier):
             response = self.get_response(request)
         return _finish(response, carrier, judge, found.way)
@@ -165,14 +168,17 @@ class FBTokenMiddleware:
                 verdict = await judge.asettle(found.demands, verdict)
         except Refused as refused:
             return response_of(request, refused)
-        _inject(request, carrier, judge, verdict, found.demands)
+        _inject(request, carrier, judge, verdict, found)
         with entered(carrier):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         return _finish(response, carrier, judge, found.way)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer a refusal that a view raised; leave every other exception to Django."""
-        return response_of(request, exception) if isinstance(exception, Refused) else None
+        """Answer a refusal, and what Graph said of this request's token; leave all else to Django."""
+        refused: Exception | None = exception
+        if isinstance(exception, OAuthException):
+            refused = refusal_of(carrier_of(request), exception)
+        return response_of(request, refused) if isinstance(refused, Refused) else None
 
 
 def _approach(request: HttpRequest, carrier: Carrier, judge: Guard) -> Approach:
@@ -181,9 +187,9 @@ def _approach(request: HttpRequest, carrier: Carrier, judge: Guard) -> Approach:
 
 
 def _inject(
-    request: HttpRequest, carrier: Carrier, judge: Guard, info: TokenInfo | None, demands: Demands = ()
+    request: HttpRequest, carrier: Carrier, judge: Guard, info: TokenInfo | None, found: Approach = _NOTHING
 ) -> None:
-    inject(carrier, judge, info, demands)
+    inject(carrier, judge, info, found.demands, token=found.token)
     request.fb_token = info  # type: ignore[attr-defined]
 
 
@@ -258,30 +264,10 @@ def _let_stream_see(response: HttpResponseBase, carrier: Carrier) -> HttpRespons
         return response
     content = response.streaming_content
     if isinstance(content, AsyncIterator):
-        response.streaming_content = _seeing_async(content, carrier)
+        response.streaming_content = seeing_body(content, carrier)
     else:
-        response.streaming_content = _seeing(content, carrier)
+        response.streaming_content = SeeingBody(content, carrier)  # Django itself closes the body below
     return response
-
-
-def _seeing(content: Iterator[bytes], carrier: Carrier) -> Iterator[bytes]:
-    while True:
-        with entered(carrier):
-            try:
-                chunk = next(content)
-            except StopIteration:
-                return
-        yield chunk
-
-
-async def _seeing_async(content: AsyncIterator[bytes], carrier: Carrier) -> AsyncIterator[bytes]:
-    while True:
-        with entered(carrier):
-            try:
-                chunk = await anext(content)
-            except StopAsyncIteration:
-                return
-        yield chunk
 
 
 def surroundings_of(arguments: list[object]) -> DjangoSurroundings | None:
@@ -308,12 +294,15 @@ class DjangoSurroundings(Surroundings):
         match = self._request.resolver_match
         return match.kwargs if match is not None else {}
 
-    def inject(self, guard: Guard, info: TokenInfo | None) -> None:
-        super().inject(guard, info)
+    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+        super().inject(guard, info, token)
         self._request.fb_token = info  # type: ignore[attr-defined]
 
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
+
+    def report(self, error: OAuthException, refused: Refused) -> object:
+        return response_of(self._request, refused)
 
     def say(self, refused: Refused) -> object:
         return response_of(self._request, refused)

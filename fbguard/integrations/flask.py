@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import flask
 from werkzeug.datastructures import Headers
@@ -13,21 +13,21 @@ from werkzeug.wrappers import Response
 from fbguard import wsgi
 from fbguard.context import TOKEN, inject
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier, carrier_of_request, entered
+from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.credentials import MISSING
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
+from fbguard.heads import EnvironHead
+from fbguard.streams import SeeingBody
 from fbguard.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
-
-T = TypeVar("T")
 
 EXTENSION: Final = "fbguard"
 _WAY: Final = "fbguard.way"
@@ -47,7 +47,8 @@ class FBGuard:
     guards no path: the views decide.
 
     The facts are in ``g.fb_token`` and :func:`fbguard.current_token`. An ``errorhandler(Refused)`` of
-    the app or of a blueprint may say a refusal in its own words. Raises TypeError and ValueError for
+    the app or of a blueprint may say a refusal in its own words; ``errorhandler(OAuthException)`` what
+    Graph said to a view. Raises TypeError and ValueError for
     wrong configuration, RuntimeError for a second ``init_app`` on one app.
     """
 
@@ -98,14 +99,14 @@ class _Gate:
         inject(environ, self._guard, None)
         flask.g.fb_token = None
         try:
-            way, demands, verdict = approach(self._guard, self._policy, wsgi.EnvironHead(environ))
+            way, demands, verdict, token = approach(self._guard, self._policy, EnvironHead(environ))
             if isinstance(verdict, Secret):
                 verdict = self._guard.settle(demands, verdict)
         except Refused as refused:
             answer = refused
         else:
             environ[_WAY] = way
-            inject(environ, self._guard, verdict, demands)
+            inject(environ, self._guard, verdict, demands, token=token)
             flask.g.fb_token = verdict
             return
         FlaskSurroundings().say(answer)
@@ -114,7 +115,7 @@ class _Gate:
         environ = flask.request.environ
         way = environ.get(_WAY)
         if way is Way.MARKED:
-            private = is_private(environ, wsgi.EnvironHead(environ))
+            private = is_private(environ, EnvironHead(environ))
             response.headers = Headers(mark(list(response.headers), self._guard.sources, private=private))
         if way is not Way.PREFLIGHT:
             return response
@@ -177,39 +178,37 @@ class FlaskSurroundings(Surroundings):
     def path_params(self) -> PathParams:
         return flask.request.view_args or {}
 
-    def inject(self, guard: Guard, info: TokenInfo | None) -> None:
-        super().inject(guard, info)
+    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+        super().inject(guard, info, token)
         flask.g.fb_token = info
 
     def outgoing(self, answer: object) -> object:
-        if isinstance(answer, Response) and answer.is_streamed:
-            answer.response = _seeing(answer.iter_encoded(), self.carrier)
+        # A file has no code to run, and servers may have a fast way for it, which must stay.
+        if isinstance(answer, Response) and answer.is_streamed and not answer.direct_passthrough:
+            close = getattr(answer.response, "close", None)
+            answer.response = SeeingBody(answer.iter_encoded(), self.carrier, close)
         if isinstance(answer, Generator):  # a view may be one
-            return _seeing(cast("Iterator[object]", answer), self.carrier)
+            chunks = cast("Generator[object]", answer)
+            return SeeingBody(chunks, self.carrier, chunks.close)
         return answer
 
+    def report(self, error: OAuthException, refused: Refused) -> NoReturn:
+        if _has_own_words(OAuthException):
+            raise error
+        self.say(refused)
+
     def say(self, refused: Refused) -> NoReturn:
-        if _has_own_words(flask.current_app, flask.request.blueprints):
+        if _has_own_words(Refused):
             raise refused
         # An HTTPException that is a response passes every errorhandler of the app, and after_request.
         raise HTTPException(response=response_of(refused)) from None
 
 
-def _seeing(chunks: Iterator[T], carrier: Carrier) -> Iterator[T]:
-    """Let the code that makes a streamed body find its request, as the view did."""
-    while True:
-        with entered(carrier):
-            try:
-                chunk = next(chunks)
-            except StopIteration:
-                return
-        yield chunk
-
-
-def _has_own_words(app: flask.Flask, blueprints: Iterable[str]) -> bool:
-    """Tell whether the app, or a blueprint of this request, has an ``errorhandler(Refused)`` of its own."""
-    handlers = (app.error_handler_spec[name][None].get(Refused) for name in (*blueprints, None))
-    return any(handler not in {None, wsgi.RefusalResponse} for handler in handlers)
+def _has_own_words(kind: type[Exception]) -> bool:
+    """Tell whether the app, or a blueprint of this request, has an ``errorhandler(kind)`` of its own."""
+    spec = flask.current_app.error_handler_spec
+    handlers = (spec[name][None].get(kind) for name in (*flask.request.blueprints, None))
+    return any(handler not in {None, wsgi.RefusalResponse, wsgi.handle_graph_error} for handler in handlers)
 
 
 def _guard_of(app: flask.Flask) -> Guard:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.background import BackgroundTask
 from starlette.endpoints import WebSocketEndpoint
 from starlette.requests import HTTPConnection
-from starlette.responses import Content, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from fbguard import asgi
 from fbguard.context import DEMANDS, DOOR, inject, inject_facts
 from fbguard.core.carrier import Carrier, entered
-from fbguard.core.errors import Refused
+from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
+from fbguard.heads import ScopeHead
+from fbguard.streams import seeing_body
 from fbguard.surroundings import Surroundings
+
+#: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
+#: app: what to answer when a Refused or an OAuthException leaves a view.
+EXCEPTION_HANDLERS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = MappingProxyType({
+    Refused: asgi.handle_refusal,
+    OAuthException: asgi.handle_graph_error,
+})  # fmt: skip
 
 _ANYBODY: Final = Requirement(optional=True)
 
@@ -79,17 +89,19 @@ class FBAuthBackend(AuthenticationBackend):
         scope = conn.scope
         demands = ((self.requirement, scope.get("path_params")),)
         try:
-            info = self.guard.consider(demands, self.guard.sources.find(asgi.ScopeHead(scope)))
+            found = self.guard.sources.find(ScopeHead(scope))
+            info = self.guard.consider(demands, found)
             if isinstance(info, Secret):
                 info = await self.guard.asettle(demands, info)
         except Refused as refused:
             error = FBAuthenticationError(refused)
         else:
+            token = found if isinstance(found, Secret) else None
             # Besides what a door has judged them by: a decorator is compared with all of it.
             if scope.get(DOOR, self.guard) is self.guard:
-                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands))
+                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token=token)
             else:
-                inject_facts(scope, self.guard, info)  # a door of another app stays the door
+                inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
         raise error
 
@@ -121,26 +133,18 @@ class StarletteSurroundings(Surroundings):
 
     def outgoing(self, answer: object) -> object:
         if isinstance(answer, StreamingResponse):
-            answer.body_iterator = _seeing(answer.body_iterator, self.carrier)
+            answer.body_iterator = seeing_body(answer.body_iterator, self.carrier)
         if isinstance(answer, Response) and answer.background is not None:
             answer.background = BackgroundTask(_run_seeing, answer.background, self.carrier)
         return answer
 
+    def report(self, error: OAuthException, refused: Refused) -> object:
+        asgi.teach_routed(self.carrier)
+        raise error
+
     def say(self, refused: Refused) -> object:
         asgi.teach_routed(self.carrier)
         raise refused
-
-
-async def _seeing(body: AsyncIterable[Content], carrier: Carrier) -> AsyncIterator[Content]:
-    """Let the code that makes a streamed body find its request, as the view did."""
-    chunks = aiter(body)
-    while True:
-        with entered(carrier):
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-        yield chunk
 
 
 async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:

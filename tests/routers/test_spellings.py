@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from fbguard import asgi, wsgi
+from fbguard import heads
 from fbguard.core import policy
 from tests.routers.raw import Raw
 from tests.routers.sites import Site, examine, open_sites
@@ -72,8 +72,8 @@ def _starts_like(rule: policy.Rule, segments: tuple[str, ...]) -> dict[str, str]
     ("where", "name", "mistake"),
     [
         (policy, "is_plain", _any_text),
-        (asgi.ScopeHead, "path", property(_path_of_target)),
-        (wsgi.EnvironHead, "path", property(_path_of_target)),
+        (heads.ScopeHead, "path", property(_path_of_target)),
+        (heads.EnvironHead, "path", property(_path_of_target)),
         (policy.Rule, "params_of", _starts_like),
     ],
     ids=["paths that are not plain", "raw path, ASGI", "raw path, WSGI", "startswith"],

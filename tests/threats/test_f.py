@@ -12,7 +12,7 @@ from fbguard import Policy, Rule
 from fbguard.core import credentials, validator
 from fbguard.core.secret import Secret
 from fbguard.core.sources import TokenSources
-from fbguard.wsgi import EnvironHead
+from fbguard.heads import EnvironHead
 from tests.support import TOKEN, make_guard, wsgi_environ
 from tests.threats.requests import WIDE, ask
 

@@ -1,0 +1,179 @@
+"""Calling Graph in a view with the token of this request, and hearing what Graph says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from fbguard.context import CREDENTIAL, GUARD
+from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.core.errors import OAuthException
+from fbguard.core.secret import Secret
+from fbguard.core.signing import Signer
+from fbguard.facebook.graph_error import read_error
+from fbguard.facebook.transport import hide_tokens_in_logs
+from fbguard.guard import Guard
+
+T = TypeVar("T")
+
+_SIGNER: Final = "fbguard.signer"  # of an httpx request's extensions
+_PARAMETER: Final = "access_token"
+_SCHEMES: Final = {"bearer", "oauth"}  # Graph takes both
+_FORM: Final = "application/x-www-form-urlencoded"
+_NO_TOKEN: Final = ""  # the fingerprint of no token, which is nobody's
+
+
+class GraphAuth(httpx.Auth):
+    """``client.get("https://graph.facebook.com/v26.0/me", auth=GraphAuth())``: as this request's user.
+
+    Adds this request's token in the Authorization header and ``appsecret_proof``, to calls of the
+    guard's own Graph host only: everywhere else, after a redirect too, the request goes out as it is.
+    So does one that names an ``access_token`` of its own. For httpx clients of both colours.
+
+    ``request`` is the framework's request, scope or environ, for code that has left the request's
+    context (a thread of its own). ``token`` is another token to call with, such as a page's, with
+    ``guard`` where no request is. ``timed`` sends ``appsecret_time`` too: such a proof is good for
+    five minutes (Graph API, "Securing Graph API Calls").
+
+    Raises ValueError for a guard without a token; when a call is made, RuntimeError if there is no
+    request or no token.
+    """
+
+    def __init__(
+        self,
+        request: object = None,
+        *,
+        token: str | None = None,
+        guard: Guard | None = None,
+        timed: bool = False,
+    ) -> None:
+        boxed = None if token is None else Secret(token)
+        del token
+        if guard is not None and boxed is None:
+            raise ValueError(
+                "guard goes with token: without one the token of the request is meant, and its guard"
+            )
+        hide_tokens_in_logs()
+        self._carrier = None if request is None else _carrier_of(request)
+        self._token = boxed
+        self._guard = guard
+        self._timed = timed
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Be what httpx asks for each call."""
+        yield self(request)
+
+    def __call__(self, request: httpx.Request) -> httpx.Request:
+        """Attach token and proof to a call of Graph; return the request."""
+        carrier = self._carrier if self._carrier is not None else carrier_of_request.get() or {}
+        guard = self._guard or carrier.get(GUARD)
+        if not isinstance(guard, Guard):
+            raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
+                "GraphAuth found no request: call Graph in a view behind a door, give GraphAuth(request), or "
+                "token= and guard="
+            )
+        if not _is_same_origin(request.url, httpx.URL(guard.graph_url)) or _PARAMETER in request.url.params:
+            return request
+        token = self._token or carrier.get(CREDENTIAL)
+        if not isinstance(token, Secret):
+            raise RuntimeError("GraphAuth found no token: a public route, or an anonymous request")  # noqa: TRY004
+        proof = guard.signer.proof(token, int(guard.now()) if self._timed else None)
+        request.url = request.url.copy_merge_params(proof)
+        request.headers["Authorization"] = f"Bearer {token.reveal()}"
+        request.extensions[_SIGNER] = guard.signer
+        return request
+
+
+def raise_for_graph_error(answer: T, *, token: str | None = None) -> T:
+    """Raise :class:`fbguard.OAuthException` if Graph answered with an error, else return the answer.
+
+    ``answer`` is the response of httpx or requests, or a decoded JSON body (of aiohttp, of an SDK, an
+    item of a batch). The exception knows by a fingerprint which token the call carried; with a body
+    alone that is this request's token, unless ``token`` names another one. HTTP statuses of 400 and
+    above without an error in the body raise, too. Raises TypeError for a text or a coroutine.
+    """
+    boxed = None if token is None else Secret(token)
+    del token
+    error = _error_of(answer, boxed)
+    if error is not None:
+        raise error
+    return answer
+
+
+def _error_of(answer: object, token: Secret | None) -> OAuthException | None:
+    if hasattr(answer, "status_code") and callable(getattr(answer, "json", None)):
+        return _error_of_response(answer, token)
+    if answer is not None and not isinstance(answer, Mapping | list | bool | int | float):
+        raise TypeError(
+            f"give the response of httpx or requests, or a decoded body, not {type(answer).__name__}"
+        )
+    fingerprint = None if token is None else _fingerprint(token, None)
+    return read_error(cast("object", answer), token=token, fingerprint=fingerprint)
+
+
+def _error_of_response(response: Any, token: Secret | None) -> OAuthException | None:
+    request = getattr(response, "request", None)
+    carried = token or _carried_by(request)
+    headers: Any = response.headers
+    return read_error(
+        _decoded(response),
+        status=response.status_code,
+        header=cast("Callable[[str], str | None]", headers.get),
+        token=carried,
+        fingerprint=_NO_TOKEN if carried is None else _fingerprint(carried, request),
+    )
+
+
+def _decoded(response: Any) -> object:
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _fingerprint(token: Secret, request: Any) -> str:
+    """Return the name of a token, as the guard of the call, or of this request, makes it."""
+    extensions: Mapping[str, object] = getattr(request, "extensions", None) or {}
+    guard = (carrier_of_request.get() or {}).get(GUARD)
+    signer = extensions.get(_SIGNER) or (guard.signer if isinstance(guard, Guard) else None)
+    return signer.fingerprint(token) if isinstance(signer, Signer) else _NO_TOKEN
+
+
+def _carried_by(request: Any) -> Secret | None:
+    """Return the token that a request carried: in a parameter, which Graph prefers, or in the header."""
+    if request is None:
+        return None
+    for text in (urlsplit(str(request.url)).query, _form_of(request)):
+        found = [Secret(value) for value in parse_qs(text).get(_PARAMETER, ())]
+        if found:
+            return found[0]
+    scheme, _, rest = (request.headers.get("Authorization") or "").partition(" ")
+    return Secret(rest.strip()) if scheme.lower() in _SCHEMES and rest.strip() else None
+
+
+def _form_of(request: Any) -> str:
+    """Return the body of a request that was sent as a form, of httpx or of requests."""
+    if not (request.headers.get("Content-Type") or "").startswith(_FORM):
+        return ""
+    try:
+        body: object = request.body if hasattr(request, "body") else request.content
+    except httpx.RequestNotRead:
+        return ""
+    if isinstance(body, bytes):
+        return body.decode("latin-1")
+    return body if isinstance(body, str) else ""
+
+
+def _carrier_of(request: object) -> Carrier:
+    """Return what a door has put the facts into, from a request of any framework."""
+    for candidate in (request, getattr(request, "scope", None), getattr(request, "environ", None)):
+        if isinstance(candidate, dict) and GUARD in candidate:
+            return cast("Carrier", candidate)
+    raise RuntimeError("GraphAuth(request): no fbguard door or decorator has looked at this request")
+
+
+def _is_same_origin(one: httpx.URL, other: httpx.URL) -> bool:
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)

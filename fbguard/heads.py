@@ -1,0 +1,102 @@
+"""What the rules read of a request, in either protocol. Imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fbguard.core.carrier import Carrier, is_asgi
+from fbguard.entrance import Head
+
+_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
+
+
+def head_of(carrier: Carrier) -> Head:
+    """Return what the rules read of a request, from ASGI's scope or WSGI's environ."""
+    return ScopeHead(carrier) if is_asgi(carrier) else EnvironHead(carrier)
+
+
+class ScopeHead:
+    """Reads an ASGI scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self._scope = scope
+
+    @property
+    def path(self) -> str:
+        """``scope["path"]`` less ``root_path`` at a segment boundary, which is what frameworks route on."""
+        path: str = self._scope["path"]
+        root: str = self._scope.get("root_path", "")  # as it stands: Starlette does not trim it either
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+            return path[len(root) :]
+        return path
+
+    @property
+    def method(self) -> str:
+        method: str = self._scope.get("method", "GET")
+        return method
+
+    @property
+    def is_websocket(self) -> bool:
+        kind: str = self._scope["type"]
+        return kind == "websocket"
+
+    @property
+    def query(self) -> str:
+        return _text(self._scope.get("query_string", b""))
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        return self._scope.get("subprotocols") or ()
+
+    def header(self, name: str) -> list[str]:
+        key = name.encode()
+        return [_text(value) for header, value in self._scope["headers"] if header == key]
+
+
+class EnvironHead:
+    """Reads a WSGI environ (PEP 3333)."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    @property
+    def path(self) -> str:
+        """The path below SCRIPT_NAME; PATH_INFO holds its bytes as latin-1 (PEP 3333)."""
+        path: str = self._environ.get("PATH_INFO", "")
+        if path.isascii():
+            return path
+        try:
+            return path.encode("latin-1").decode()
+        except UnicodeError:
+            return _UNDECODABLE
+
+    @property
+    def method(self) -> str:
+        method: str = self._environ["REQUEST_METHOD"]
+        return method
+
+    @property
+    def is_websocket(self) -> bool:
+        return False
+
+    @property
+    def query(self) -> str:
+        query: str = self._environ.get("QUERY_STRING", "")
+        return query
+
+    @property
+    def subprotocols(self) -> Sequence[str]:
+        return ()
+
+    def header(self, name: str) -> Sequence[str]:
+        value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return () if value is None else (value,)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
