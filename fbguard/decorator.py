@@ -12,8 +12,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
-from fbguard.guard import Guard
-from fbguard.surroundings import GuardSource, Surroundings, ViewRequest
+from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +31,7 @@ class _Decorate:
     """What ``require_fb_token(...)`` returns: takes a view, gives it back guarded, of the same type."""
 
     def __init__(self, options: DecoratorOptions) -> None:
-        self._guard = options.pop("guard", None)
-        if not (self._guard is None or isinstance(self._guard, Guard) or callable(self._guard)):  # pyright: ignore[reportUnnecessaryComparison]
-            raise TypeError("guard must be a Guard or a callable that returns one")
+        self._guard = check_source(options.pop("guard", None))
         self._requirement = Requirement(**cast("RequirementOptions", options))
 
     @overload

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _ANY_USER: Final = Requirement()
 _GRACE: Final = 0.25  # seconds beyond the deadline, for the way to the background loop and back
-_CLOSING: Final = 1.0  # seconds that close() waits for a loop of another thread
 
 
 class Guard:
@@ -99,6 +98,7 @@ class Guard:
             size=settings.size("cache_size", cache_size),
             negative_size=settings.size("negative_cache_size", negative_cache_size),
         )
+        self.graph_url: Final = self._graph.url
         self.signer: Final = Signer(secrets[0])
         self._deadline = settings.seconds("deadline", deadline)
         self._validator = Validator(
@@ -109,7 +109,7 @@ class Guard:
             deadline=self._deadline,
             open_client=partial(GraphClient, check_transport(transport)),
         )
-        self._shut = weakref.finalize(self, _shut, self._validator)
+        self._shut = weakref.finalize(self, self._validator.shut)
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -144,7 +144,7 @@ class Guard:
         given = _boxed(token)
         del token  # from here on it is a Secret: no traceback shows it
         found = _screened(given)
-        demands = ((requirement or _ANY_USER, path_params),)
+        demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
 
@@ -158,7 +158,7 @@ class Guard:
         given = _boxed(token)
         del token
         found = _screened(given)
-        demands = ((requirement or _ANY_USER, path_params),)
+        demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
 
@@ -218,11 +218,6 @@ class Guard:
         """Return wall time in seconds, by the guard's clock."""
         return self._validator.now()
 
-    @property
-    def graph_url(self) -> str:
-        """The URL of Graph, without version and trailing slash."""
-        return self._graph.url
-
     def refusal(self, finding: Finding, demands: Demands = ()) -> Refused:
         """Return the exception that answers a finding."""
         return self._validator.refusal(finding, demands)
@@ -281,23 +276,7 @@ def _screened(given: Secret) -> Secret | Finding:
     return credentials.screen(given)
 
 
-def _shut(validator: Validator) -> None:
-    """Close what the guard opened on the loops of this process, each on its own loop.
-
-    Runs once: at close(), when the guard is collected, or at the end of the process. On a thread
-    whose loop is running (a collection can happen anywhere) it must not wait.
-    """
-    try:
-        asyncio.get_running_loop()
-        may_wait = False
-    except RuntimeError:
-        may_wait = True
-    for loop in validator.loops():
-        if not loop.is_running():
-            continue  # its sockets went with it
-        done = asyncio.run_coroutine_threadsafe(validator.aclose_here(), loop)
-        if may_wait:
-            try:
-                done.result(_CLOSING)
-            except TimeoutError:
-                done.cancel()
+def _demands(requirement: Requirement | None, path_params: PathParams | None) -> Demands:
+    if not isinstance(requirement, Requirement | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"requirement must be a Requirement or None, not {type(requirement).__name__}")
+    return ((_ANY_USER if requirement is None else requirement, path_params),)

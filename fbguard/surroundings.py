@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
@@ -20,6 +21,15 @@ from fbguard.heads import head_of
 from fbguard.reports import refusal_of
 
 GuardSource = Guard | Callable[[], Guard]
+
+
+def check_source(guard: object) -> GuardSource | None:
+    """Return the ``guard`` option of a view, or raise TypeError for what is none."""
+    if guard is None or isinstance(guard, Guard):
+        return guard
+    if not callable(guard) or isinstance(guard, type):
+        raise TypeError("guard must be a Guard or a callable that returns one")
+    return cast("Callable[[], Guard]", guard)
 
 
 class Surroundings:

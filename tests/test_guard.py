@@ -334,3 +334,19 @@ def test_a_policy_that_is_none(guard, door, policy):
 def test_a_guard_that_is_none(door, guard):
     with pytest.raises(TypeError, match="guard"):
         door(print, guard)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"scopes": ["email"]}, (), "email", 0])
+def test_what_is_no_requirement_is_not_taken_for_none(guard, graph, wrong):
+    with pytest.raises(TypeError, match="requirement"):
+        guard.check(TOKEN, wrong)
+    with pytest.raises(TypeError, match="requirement"):
+        asyncio.run(guard.acheck(TOKEN, wrong))
+    assert graph.calls == []
+
+
+def test_a_route_with_any_scope_asks_for_them_in_the_hint(guard, graph):
+    graph.default = dead(190, 463)
+    with pytest.raises(Refused) as caught:
+        guard.check(TOKEN, Requirement(any_scope=["email", "pages_show_list"]))
+    assert caught.value.relogin.scopes == ("email", "pages_show_list")

@@ -62,7 +62,8 @@ def refuse_later(options: Mapping[str, object]) -> None:
         if option not in _LATER:
             raise TypeError(f"Guard has no option {option!r}")
         default = _LATER[option]
-        if value != default and not (default == () and value == []):
+        is_default = value == default and isinstance(value, bool) == isinstance(default, bool)
+        if not is_default and not (default == () and value == []):
             raise ValueError(f"{option} is not available in this version of fbguard")
 
 

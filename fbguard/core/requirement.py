@@ -84,6 +84,8 @@ class Requirement:
         put("scope_set", frozenset(self.scopes))
         if not self.token_types:
             raise ValueError("token_types must name at least one type")
+        if any(name != name.upper() for name in self.token_types):
+            raise ValueError("token_types are the words of debug_token, in capitals, such as 'USER'")
         if type(self.optional) is not bool:
             raise TypeError("optional must be a bool")
         _check_seconds("min_remaining", self.min_remaining)

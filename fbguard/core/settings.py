@@ -20,6 +20,8 @@ _SECRET: Final = re.compile(r"[\x21-\x7e]+")
 _VERSION: Final = re.compile(r"v[0-9]+\.[0-9]+")
 _QUOTABLE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6750 section 3
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+# Schemes of URIs that are no place a person can be sent back to, but a way to run code or to read files.
+_NO_PLACES: Final = frozenset({"about", "blob", "data", "file", "javascript", "mailto", "vbscript"})
 # What people leave in place of a secret, lower case, letters only.
 _PLACEHOLDERS: Final = frozenset({
     "appsecret", "changeme", "facebookappsecret", "fbappsecret", "placeholder", "replaceme", "todo",
@@ -100,6 +102,8 @@ def clock(value: Clock) -> Clock:
         readings += [value.time(), value.monotonic()]
     if not readings or not all(isinstance(reading, int | float) for reading in readings):
         raise TypeError("clock must be an object with time() and monotonic(), in seconds")
+    if not all(math.isfinite(reading) for reading in cast("list[float]", readings)):
+        raise ValueError("clock must give finite seconds")
     return value
 
 
@@ -156,4 +160,6 @@ def redirect_uri(value: object) -> str | None:
         raise TypeError(f"redirect_uri must be a str, not {type(value).__name__}")
     if not _URI.fullmatch(value):
         raise ValueError("redirect_uri must be an absolute URI without fragment")
+    if value.partition(":")[0].lower() in _NO_PLACES:
+        raise ValueError("redirect_uri must lead to a page or an app")
     return value

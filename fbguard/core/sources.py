@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from fbguard.core.credentials import AMBIGUOUS, from_authorization, screen
@@ -71,7 +71,9 @@ class TokenSources:
         if isinstance(token_from, str) or not isinstance(token_from, Sequence):
             raise TypeError("token_from must be a sequence of str, such as ('header',)")
         places: list[object] = list(token_from)  # pyright: ignore[reportUnknownArgumentType]
-        cookies = [place for place in places if isinstance(place, str) and place.startswith("cookie:")]
+        if not all(isinstance(place, str) for place in places):
+            raise TypeError("token_from must hold str only")
+        cookies = [place for place in cast("list[str]", places) if place.startswith("cookie:")]
         known = {"header", "query", "websocket-protocol", *cookies}
         if not places or len(set(places)) < len(places) or not known.issuperset(places) or len(cookies) > 1:
             raise ValueError(

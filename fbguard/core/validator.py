@@ -23,6 +23,8 @@ from fbguard.facebook.graph import Client, Graph
 
 Demands = Sequence[tuple[Requirement, PathParams | None]]
 
+_CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is on it
+
 logger = logging.getLogger("fbguard")
 
 
@@ -161,6 +163,23 @@ class Validator:
         if local is not None:
             await local.aclose()
 
-    def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """Return the loops that have a client."""
-        return self._local.loops()
+    def shut(self) -> None:
+        """Close what was opened on the loops of this process, each on its own loop.
+
+        At close(), when the guard is collected, or at the end of the process. On a thread whose loop is
+        running (a collection can happen anywhere) it must not wait.
+        """
+        try:
+            asyncio.get_running_loop()
+            may_wait = False
+        except RuntimeError:
+            may_wait = True
+        for loop in self._local.loops():
+            if not loop.is_running():
+                continue  # its sockets went with it
+            done = asyncio.run_coroutine_threadsafe(self.aclose_here(), loop)
+            if may_wait:
+                try:
+                    done.result(_CLOSING)
+                except TimeoutError:
+                    done.cancel()

@@ -28,9 +28,8 @@ from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.guard import Guard
 from fbguard.integrations.starlette import StarletteSurroundings
-from fbguard.surroundings import GuardSource, ViewRequest
+from fbguard.surroundings import GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
     "type": "object",
@@ -99,11 +98,9 @@ class FBToken:
     def __init__(
         self, *, guard: GuardSource | None = None, **requirement: Unpack[RequirementOptions]
     ) -> None:
-        if not (guard is None or isinstance(guard, Guard) or callable(guard)):  # pyright: ignore[reportUnnecessaryComparison]
-            raise TypeError("guard must be a Guard or a callable that returns one")
         if requirement.get("optional") and not isinstance(self, OptionalFBToken):
             raise ValueError("FBToken gives a token; use OptionalFBToken for routes that take nobody too")
-        object.__setattr__(self, "guard", guard)
+        object.__setattr__(self, "guard", check_source(guard))
         object.__setattr__(self, "requirement", Requirement(**requirement))
 
     @property

@@ -31,6 +31,12 @@ def test_options_that_are_not_available_yet(option):
         make_guard(**{option: other})
 
 
+@pytest.mark.parametrize(("option", "value"), [("batch", 0), ("stale_if_error", False)])
+def test_a_default_of_another_type_is_none(option, value):
+    with pytest.raises(ValueError, match=option):
+        make_guard(**{option: value})
+
+
 @pytest.mark.parametrize("options", [{"token_from": ["header"]}, {"trusted_proxies": []}])
 def test_a_default_spelled_as_a_list(options):
     make_guard(**options).close()

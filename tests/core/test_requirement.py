@@ -70,6 +70,7 @@ def test_numbers_of_another_type(option, value):
     ("options", "error"),
     [
         ({"token_types": []}, ValueError),
+        ({"token_types": ["user"]}, ValueError),
         ({"optional": 1}, TypeError),
         ({"optional": "yes"}, TypeError),
         ({"target": "page"}, ValueError),

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tests.support import SECRET, make_guard
+from tests.support import SECRET, FakeClock, make_guard
 
 NUMBERS = ["ttl", "negative_ttl", "deadline"]
 SIZES = ["cache_size", "negative_cache_size"]
@@ -59,11 +59,20 @@ WRONG = [
     *[("realm", value, TypeError) for value in (None, 5)],
     *[
         ("redirect_uri", value, ValueError)
-        for value in ("", "/back", "app.example", "https://a/#x", "https://a b")
+        for value in (
+            "",
+            "/back",
+            "app.example",
+            "https://a/#x",
+            "https://a b",
+            "javascript:alert(1)",
+            "DATA:text/html,x",
+        )
     ],
     *[("redirect_uri", value, TypeError) for value in (5, b"https://a")],
+    ("clock", FakeClock(math.nan), ValueError),
     *[("credential_in", value, ValueError) for value in ("body", "Header", "", None)],
-    *[("token_from", value, TypeError) for value in ("header", None, 5)],
+    *[("token_from", value, TypeError) for value in ("header", None, 5, [["header"]], [5])],
     *[("token_from", value, ValueError) for value in ((), ("body",), ("header", "header"), ("cookie:",))],
 ]
 
