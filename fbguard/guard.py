@@ -70,7 +70,7 @@ class Guard:
         transport: httpx.AsyncBaseTransport | None = None,
         **later: Unpack[LaterOptions],
     ) -> None:
-        app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # first: no traceback shows it
+        app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # first: no traceback shows it
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import GraphClient, check_transport  # noqa: PLC0415
 

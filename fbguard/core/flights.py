@@ -71,7 +71,7 @@ class Flights(Generic[T]):
     def abandon(self) -> None:
         """Forget the flights without ending them: they are the parent's, this is its child."""
         for task in self._tasks.values():
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
         self._tasks.clear()
 
     async def aclose(self) -> None:

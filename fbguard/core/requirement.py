@@ -118,7 +118,7 @@ def _check_target(requirement: Requirement) -> None:
     target = requirement.target
     if target is None:
         return
-    if not (isinstance(target, str) or callable(target)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not (isinstance(target, str) or callable(target)):
         raise TypeError("target must be the name of a path parameter or a callable")
     if inspect.iscoroutinefunction(target):
         raise TypeError("target must return a str or None, so it cannot be a coroutine function")

@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction  # pyright: ignore[reportDeprecated] - as Django does
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -190,7 +190,7 @@ def _inject(
     request: HttpRequest, carrier: Carrier, judge: Guard, info: TokenInfo | None, found: Approach = _NOTHING
 ) -> None:
     inject(carrier, judge, info, found.demands, token=found.token)
-    request.fb_token = info  # type: ignore[attr-defined]
+    request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way) -> HttpResponseBase:
@@ -253,7 +253,7 @@ def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
     body = b"" if request.method == "HEAD" else answer.body  # not every server cuts it off
     response = HttpResponse(body, status=answer.status, headers=dict(answer.headers))
     # Django logs 4xx as WARNING and 5xx as ERROR; a refusal is neither, and the guard logs what matters.
-    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    response._has_been_logged = True  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
     return response
 
 
@@ -285,7 +285,7 @@ class DjangoSurroundings(Surroundings):
     def __init__(self, request: HttpRequest) -> None:
         super().__init__(carrier_of(request))
         self._request = request
-        request.fb_token = self.carrier.get(TOKEN)  # type: ignore[attr-defined]
+        request.fb_token = self.carrier.get(TOKEN)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
     def application_guard(self) -> Guard | None:
         return guard() if hasattr(settings, "FBGUARD") else None
@@ -296,7 +296,7 @@ class DjangoSurroundings(Surroundings):
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
-        self._request.fb_token = info  # type: ignore[attr-defined]
+        self._request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
