@@ -46,7 +46,7 @@ THIRD_PARTY = {
     "integrations.starlette": {"starlette"},
     "sandbox.transport": {"httpx"},
     "testing": {"pytest"},
-    "cli": {"flask", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
+    "cli": {"flask", "httpx", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
 }
 
 

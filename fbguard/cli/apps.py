@@ -1,16 +1,33 @@
-"""The two apps of the demo: the same routes in Starlette and in Flask, guarded by one policy."""
+"""The two apps of the demo: the same routes in Starlette and in Flask, guarded by one policy.
+
+``/name`` and ``/page-name`` call Graph as the request's user, and ``/insights`` with a token of a
+page that the app itself keeps, which has died.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from flask import Flask
+import httpx
+from flask import Flask, abort
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from fbguard import Guard, Policy, Rule, asgi, current_token, require_fb_token, wsgi
+from fbguard import (
+    GraphAuth,
+    Guard,
+    OAuthException,
+    Policy,
+    Rule,
+    asgi,
+    current_token,
+    raise_for_graph_error,
+    require_fb_token,
+    wsgi,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -30,7 +47,7 @@ def _facts() -> dict[str, object]:
     return {"user_id": info.user_id, "scopes": sorted(info.scopes)}
 
 
-def starlette_app(guard: Guard) -> asgi.FBTokenMiddleware:
+def starlette_app(guard: Guard, page_id: str, page_token: str) -> asgi.FBTokenMiddleware:
     """Return the Starlette app behind its door."""
 
     async def facts(_request: Request) -> JSONResponse:
@@ -40,14 +57,34 @@ def starlette_app(guard: Guard) -> asgi.FBTokenMiddleware:
     async def email(_request: Request) -> JSONResponse:
         return JSONResponse(_facts())
 
+    async def name(_request: Request) -> JSONResponse:
+        return JSONResponse(_facts() | {"name": (await call("me", GraphAuth()))["name"]})
+
+    async def page_name(_request: Request) -> JSONResponse:
+        return JSONResponse(_facts() | {"name": (await call(page_id, GraphAuth()))["name"]})
+
+    async def insights(_request: Request) -> JSONResponse:
+        try:
+            return JSONResponse(_facts() | await call("me", GraphAuth(token=page_token)))
+        except OAuthException:
+            raise HTTPException(502) from None
+
+    async def call(path: str, auth: GraphAuth) -> dict[str, object]:
+        async with httpx.AsyncClient(base_url=guard.graph_url) as client:
+            body: dict[str, object] = raise_for_graph_error(await client.get(path, auth=auth)).json()
+            return body
+
     open_to_policy = ("/health", "/me", "/pages/{page_id}", "/payout")
-    routes = [Route(path, facts) for path in open_to_policy] + [Route("/email", email)]
+    routes = [Route(path, facts) for path in open_to_policy]
+    routes += [Route("/email", email), Route("/name", name)]
+    routes += [Route("/page-name", page_name), Route("/insights", insights)]
     return asgi.FBTokenMiddleware(Starlette(routes=routes), guard, policy=POLICY)
 
 
-def flask_app(guard: Guard) -> WSGIApplication:
+def flask_app(guard: Guard, page_id: str, page_token: str) -> WSGIApplication:
     """Return the Flask app behind its door."""
     app = Flask("fbguard.cli.apps")
+    graph = guard.graph_url
 
     @app.get("/health")
     @app.get("/me")
@@ -61,5 +98,23 @@ def flask_app(guard: Guard) -> WSGIApplication:
     @require_fb_token(scopes=["email"])
     def email() -> dict[str, object]:
         return _facts()
+
+    @app.get("/name")
+    def name() -> dict[str, object]:
+        answer = raise_for_graph_error(httpx.get(f"{graph}/me", auth=GraphAuth()))
+        return _facts() | {"name": answer.json()["name"]}
+
+    @app.get("/page-name")
+    def page_name() -> dict[str, object]:
+        answer = raise_for_graph_error(httpx.get(f"{graph}/{page_id}", auth=GraphAuth()))
+        return _facts() | {"name": answer.json()["name"]}
+
+    @app.get("/insights")
+    def insights() -> dict[str, object]:
+        try:
+            answer = raise_for_graph_error(httpx.get(f"{graph}/me", auth=GraphAuth(token=page_token)))
+        except OAuthException:
+            abort(502)
+        return _facts() | answer.json()
 
     return wsgi.FBTokenMiddleware(app, guard, policy=POLICY)

@@ -50,9 +50,12 @@ def stage() -> Generator[Stage]:
                 )
             )
 
+        page_token = sandbox.issue_token(type="PAGE", profile_id=tour.PAGE_ID)
+        sandbox.expire(page_token)
+        page = (tour.PAGE_ID, page_token)
         apps = (
-            ("Starlette", running.enter_context(serve_asgi(starlette_app(guard())))),
-            ("Flask", running.enter_context(serve_wsgi(flask_app(guard())))),
+            ("Starlette", running.enter_context(serve_asgi(starlette_app(guard(), *page)))),
+            ("Flask", running.enter_context(serve_wsgi(flask_app(guard(), *page)))),
         )
         yield Stage(sandbox, graph_url, apps)
 

@@ -57,8 +57,8 @@ class Step:
 
     ``token`` are the keywords of ``Sandbox.issue_token``; ``headers`` makes the Authorization headers
     of it. With ``cached`` the request is made once before, so that the guard knows the token; then
-    ``event`` happens on Facebook; then comes the request that counts. ``anonymous`` tells that the
-    view is expected to see no token.
+    ``event`` happens on Facebook; then ``after`` names a path that is asked for first; then comes the
+    request that counts. ``anonymous`` tells that the view is expected to see no token.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Step:
     headers: Callable[[Login], tuple[str, ...]] = bearer
     cached: bool = False
     event: Callable[[Sandbox, Login], object] | None = None
+    after: str | None = None
     anonymous: bool = False
 
 

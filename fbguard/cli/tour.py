@@ -248,4 +248,59 @@ DONT_KNOW: Final = Chapter(
     ),
 )
 
-TOUR: tuple[Chapter, ...] = (LET_IN, UNASKED, SESSION_OVER, NOT_THIS_TOKEN, DONT_KNOW)
+IN_A_VIEW: Final = Chapter(
+    "A view calls Graph itself",
+    (
+        Step(name="view reads the name", path="/name", cached=True, expected=_passes()),
+        Step(
+            name="view: password changed",
+            path="/name",
+            cached=True,
+            event=lambda facebook, login: facebook.change_password(login.user_id),
+            expected=_over("password_changed", 460),
+        ),
+        Step(
+            name="then: one look-up",
+            path="/me",
+            cached=True,
+            event=lambda facebook, login: facebook.change_password(login.user_id),
+            after="/name",
+            expected=_over("password_changed", 460),
+        ),
+        Step(
+            name="view: no permission (10)",
+            path="/page-name",
+            expected=Expected(
+                status=403,
+                graph_calls=2,
+                reason="insufficient_scope",
+                action="login",
+                auth_type="rerequest",
+                error="insufficient_scope",
+                code=10,
+            ),
+        ),
+        Step(
+            name="view: throttled (17)",
+            path="/name",
+            cached=True,
+            event=lambda facebook, _login: facebook.throttle(17),
+            expected=_unknown("throttled", code=17),
+        ),
+        Step(
+            name="view: dead page token",
+            path="/insights",
+            cached=True,
+            expected=Expected(status=502, graph_calls=1),
+        ),
+        Step(
+            name="then: still logged in",
+            path="/me",
+            cached=True,
+            after="/insights",
+            expected=_passes(0),
+        ),
+    ),
+)
+
+TOUR: tuple[Chapter, ...] = (LET_IN, UNASKED, SESSION_OVER, NOT_THIS_TOKEN, DONT_KNOW, IN_A_VIEW)

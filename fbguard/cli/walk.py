@@ -59,6 +59,8 @@ def visit(step: Step, url: str, sandbox: Sandbox) -> Visit:
             ask(url, step.path, headers)
         if step.event is not None:
             step.event(sandbox, login)
+        if step.after is not None:
+            ask(url, step.after, headers)
         before = len(sandbox.calls)
         answer = ask(url, step.path, headers)
         return Visit(login, answer, len(sandbox.calls) - before)
