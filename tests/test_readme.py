@@ -65,6 +65,31 @@ def test_quick_start_for_flask(sandbox):
     namespace["app"].wsgi_app.guard.close()
 
 
+def test_a_view_that_calls_graph(sandbox):
+    """Its block as it stands: the view's own call goes well, then the session ends on Facebook."""
+
+    async def main(namespace):
+        token = sandbox.issue_token(user_id="42")
+        app, headers = namespace["app"], sandbox.bearer(token)
+        async with (
+            namespace["graph"],
+            app.guard,
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        ):
+            good = await client.get("/name", headers=headers)
+            sandbox.change_password("42")
+            dead = [await client.get("/name", headers=headers) for _ in range(2)]
+        return good, dead
+
+    good, dead = asyncio.run(main(run(2)))
+    assert good.json() == {"name": "User 42"}
+    assert [(one.status_code, one.json()["reason"], one.json()["subcode"]) for one in dead] == [
+        (401, "password_changed", 460)
+    ] * 2
+    paths = [call.path.rpartition("/")[2] for call in sandbox.calls]
+    assert paths == ["debug_token", "me", "me", "debug_token"]
+
+
 @pytest.mark.parametrize("name", ["demo", "test"])
 def test_the_two_commands_are_one_line_each(name):
     block = re.search(rf"<!-- {name} command -->\n```sh\n(.*?)```", README, re.DOTALL)

@@ -115,6 +115,7 @@ def flask_app(guard: Guard, page_id: str, page_token: str) -> WSGIApplication:
             answer = raise_for_graph_error(httpx.get(f"{graph}/me", auth=GraphAuth(token=page_token)))
         except OAuthException:
             abort(502)
-        return _facts() | answer.json()
+        insights: dict[str, object] = answer.json()
+        return _facts() | insights
 
     return wsgi.FBTokenMiddleware(app, guard, policy=POLICY)
