@@ -1,4 +1,8 @@
-"""The sentences for the person, by language."""
+"""The sentences for the person, by language.
+
+The look-up by Accept-Language is our own: the parsers on PyPI (acceptlang, httpcneg) rank ranges without
+the shortening of RFC 4647, and frameworks' own parsers would bring the framework along.
+"""
 
 from __future__ import annotations
 
