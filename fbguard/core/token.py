@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -60,7 +60,7 @@ class TokenInfo:
     is_valid: bool
     user_id: str | None = None
     profile_id: str | None = None
-    application: str = ""
+    application: str = field(default="", repr=False)  # free text of somebody else's
     scopes: frozenset[str] = frozenset()
     granular_scopes: GranularScopes = EVERYTHING
     issued: int = 0

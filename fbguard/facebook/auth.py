@@ -14,7 +14,7 @@ from fbguard.core.errors import OAuthException
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
 from fbguard.facebook.graph_error import read_error
-from fbguard.facebook.transport import hide_tokens_in_logs
+from fbguard.facebook.transport import hide_tokens_in_logs, our_call
 from fbguard.guard import Guard
 
 T = TypeVar("T")
@@ -24,6 +24,15 @@ _PARAMETER: Final = "access_token"
 _SCHEMES: Final = {"bearer", "oauth"}  # Graph takes both
 _FORM: Final = "application/x-www-form-urlencoded"
 _NO_TOKEN: Final = ""  # the fingerprint of no token, which is nobody's
+
+
+class _Held:
+    """A request whose headers no repr shows."""
+
+    __slots__ = ("carrier",)
+
+    def __init__(self, carrier: Carrier) -> None:
+        self.carrier = carrier
 
 
 class GraphAuth(httpx.Auth):
@@ -52,23 +61,31 @@ class GraphAuth(httpx.Auth):
     ) -> None:
         boxed = None if token is None else Secret(token)
         del token
+        if boxed is not None and not isinstance(boxed.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError("token must be a str")
+        if boxed is not None and not boxed.reveal():
+            raise ValueError("token must not be empty")
         if guard is not None and boxed is None:
             raise ValueError(
                 "guard goes with token: without one the token of the request is meant, and its guard"
             )
         hide_tokens_in_logs()
-        self._carrier = None if request is None else _carrier_of(request)
+        self._held = None if request is None else _Held(_carrier_of(request))
         self._token = boxed
         self._guard = guard
         self._timed = timed
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Be what httpx asks for each call."""
-        yield self(request)
+        under_way = our_call.set(True)
+        try:
+            yield self(request)
+        finally:
+            our_call.reset(under_way)
 
     def __call__(self, request: httpx.Request) -> httpx.Request:
         """Attach token and proof to a call of Graph; return the request."""
-        carrier = self._carrier if self._carrier is not None else carrier_of_request.get() or {}
+        carrier = self._held.carrier if self._held is not None else carrier_of_request.get() or {}
         guard = self._guard or carrier.get(GUARD)
         if not isinstance(guard, Guard):
             raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
@@ -76,6 +93,8 @@ class GraphAuth(httpx.Auth):
                 "token= and guard="
             )
         if not _is_same_origin(request.url, httpx.URL(guard.graph_url)) or _PARAMETER in request.url.params:
+            return request
+        if _PARAMETER in parse_qs(_form_of(request)):
             return request
         token = self._token or carrier.get(CREDENTIAL)
         if not isinstance(token, Secret):
@@ -99,6 +118,7 @@ def raise_for_graph_error(answer: T, *, token: str | None = None) -> T:
     del token
     error = _error_of(answer, boxed)
     if error is not None:
+        del answer  # a body may quote the token, and a traceback shows it
         raise error
     return answer
 
@@ -111,11 +131,12 @@ def _error_of(answer: object, token: Secret | None) -> OAuthException | None:
             f"give the response of httpx or requests, or a decoded body, not {type(answer).__name__}"
         )
     fingerprint = None if token is None else _fingerprint(token, None)
-    return read_error(cast("object", answer), token=token, fingerprint=fingerprint)
+    hidden = token or (carrier_of_request.get() or {}).get(CREDENTIAL)
+    return read_error(cast("object", answer), token=hidden, fingerprint=fingerprint)
 
 
 def _error_of_response(response: Any, token: Secret | None) -> OAuthException | None:
-    request = getattr(response, "request", None)
+    request = _request_of(response)
     carried = token or _carried_by(request)
     headers: Any = response.headers
     return read_error(
@@ -125,6 +146,13 @@ def _error_of_response(response: Any, token: Secret | None) -> OAuthException | 
         token=carried,
         fingerprint=_NO_TOKEN if carried is None else _fingerprint(carried, request),
     )
+
+
+def _request_of(response: Any) -> Any:
+    try:
+        return getattr(response, "request", None)
+    except RuntimeError:  # httpx: a response that was made by hand
+        return None
 
 
 def _decoded(response: Any) -> object:
@@ -150,7 +178,8 @@ def _carried_by(request: Any) -> Secret | None:
         found = [Secret(value) for value in parse_qs(text).get(_PARAMETER, ())]
         if found:
             return found[0]
-    scheme, _, rest = (request.headers.get("Authorization") or "").partition(" ")
+    value = request.headers.get("Authorization") or ""
+    scheme, _, rest = (value.decode("latin-1") if isinstance(value, bytes) else value).partition(" ")
     return Secret(rest.strip()) if scheme.lower() in _SCHEMES and rest.strip() else None
 
 
@@ -160,7 +189,7 @@ def _form_of(request: Any) -> str:
         return ""
     try:
         body: object = request.body if hasattr(request, "body") else request.content
-    except httpx.RequestNotRead:
+    except RuntimeError:  # not read: of httpx, and of clients like it
         return ""
     if isinstance(body, bytes):
         return body.decode("latin-1")

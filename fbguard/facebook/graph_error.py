@@ -21,7 +21,7 @@ _FAILED: Final = 400  # and above: HTTP statuses of errors
 _BROKEN: Final = 500
 # What must not be in a message: Graph quotes tokens ("Malformed access token ...").
 _TOKEN_LIKE: Final = re.compile(
-    r"(?<=access token )['\"]?[\w|.~+/-]{16,}=*|\bEA[A-Za-z0-9]{20,}|\b[0-9]{5,}\|[\w-]{8,}"
+    r"(?<=access token )['\"]?[\w|.~+/-]{16,}=*|EA[A-Za-z0-9]{20,}|[0-9]{5,}\|[\w-]{8,}"
 )
 _HIDDEN: Final = "***"
 
@@ -40,11 +40,11 @@ def read_error(
     ``token`` is the token of the call, which is hidden where Graph quotes it; ``fingerprint`` goes into
     the exception as it is.
     """
-    if _is_batch_item(body):
+    if status is None and _is_batch_item(body):
         item = cast("Mapping[str, Any]", body)
         return read_error(
             _decoded(item["body"]),
-            status=_integer(item["code"]),
+            status=_integer(item["code"]) or 0,
             header=_headers_of_item(item.get("headers")),
             token=token,
             fingerprint=fingerprint,
@@ -90,12 +90,19 @@ def _error_fields(body: object, status: int | None) -> Mapping[str, Any] | None:
     if "error_code" in reply:
         legacy = {"code": reply["error_code"], "message": reply.get("error_msg"), "type": "OAuthException"}
         return {**reply, **legacy}
-    if isinstance(reply.get("message"), str) and _has_failed(reply, status):
+    if _is_bare(reply, status) and _has_failed(reply, status):
         return reply
     if status is None or status < _FAILED:
         return None
     said = f"Graph answered HTTP {status} without an error"
     return {"message": said, "type": "", "is_transient": status >= _BROKEN}
+
+
+def _is_bare(reply: Mapping[str, Any], status: int | None) -> bool:
+    """Tell whether the fields of an error stand at the top; a code alone, only if a status says the rest."""
+    return isinstance(reply.get("message"), str) or (
+        status is not None and _integer(reply.get("code")) is not None
+    )
 
 
 def _has_failed(reply: Mapping[str, Any], status: int | None) -> bool:
@@ -108,14 +115,14 @@ def _exception(
 ) -> OAuthException:
     return OAuthException(
         _shown(fields.get("message"), token),
-        type=_text(fields.get("type")),
+        type=_shown(fields.get("type"), token),
         code=_integer(fields.get("code")),
         subcode=_integer(fields.get("error_subcode", fields.get("subcode"))),
         user_title=_shown(fields.get("error_user_title"), token) or None,
         user_message=_shown(fields.get("error_user_msg"), token) or None,
         error_data=_error_data(fields.get("error_data"), token),
         is_transient=fields.get("is_transient") is True,
-        fbtrace_id=_text(fields.get("fbtrace_id")) or None,
+        fbtrace_id=_shown(fields.get("fbtrace_id"), token) or None,
         retry_after=wait,
         token_fingerprint=fingerprint,
     )
@@ -124,7 +131,7 @@ def _exception(
 def _shown(value: object, token: Secret | None) -> str:
     """Return a text of Graph's without tokens; empty for what is no text."""
     text = _text(value)
-    if token is not None:
+    if token is not None and token.reveal():
         text = text.replace(token.reveal(), _HIDDEN)
     return _TOKEN_LIKE.sub(_HIDDEN, text)
 
@@ -132,9 +139,22 @@ def _shown(value: object, token: Secret | None) -> str:
 def _error_data(value: object, token: Secret | None) -> Mapping[str, Any] | str | None:
     """Return ``error_data``, which Graph sends as an object or as JSON in a string."""
     decoded = _decoded(value)
-    if isinstance(decoded, Mapping):
-        return cast("Mapping[str, Any]", json.loads(_shown(json.dumps(decoded), token)))
-    return _shown(value, token) or None
+    if not isinstance(decoded, Mapping):
+        return _shown(value, token) or None
+    try:
+        return cast("Mapping[str, Any]", _cleaned(cast("object", decoded), token))
+    except RecursionError:  # nested deeper than anybody reads
+        return None
+
+
+def _cleaned(value: object, token: Secret | None) -> object:
+    """Return a decoded value without tokens in any of its texts, keys too."""
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[object, object]", value)
+        return {_shown(str(key), token): _cleaned(item, token) for key, item in fields.items()}
+    if isinstance(value, list):
+        return [_cleaned(item, token) for item in cast("list[object]", value)]
+    return _shown(value, token) if isinstance(value, str) else value
 
 
 def _integer(value: object) -> int | None:

@@ -56,7 +56,7 @@ class GraphClient:
 
         Neither the request nor the client's exceptions may outlive this frame: their texts hold the URL.
         """
-        under_way = _our_call.set(True)
+        under_way = our_call.set(True)
         try:
             response = await self._client.send(
                 self._client.build_request(
@@ -76,7 +76,7 @@ class GraphClient:
             logger.debug("Graph did not answer: %s", type(exc).__name__)
             return None
         finally:
-            _our_call.reset(under_way)
+            our_call.reset(under_way)
         return None if body is None else (response.status_code, body)
 
     async def aclose(self) -> None:
@@ -135,9 +135,15 @@ _LIBRARY_LOGGERS: Final = (  # of clients: their records name the URL
     "aiohttp.client",
     "aiohttp.internal",
     "httpcore.socks",
+    "httpx2",
+    "httpcore2.connection",
+    "httpcore2.http11",
+    "httpcore2.http2",
+    "httpcore2.proxy",
+    "httpcore2.socks",
 )
 _WIRE_LOGGERS: Final = ("hpack.hpack", "hpack.table")  # of HTTP/2: theirs hold every header, packed, too
-_our_call: Final[ContextVar[bool]] = ContextVar("fbguard_our_call", default=False)
+our_call: Final[ContextVar[bool]] = ContextVar("fbguard_our_call", default=False)  # is one under way?
 
 
 class _HideTokens(logging.Filter):
@@ -162,10 +168,10 @@ def _hide(value: Any) -> Any:
 
 
 class _BeSilent(logging.Filter):
-    """Drops what a library logs about our own calls; other clients of the process keep their records."""
+    """Drops what a library logs about calls with our credentials; other clients keep their records."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not _our_call.get()
+        return not our_call.get()
 
 
 _HIDE_TOKENS: Final = _HideTokens()
