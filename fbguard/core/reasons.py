@@ -149,12 +149,20 @@ _ROWS: Final = (
         "This is an OIDC token of Limited Login, not a Graph access token.",
     ),
     Reason(
+        "too_many_lookups", 429, None, "wait", "Too many unknown tokens",
+        "Too many tokens that nobody knew came from this client. Try again later.",
+    ),
+    Reason(
         "throttled", 503, None, "wait", "Facebook limits our calls",
         "The token could not be checked because Facebook limits the calls of this app. Try again later.",
     ),
     Reason(
         "unavailable", 503, None, "wait", "Facebook could not be asked",
         "The token could not be checked. Try again later.",
+    ),
+    Reason(
+        "misconfigured", 503, None, "none", "Guard misconfigured",
+        "The token could not be checked: Facebook refuses the credential of this API itself.",
     ),
 )  # fmt: skip
 
@@ -172,6 +180,7 @@ CODE_REASONS: Final[Mapping[int, str]] = MappingProxyType({
 PERMISSION_CODES: Final = frozenset({10, *range(200, 300)})
 
 SUBCODE_REASONS: Final[Mapping[int, str]] = MappingProxyType({
+    **dict.fromkeys((452, 456, 457, 461, 462, 465, 468), "invalid_token"),
     458: "not_authorized",
     459: "checkpointed",
     460: "password_changed",

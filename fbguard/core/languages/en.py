@@ -22,6 +22,8 @@ MESSAGES = {
     "insufficient_scope": "This needs a permission that you have not given. Please allow it on Facebook.",
     "insufficient_target": "This needs your permission for this Page or account. Please give it on Facebook.",
     "limited_login": "This needs a full Facebook login. Please log in again and allow tracking if asked.",
+    "too_many_lookups": "Too many attempts. Please try again in a while.",
     "throttled": "Facebook is busy. Please try again in a while.",
     "unavailable": "We could not reach Facebook. Please try again in a moment.",
+    "misconfigured": "This service cannot reach Facebook at the moment. Please try again later.",
 }

@@ -22,6 +22,8 @@ MESSAGES = {
     "insufficient_scope": "Ini memerlukan izin yang belum Anda berikan. Silakan izinkan di Facebook.",
     "insufficient_target": "Ini memerlukan izin Anda untuk Halaman atau akun ini. Izinkan di Facebook.",
     "limited_login": "Ini memerlukan login Facebook penuh. Masuk lagi dan izinkan pelacakan bila diminta.",
+    "too_many_lookups": "Terlalu banyak percobaan. Silakan coba lagi nanti.",
     "throttled": "Facebook sedang sibuk. Silakan coba lagi nanti.",
     "unavailable": "Kami tidak dapat menghubungi Facebook. Silakan coba lagi sebentar lagi.",
+    "misconfigured": "Layanan ini sedang tidak dapat menghubungi Facebook. Silakan coba lagi nanti.",
 }
