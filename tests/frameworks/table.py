@@ -96,7 +96,7 @@ def _malformed(name, *headers, path="/me", issue=USER_TOKEN, scopes=()) -> Row:
     return Row(name, path, 401, "malformed_token", "login", scopes, token=issue, headers=headers or (BEARER,))
 
 
-_EMAIL, _PAGES = ("email",), (PAGE_SCOPE,)
+_EMAIL, _PAGES, _EITHER = ("email",), (PAGE_SCOPE,), ("pages_show_list", "business_management")
 _NOT_PLAIN = ("//me", "/me//", "/me/../health", "/./me", "/me;x", "/%5cme", "/%2e%2e/me", "/me%00", "/%ff")
 
 CREDENTIALS = [
@@ -111,7 +111,7 @@ CREDENTIALS = [
     _missing("missing", "/me"),
     _missing("missing-basic", "/me", headers=NOBODY),
     _missing("missing-with-scopes", "/email", _EMAIL),
-    _missing("missing-any-scope", "/either"),
+    _missing("missing-any-scope", "/either", _EITHER),
     _missing("missing-target", "/pages/501", _PAGES),
     _missing("missing-machine", "/machine"),
     _missing("missing-stream", "/stream"),
@@ -141,7 +141,7 @@ ENDED = [
     _login("not-authorized", "/me", "not_authorized", ended("remove_app"), subcode=458),
     _login("not-authorized-412", "/me", "not_authorized", told(412)),
     _login("invalidated", "/email", "session_invalidated", over("invalidate"), _EMAIL, subcode=466),
-    _login("logged-out", "/either", "logged_out", ended("log_out"), subcode=467),
+    _login("logged-out", "/either", "logged_out", ended("log_out"), _EITHER, subcode=467),
     _login("unknown-subcode", "/me", "invalid_token", told(190, 452), subcode=452),
     _login("old-session-code", "/me", "invalid_token", told(102)),
     _login("not-valid-no-error", "/me", "invalid_token", hostile(is_valid=False)),

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus
 import pytest
 
 from fbguard import Policy
-from fbguard.core import errors, validator
+from fbguard.core import errors, signing, validator
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
 from fbguard.facebook import transport
@@ -128,7 +128,7 @@ def plant_log(patch):
 
 
 def plant_fingerprint(patch):
-    patch.setattr(validator.Validator, "_fingerprint", lambda _, token: token.reveal()[-12:])
+    patch.setattr(signing.Signer, "fingerprint", lambda _, token: token.reveal()[-12:])
 
 
 def plant_stderr(patch):
