@@ -29,12 +29,10 @@ def refusal_of(carrier: Carrier, error: OAuthException) -> Refused | None:
     Forgets the token, unless nothing was said about it (throttled, unavailable): the next request that
     carries it is looked up.
     """
-    guard, info, token = carrier.get(GUARD), carrier.get(TOKEN), carrier.get(CREDENTIAL)
-    reason = error.reason
-    if reason is None or not isinstance(guard, Guard) or not isinstance(info, TokenInfo):
+    guard, reason = _guard_of(carrier, error), error.reason
+    if guard is None or reason is None:
         return None
-    if error.token_fingerprint not in {None, info.fingerprint}:
-        return None  # a page's or another user's token: nobody is logged out for that
+    token = carrier.get(CREDENTIAL)
     if reason not in _DONT_KNOW and isinstance(token, Secret):
         guard.forget(token)
     demands = (*carrier.get(DEMANDS, ()), *carrier.get(ASKED, ()))
@@ -47,6 +45,22 @@ def refusal_of(carrier: Carrier, error: OAuthException) -> Refused | None:
         retry_after=(error.retry_after or _DONT_KNOW[reason]) if reason in _DONT_KNOW else None,
     )
     return guard.refusal(finding, demands)
+
+
+def _guard_of(carrier: Carrier, error: OAuthException) -> Guard | None:
+    """Return the guard of this request's token if an error is about that token."""
+    guard, info = carrier.get(GUARD), carrier.get(TOKEN)
+    if not isinstance(guard, Guard) or not isinstance(info, TokenInfo):
+        return None
+    # Else a page's or another user's token: nobody is logged out for that.
+    return guard if error.token_fingerprint in {None, info.fingerprint} else None
+
+
+def heed_dead(carrier: Carrier, error: OAuthException) -> None:
+    """Forget the token if an error says that it is dead; whoever catches the error, that is news."""
+    guard, token = _guard_of(carrier, error), carrier.get(CREDENTIAL)
+    if guard is not None and isinstance(token, Secret) and error.category == "login_recoverable":
+        guard.forget(token)
 
 
 def heed(carrier: Carrier, error: BaseException) -> None:

@@ -21,9 +21,12 @@ FLOORS = (
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
         "core.sources",
-        "facebook.debug_token", "facebook.graph_error", "facebook.login", "facebook.usage",
+        "facebook.codes", "facebook.debug_token", "facebook.graph_error", "facebook.login", "facebook.usage",
     ),
-    ("core.background", "core.cache", "core.flights", "core.loops", "facebook.graph", "facebook.transport"),
+    (
+        "core.background", "core.cache", "core.flights", "core.loops",
+        "facebook.graph", "facebook.transport",
+    ),
     ("core.validator", "guard"),
     ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
     ("integrations",),

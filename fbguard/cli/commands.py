@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 import fbguard
+from fbguard.core.secret import Secret
 
 _DEFAULT_PORT: Final = 8090
 
@@ -104,3 +105,95 @@ def sandbox(
     except OSError as error:
         typer.echo(f"fbguard: cannot listen on 127.0.0.1:{port}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
+
+
+@app.command(
+    # Words too many are counted here: the message for them would repeat half of a token.
+    context_settings={"allow_extra_args": True},
+    epilog="""Examples:
+
+- `fbguard inspect`
+- `fbguard inspect --json < token.txt`
+- `FBGUARD_GRAPH_URL=http://127.0.0.1:8090 fbguard inspect`
+
+Exit codes: 0 valid for this app, 1 not valid, 2 wrong usage, 3 nobody can tell.
+""",
+)
+def inspect(
+    context: typer.Context,
+    *,
+    token: Annotated[
+        Secret | None,
+        typer.Argument(
+            parser=Secret,
+            metavar="TOKEN",
+            envvar="FBGUARD_TOKEN",
+            help="The access token; it stays in the shell's history, so better leave it out.",
+        ),
+    ] = None,
+    app_id: Annotated[
+        str | None, typer.Option("--app-id", envvar="FBGUARD_APP_ID", help="The Facebook app's id.")
+    ] = None,
+    graph_url: Annotated[
+        str | None,
+        typer.Option(
+            "--graph-url",
+            envvar="FBGUARD_GRAPH_URL",
+            help="Whom to ask.",
+            show_default="https://graph.facebook.com",
+        ),
+    ] = None,
+    graph_version: Annotated[
+        str | None,
+        typer.Option(
+            "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Show what Facebook says about an access token, and what a guard makes of it.
+
+    Without TOKEN it is read from standard input, or typed at a prompt that does not show it. The app's
+    secret comes from `FBGUARD_APP_SECRET`, or is asked for in the same way. Neither is ever printed.
+    """
+    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
+    from fbguard.cli.inspect import run  # noqa: PLC0415
+
+    if context.args:
+        raise typer.BadParameter("one token only, and without white space inside")
+    try:
+        code = run(token, app_id=app_id, graph_url=graph_url, graph_version=graph_version, as_json=as_json)
+    except WrongUse as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog="""Examples:
+
+- `fbguard explain 190 463`
+- `fbguard explain expired`
+- `fbguard explain --all`
+
+The exit code is 1 for a code or subcode that is not known.
+"""
+)
+def explain(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE|REASON", help="Graph's error code, or a reason of fbguard's."),
+    ] = None,
+    subcode: Annotated[int | None, typer.Argument(metavar="SUBCODE", help="Graph's error subcode.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Print all of it, as Markdown tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Explain an error of Graph's: what happened, what fbguard answers, and what helps."""
+    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
+    from fbguard.cli.explain import run  # noqa: PLC0415
+
+    try:
+        code = run(what, subcode, everything=everything, as_json=as_json)
+    except WrongUse as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(code)

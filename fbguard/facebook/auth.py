@@ -16,6 +16,7 @@ from fbguard.core.signing import Signer
 from fbguard.facebook.graph_error import read_error
 from fbguard.facebook.transport import hide_tokens_in_logs, our_call
 from fbguard.guard import Guard
+from fbguard.reports import heed_dead
 
 T = TypeVar("T")
 
@@ -119,6 +120,7 @@ def raise_for_graph_error(answer: T, *, token: str | None = None) -> T:
     error = _error_of(answer, boxed)
     if error is not None:
         del answer  # a body may quote the token, and a traceback shows it
+        heed_dead(carrier_of_request.get() or {}, error)
         raise error
     return answer
 

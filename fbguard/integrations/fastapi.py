@@ -29,6 +29,7 @@ from fbguard.core.requirement import Requirement, RequirementOptions, with_scope
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
+from fbguard.reports import heed
 from fbguard.surroundings import GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
@@ -127,7 +128,11 @@ class FBToken:
         """
         request, info = await self.judge(connection, security_scopes.scopes if security_scopes else ())
         with request.entered():
-            yield info
+            try:
+                yield info
+            except Exception as error:
+                heed(connection.scope, error)  # no door may be around: a body, a background task
+                raise
 
     async def judge(
         self, connection: HTTPConnection, scopes: Iterable[str] = ()

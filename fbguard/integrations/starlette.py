@@ -21,6 +21,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
+from fbguard.reports import heed
 from fbguard.streams import seeing_body
 from fbguard.surroundings import Surroundings
 
@@ -149,7 +150,11 @@ class StarletteSurroundings(Surroundings):
 
 async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:
     with entered(carrier):
-        await task()
+        try:
+            await task()
+        except Exception as error:
+            heed(carrier, error)
+            raise
 
 
 def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteSurroundings | None:

@@ -1,0 +1,158 @@
+"""What there is to say about one token: the verdict and the facts, as text and as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from fbguard.core.errors import Refused
+from fbguard.core.reasons import REASONS, TRANSIENT_CODES
+from fbguard.core.token import TokenInfo
+
+Targets = tuple[str, ...] | Literal["all"]
+
+_DONT_KNOW: Final = 503
+# The judge looks at the type after everything that makes a token good or bad, so whoever is refused
+# for it holds a living token of this app.
+_OTHER_KIND: Final = "wrong_token_type"
+_NO_TIME: Final = "not said"
+_APP: Final = "APP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A token's facts (None: nothing is known), and why the guard refuses it (None: it does not).
+
+    ``app_id`` is the app that asked, ``graph_url`` whom it asked, ``now`` when, in seconds.
+    """
+
+    info: TokenInfo | None
+    refused: Refused | None
+    app_id: str
+    graph_url: str
+    now: float
+
+    @property
+    def valid(self) -> bool | None:
+        """Whether the token is valid for this app; None when nobody can tell."""
+        if self.refused is None or self.refused.reason == _OTHER_KIND:
+            return True
+        return None if self.refused.status == _DONT_KNOW else False
+
+    @property
+    def owner(self) -> str | None:
+        """The id of the app that the token was issued to."""
+        return (self.info.app_id or None) if self.info else None
+
+    @property
+    def is_this_app(self) -> bool | None:
+        """Whether the token was issued to the app that asked; None when nobody said."""
+        if self.refused is not None and self.refused.reason == "wrong_app":
+            return False
+        return None if self.owner is None else self.owner == self.app_id
+
+    @property
+    def reads(self) -> bool:
+        """Whether Graph told more about the token than that it is none."""
+        return self.info is not None and bool(self.info.app_id or self.info.type or self.info.scopes)
+
+    @property
+    def targets(self) -> Mapping[str, Targets | None] | None:
+        """Scope -> the objects it was granted for, None where it is not listed beside others.
+
+        None in place of all that: Graph made no difference between objects.
+        """
+        if self.info is None or not self.info.granular_scopes:
+            return None
+        granted = self.info.granular_scopes
+        names = sorted({*granted, *self.info.scopes})
+        return {name: _targets(granted[name]) if name in granted else None for name in names}
+
+    @property
+    def data_access_lapsed(self) -> bool:
+        """Whether the app may not read the person's data any more."""
+        return self.info is not None and 0 < self.info.data_access_expires <= self.now
+
+    def notes(self) -> Iterator[str]:
+        """Give what a developer should know besides."""
+        if self.refused is not None and (note := self._note(self.refused)):
+            yield note
+        if self.valid and self.data_access_lapsed:
+            row = REASONS["data_access_expired"]
+            yield f"Routes that ask for scopes answer {row.status} {row.name}: {row.detail}"
+
+    def _note(self, refused: Refused) -> str | None:
+        if refused.reason == _OTHER_KIND and self.info is not None:
+            return f"Only routes with token_types={[self.info.type]!r} take it; all others refuse it."
+        if refused.reason == "wrong_app":
+            return "Only the app that it was issued to can inspect it."
+        if refused.reason in {"limited_login", "malformed_token"}:
+            return REASONS[refused.reason].detail
+        if refused.reason == "misconfigured" or _blames_the_call(refused):
+            return (
+                "Graph refused the call itself, not the token: perhaps the app id and the secret do not"
+                " belong together."
+            )
+        if refused.reason == "unavailable" and refused.code is None:
+            return f"{self.graph_url} gave no answer in time, or none that could be read."
+        return None
+
+    @property
+    def more(self) -> str | None:
+        """The command that tells more about the refusal."""
+        if self.refused is None:
+            return None
+        if self.refused.subcode is not None:
+            return f"fbguard explain {self.refused.code} {self.refused.subcode}"
+        return f"fbguard explain {self.refused.reason}"
+
+    def expires(self) -> str | None:
+        """Return the words for an end of the token's that is no date."""
+        if self.info is None or self.info.expires:
+            return None
+        return "never" if self.info.error is None else _NO_TIME
+
+    def as_json(self) -> dict[str, object]:
+        """Return all of it for programs; null where nothing was said."""
+        info, refused = self.info, self.refused
+        facts = info if info is not None and self.reads else None
+        return {
+            "valid": self.valid,
+            "application": (facts.application or None) if facts else None,
+            "app_id": self.owner,
+            "is_this_app": self.is_this_app,
+            "user_id": facts.user_id if facts else None,
+            "profile_id": facts.profile_id if facts else None,
+            "type": (facts.type or None) if facts else None,
+            "is_valid": facts.is_valid if facts else None,
+            "issued_at": _iso(facts.issued_at) if facts else None,
+            "expires_at": _iso(facts.expires_at) if facts else None,
+            "data_access_expires_at": _iso(facts.data_access_expires_at) if facts else None,
+            "scopes": sorted(facts.scopes) if facts else None,
+            "granular_scopes": self.targets,
+            "fingerprint": (info.fingerprint or None) if info else None,
+            "code": refused.code if refused else None,
+            "subcode": refused.subcode if refused else None,
+            "reason": refused.reason if refused else None,
+            "status": refused.status if refused else None,
+            "action": refused.relogin.action if refused else None,
+            "auth_type": refused.relogin.auth_type if refused else None,
+            "retry_after": refused.retry_after if refused else None,
+            "message": refused.relogin.message if refused else None,
+            "notes": list(self.notes()),
+        }
+
+
+def _blames_the_call(refused: Refused) -> bool:
+    """Tell an error of Graph's about our own call from an outage."""
+    return refused.reason == "unavailable" and refused.code not in {None, *TRANSIENT_CODES}
+
+
+def _targets(ids: tuple[str, ...] | None) -> Targets:
+    return "all" if ids is None else ids
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
