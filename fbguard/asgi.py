@@ -62,9 +62,9 @@ class FBTokenMiddleware:
         self.guard = guard
         self.policy = policy
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
-        self._root_path: object = None
+        self._root_path: str | None = None
         for one in behind(app):
-            self._root_path = self._root_path or getattr(one, "root_path", None)
+            self._root_path = self._root_path or _root_path_of(one)
             _teach(getattr(one, "exception_handlers", None))
         for one in mounted(app):
             if policy is not None:
@@ -108,7 +108,7 @@ class FBTokenMiddleware:
             else:
                 await self._enter(scope, receive, outgoing)
         except Exception as error:
-            refused = _refusal_of(scope, error)
+            refused = refusal_of(scope, error)
             if refused is None or (outgoing.started and scope["type"] == "http"):
                 heed(scope, error)
                 raise  # where half an answer is out, the server must cut it, not end it
@@ -232,9 +232,15 @@ def teach_routed(scope: Scope) -> None:
         _teach(cast("tuple[object, ...]", handlers)[0])
 
 
+def _root_path_of(app: object) -> str | None:
+    """Return the root_path of an ASGI framework's app; Flask's of that name is a directory."""
+    found: object = getattr(app, "root_path", None)
+    return found if isinstance(found, str) and not hasattr(app, "wsgi_app") else None
+
+
 def _refuse_root_path(mounted_app: object) -> None:
-    found: object = getattr(mounted_app, "root_path", None)
-    if isinstance(found, str) and found:
+    found = _root_path_of(mounted_app)
+    if found:
         raise ValueError(
             f"a mounted app has root_path={found!r} of its own: guard and router would read one path two "
             "ways; put the door inside that app, with its app.add_middleware(...)"
@@ -246,16 +252,10 @@ def _teach(handlers: object) -> None:
         table = cast("dict[object, object]", handlers)
         table.setdefault(Refused, handle_refusal)
         table.setdefault(OAuthException, handle_graph_error)
+        table.setdefault(ExceptionGroup, handle_graph_error)  # of a TaskGroup in a view
 
 
-def _refusal_of(scope: Scope, error: Exception) -> Refused | None:
-    """Return the refusal that an exception is or comes to."""
-    if isinstance(error, OAuthException):
-        return refusal_of(scope, error)
-    return error if isinstance(error, Refused) else None
-
-
-async def handle_graph_error(connection: object, error: OAuthException) -> RefusalResponse | None:
+async def handle_graph_error(connection: object, error: Exception) -> RefusalResponse | None:
     """Be an exception handler of Starlette or FastAPI."""
     refused = refusal_of(cast("Scope", getattr(connection, "scope", {})), error)
     if refused is None:

@@ -14,8 +14,10 @@ TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 DOOR: Final = "fbguard.door"  # the door's Guard
 GUARD: Final = "fbguard.guard"  # the Guard that has judged the facts
 CREDENTIAL: Final = "fbguard.credential"  # the facts' token as a Secret, or None
+FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
 ASKED: Final = "fbguard.asked"  # what views have judged the facts by, besides
 DEMANDS: Final = "fbguard.demands"  # what the door has judged them by
+LEFT: Final = (TOKEN, DOOR, GUARD, CREDENTIAL, ASKED, DEMANDS)  # what a door leaves
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
 

@@ -18,6 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
+_GUARDS = "fbguard_guards"  # of a guarded dispatch: itself, and whose requirements it asks for
 _DISPATCH = ("dispatch_request", "dispatch")  # of class-based views: Flask's, Django's and Starlette's
 
 
@@ -64,7 +65,9 @@ class _Decorate:
     def _guard_dispatch(self, view: type, name: str) -> None:
         dispatch = getattr(view, name)
         is_django = hasattr(view, "view_is_async")
-        setattr(view, name, self._either(dispatch) if is_django else self._guard_view(dispatch))
+        guarded = self._either(dispatch) if is_django else self._guard_view(dispatch)
+        setattr(guarded, _GUARDS, (guarded, (*_guards_of(dispatch), self)))
+        setattr(view, name, guarded)
 
     def _guard_subclasses(self, view: type, name: str) -> None:
         """Guard the dispatch of classes that override it: Flask's View is used so."""
@@ -75,7 +78,7 @@ class _Decorate:
                 super(view, cls).__init_subclass__(**kwargs)  # type: ignore[arg-type]
             else:
                 own.__get__(None, cls)(**kwargs)
-            if name in vars(cls):
+            if self not in _guards_of(getattr(cls, name)):  # its own, or a mixin's before this class
                 self._guard_dispatch(cls, name)
 
         setattr(view, "__init_subclass__", classmethod(init_subclass))  # noqa: B010 - mypy knows no other way
@@ -100,7 +103,7 @@ class _Decorate:
                     if isinstance(verdict, Secret):
                         request.inject(request.guard.settle(demands, verdict))
                     return request.outgoing(view(*args, **kwargs))
-            except (Refused, OAuthException) as error:
+            except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
             return request.say(answer)
 
@@ -116,7 +119,7 @@ class _Decorate:
                     if isinstance(verdict, Secret):
                         request.inject(await request.guard.asettle(demands, verdict))
                     return request.outgoing(await view(*args, **kwargs))
-            except (Refused, OAuthException) as error:
+            except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
             return request.say(answer)
 
@@ -148,6 +151,12 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
     return decorate if view is None else decorate(view)
 
 
+def _guards_of(dispatch: object) -> tuple[_Decorate, ...]:
+    """Return whose requirements a dispatch asks for; functools.wraps copies the mark to what asks none."""
+    marked, guards = getattr(dispatch, _GUARDS, (None, ()))
+    return guards if marked is dispatch else ()
+
+
 def _is_async(view: Callable[..., Any]) -> bool:
     whole = view
     while isinstance(whole, functools.partial):
@@ -169,18 +178,23 @@ def _surroundings(arguments: list[object]) -> Surroundings:
     """Find the framework that serves this request, among those that are loaded."""
     door = carrier_of_request.get()
     found: Surroundings | None = None
-    if "flask" in sys.modules:
-        from fbguard.integrations import flask  # noqa: PLC0415
-
-        found = flask.surroundings_of(door)
-    if found is None and "starlette" in sys.modules:
-        from fbguard.integrations import starlette  # noqa: PLC0415
-
-        found = starlette.surroundings_of(door, arguments)
-    if found is None and "django" in sys.modules:
+    # One framework may be mounted in another: what the view was given, or runs in, is nearest to it.
+    if "django" in sys.modules:
         from fbguard.integrations import django  # noqa: PLC0415
 
         found = django.surroundings_of(arguments)
+    if found is None and "starlette" in sys.modules:
+        from fbguard.integrations import starlette  # noqa: PLC0415
+
+        found = starlette.surroundings_of(None, arguments)
+    if found is None and "flask" in sys.modules:
+        from fbguard.integrations import flask  # noqa: PLC0415
+
+        found = flask.surroundings_of()
+    if found is None and "starlette" in sys.modules:
+        from fbguard.integrations import starlette  # noqa: PLC0415
+
+        found = starlette.surroundings_of(door, [])
     if found is None and door is not None:
         found = Surroundings(door)
     if found is None:

@@ -58,7 +58,7 @@ _MOST: Final = 1000  # objects behind one door that are looked at
 
 def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     """Match, find the credential and judge what is known; raises Refused."""
-    way = Way.PLAIN if guard.sources.header_only else Way.MARKED
+    way = Way.MARKED if guard.sources.need_marks or guard.sources.websocket else Way.PLAIN
     if policy is None:
         return Approach(way)
     match = policy.match(head.path, head.method)
@@ -69,7 +69,7 @@ def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     found = guard.sources.find(head)
     if found is None and match.preflight and _is_preflight(head):
         return Approach(Way.PREFLIGHT)
-    verdict = guard.consider(match.demands, found)
+    verdict = guard.consider(match.demands, found, head)
     return Approach(way, match.demands, verdict, found if isinstance(found, Secret) else None)
 
 

@@ -6,15 +6,16 @@ import asyncio
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
 
+from fbguard import assembly
 from fbguard.core import background, credentials, settings
-from fbguard.core.cache import FactCache
 from fbguard.core.carrier import carrier_of_request, is_asgi
 from fbguard.core.challenge import Site
 from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.errors import Refused
+from fbguard.core.health import Health
+from fbguard.core.limits import Asker
 from fbguard.core.options import LaterOptions, boxed_secret, from_environment, from_mapping, refuse_later
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
@@ -39,11 +40,17 @@ class Guard:
     Times are seconds. ``app_id`` is compared exactly. ``app_secret`` may be a sequence while it is
     rotated: the first signs, all verify. ``ttl`` and ``negative_ttl`` bound how long a valid answer and
     a definite no are trusted; ``cache_size`` and ``negative_cache_size`` are entries of two separate
-    stores. ``deadline`` is the total for one verdict. ``credential_in="query"`` sends the app
-    credential as a query parameter, should Graph refuse the header. ``redirect_uri`` lets re-login
-    hints carry the address of Facebook's login dialog. ``token_from`` are the places where a request may
-    carry its token (:mod:`fbguard.core.sources`). ``clock`` is an object with ``time()`` and
-    ``monotonic()``; ``transport`` an ``httpx.AsyncBaseTransport`` (tests, proxies, private CAs).
+    stores. ``deadline`` is the total for one verdict. At most ``max_in_flight`` calls of Graph are under
+    way in this process and at most ``max_queued`` wait for one; ``max_calls_per_second`` spaces them.
+    ``stale_if_error`` is how long past its ttl a fact may be used while Graph cannot be asked, never past
+    the token's end; ``refresh_ahead`` the fraction of the ttl after which a hit asks anew in the background.
+    ``miss_limit`` is (count, seconds): look-ups of unknown tokens a client, by the peer's address or, from
+    ``trusted_proxies`` (networks), by X-Forwarded-For.
+    ``credential_in="query"`` sends the app credential as a query parameter, should Graph refuse the
+    header. ``redirect_uri`` lets re-login hints carry the address of Facebook's login dialog.
+    ``token_from`` are the places where a request may carry its token (:mod:`fbguard.core.sources`).
+    ``clock`` is an object with ``time()`` and ``monotonic()``; ``transport`` an
+    ``httpx.AsyncBaseTransport`` (tests, proxies, private CAs).
 
     Wrong values raise TypeError or ValueError naming the option; so does every option of
     :class:`fbguard.core.options.LaterOptions` that has not its default.
@@ -58,7 +65,12 @@ class Guard:
         negative_ttl: float = 30.0,
         cache_size: int = 100_000,
         negative_cache_size: int = 10_000,
+        stale_if_error: float = 0.0,
+        refresh_ahead: float = 0.0,
         deadline: float = 3.0,
+        max_in_flight: int = 100,
+        max_queued: int = 1000,
+        max_calls_per_second: float | None = None,
         graph_url: str = "https://graph.facebook.com",
         graph_version: str = "v26.0",
         credential_in: CredentialPlace = "header",
@@ -66,6 +78,8 @@ class Guard:
         redirect_uri: str | None = None,
         realm: str = "fbguard",
         token_from: Sequence[str] = ("header",),
+        miss_limit: tuple[int, float] | None = None,
+        trusted_proxies: Sequence[str] = (),
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         **later: Unpack[LaterOptions],
@@ -88,25 +102,36 @@ class Guard:
         self._graph = Graph(
             url=settings.base_url("graph_url", graph_url),
             version=site.graph_version,
-            credential=Secret(f"{site.app_id}|{secrets[0].reveal()}"),
             credential_in=settings.one_of("credential_in", credential_in, ("header", "query")),
         )
-        cache = FactCache(
-            SystemClock() if clock is None else settings.clock(clock),
-            ttl=settings.seconds("ttl", ttl),
-            negative_ttl=settings.seconds("negative_ttl", negative_ttl),
-            size=settings.size("cache_size", cache_size),
-            negative_size=settings.size("negative_cache_size", negative_cache_size),
-        )
+        clock = SystemClock() if clock is None else settings.clock(clock)
         self.graph_url: Final = self._graph.url
+        self.graph_version: Final = self._graph.version
         self.signer: Final = Signer(secrets[0])
         self._deadline = settings.seconds("deadline", deadline)
         self._validator = Validator(
-            self._graph,
-            cache,
+            assembly.make_upstream(
+                self._graph,
+                clock,
+                Secret(f"{site.app_id}|{secrets[0].reveal()}"),
+                deadline=self._deadline,
+                max_in_flight=max_in_flight,
+                max_queued=max_queued,
+                max_calls_per_second=max_calls_per_second,
+            ),
+            assembly.make_cache(
+                clock,
+                ttl=ttl,
+                negative_ttl=negative_ttl,
+                cache_size=cache_size,
+                negative_cache_size=negative_cache_size,
+            ),
             site,
             signer=self.signer,
             deadline=self._deadline,
+            miss_limit=assembly.make_miss_limit(clock, miss_limit, trusted_proxies),
+            refresh_ahead=settings.fraction("refresh_ahead", refresh_ahead),
+            stale_if_error=settings.seconds_or_none_at_all("stale_if_error", stale_if_error),
             open_client=partial(GraphClient, check_transport(transport)),
         )
         self._shut = weakref.finalize(self, self._validator.shut)
@@ -141,9 +166,9 @@ class Guard:
         Blocks for at most the deadline. Raises Refused for "no" and for "don't know" (None as token
         is ``missing_token``); RuntimeError for a target without the path parameter it names.
         """
-        given = _boxed(token)
+        given = credentials.boxed(token)
         del token  # from here on it is a Secret: no traceback shows it
-        found = _screened(given)
+        found = credentials.screened(given)
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
@@ -155,36 +180,47 @@ class Guard:
         path_params: PathParams | None = None,
     ) -> TokenInfo:
         """Do what :meth:`check` does, awaiting: one core, the same verdicts, the same cache."""
-        given = _boxed(token)
+        given = credentials.boxed(token)
         del token
-        found = _screened(given)
+        found = credentials.screened(given)
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
 
     def peek(self, token: str) -> TokenInfo | None:
         """Return what is cached about a token, valid or not, judged by nobody. Never waits."""
-        given = _boxed(token)
+        given = credentials.boxed(token)
         del token
-        found = _screened(given)
+        found = credentials.screened(given)
         known = self._validator.recall(found) if isinstance(found, Secret) else None
         return None if known is None else known.info
+
+    def health(self) -> Health:
+        """Return how the guard is, for a readiness route; asks nobody."""
+        return self._validator.health()
 
     # What doors and the decorator use; the requirement of a request may be several demands.
 
     @overload
-    def consider(self, demands: Demands, found: Secret | Finding) -> TokenInfo | Secret: ...
+    def consider(
+        self, demands: Demands, found: Secret | Finding, asker: Asker | None = None
+    ) -> TokenInfo | Secret: ...
     @overload
-    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None: ...
-    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None:
+    def consider(
+        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+    ) -> TokenInfo | Secret | None: ...
+    def consider(
+        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+    ) -> TokenInfo | Secret | None:
         """Give the part of a verdict that needs no waiting: facts, None (anonymous), or raise Refused.
 
         ``found`` is what :mod:`fbguard.core.credentials` found. A Secret comes back when it must be
-        looked up: then :meth:`settle` or :meth:`asettle` says the rest.
+        looked up: then :meth:`settle` or :meth:`asettle` says the rest. ``asker`` is the request, whose
+        client ``miss_limit`` counts.
         """
         if not self._shut.alive:
             raise RuntimeError("this guard is closed")
-        return self._validator.consider(demands, found)
+        return self._validator.consider(demands, found, asker)
 
     def settle(self, demands: Demands, token: Secret) -> TokenInfo:
         """Look a screened token up on the background loop and judge; raises Refused."""
@@ -210,9 +246,9 @@ class Guard:
         """Judge facts that the request already has against more demands; raises Refused."""
         return self._validator.judge_now(demands, info)
 
-    def forget(self, token: Secret) -> None:
-        """Forget what is known about a token: the next request that carries it is looked up."""
-        self._validator.forget(token)
+    def forget(self, token: Secret, info: TokenInfo | None = None) -> None:
+        """Forget what is known about a token, with ``info`` unless something newer is known."""
+        self._validator.forget(token, info)
 
     def now(self) -> float:
         """Return wall time in seconds, by the guard's clock."""
@@ -238,42 +274,19 @@ class Guard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:
         if not hasattr(self, "_shut"):
             return "<Guard, not configured>"  # in the traceback of its own construction
         return f"<Guard app_id={self.app_id!r} graph={self._graph.url}/{self._graph.version}>"
-
-
-def _boxed(token: object) -> Secret:
-    return Secret(cast("str", token))  # whatever it is: _screened says
-
-
-def _screened(given: Secret) -> Secret | Finding:
-    kind: type = type(given.reveal())
-    if kind is type(None):
-        return credentials.MISSING
-    if not issubclass(kind, str):
-        raise TypeError(f"token must be a str, not {kind.__name__}")
-    return credentials.screen(given)
 
 
 def _demands(requirement: Requirement | None, path_params: PathParams | None) -> Demands:

@@ -48,6 +48,11 @@ class ScopeHead:
         return _text(self._scope.get("query_string", b""))
 
     @property
+    def client(self) -> str | None:
+        peer: Sequence[Any] | None = self._scope.get("client")
+        return None if not peer else str(peer[0])
+
+    @property
     def subprotocols(self) -> Sequence[str]:
         return self._scope.get("subprotocols") or ()
 
@@ -88,6 +93,11 @@ class EnvironHead:
     def query(self) -> str:
         query: str = self._environ.get("QUERY_STRING", "")
         return query
+
+    @property
+    def client(self) -> str | None:
+        peer: str | None = self._environ.get("REMOTE_ADDR")
+        return peer or None
 
     @property
     def subprotocols(self) -> Sequence[str]:

@@ -20,6 +20,12 @@ from fbguard.guard import Guard
 from fbguard.heads import head_of
 from fbguard.reports import refusal_of
 
+#: What to do where nobody can tell shared caches of a token outside the Authorization header.
+NEEDS_A_DOOR = (
+    "a token may come by cookie or query, and nothing here can mark the answer for shared caches: put "
+    "FBTokenMiddleware (policy=None guards no path by itself) around the app"
+)
+
 GuardSource = Guard | Callable[[], Guard]
 
 
@@ -53,6 +59,15 @@ class Surroundings:
         """Put the facts where views of this framework look for them, and their token aside."""
         inject_facts(self.carrier, guard, info, token)
 
+    def must_mark(self) -> bool:
+        """Tell whether the view's answer must be marked: where no door does it."""
+        return DOOR not in self.carrier
+
+    def marked(self, answer: object, guard: Guard) -> object:
+        """Return a view's answer so that shared caches know on whom it depends; raises RuntimeError."""
+        del answer, guard
+        raise RuntimeError(NEEDS_A_DOOR)
+
     def outgoing(self, answer: object) -> object:
         """Return a view's answer so that code which makes its body later finds this request, too."""
         return answer
@@ -61,10 +76,15 @@ class Surroundings:
         """Return or raise what the framework takes for an ordinary answer."""
         raise refused
 
-    def report(self, error: OAuthException, refused: Refused) -> object:
+    def report(self, error: Exception, refused: Refused) -> object:
         """Do so for what Graph said of this request's token, unless the app has words of its own."""
         del refused
         raise error  # to the door
+
+
+def _wants_news(requirement: Requirement, info: TokenInfo) -> bool:
+    """Tell whether a view may not take the door's facts for granted, because of their age."""
+    return requirement.max_fact_age is not None or (info.stale and requirement.stale_if_error is not None)
 
 
 class ViewRequest:
@@ -117,22 +137,27 @@ class ViewRequest:
                     "this requirement could only loosen what the door requires, and a view can only tighten: "
                     "loosen the rule of the path, or make it public and let the view decide"
                 )
-            self.guard.judge(demands, info)
-            carrier[ASKED] = (*carrier.get(ASKED, ()), *demands)
-            return demands, info
-        found = self.guard.sources.find(head_of(carrier))
+            if not _wants_news(requirement, info):
+                self.guard.judge(demands, info)
+                carrier[ASKED] = (*carrier.get(ASKED, ()), *demands)
+                return demands, info
+        head = head_of(carrier)
+        found = self.guard.sources.find(head)
         self._token = found if isinstance(found, Secret) else None
-        verdict = self.guard.consider(demands, found)
+        verdict = self.guard.consider(demands, found, head)
         if not isinstance(verdict, Secret):
             self.inject(verdict)
         return demands, verdict
 
     def inject(self, info: TokenInfo | None) -> None:
-        """Put the facts into the request."""
+        """Put the facts into the request; what the same guard has judged before stays said."""
+        carrier = self.surroundings.carrier
+        is_same = carrier.get(TOKEN) is not None and carrier.get(GUARD) is self.guard
+        door, asked = (carrier.get(DEMANDS, ()), carrier.get(ASKED, ())) if is_same else ((), ())
         self.surroundings.inject(self.guard, info, self._token)
-        self.surroundings.carrier[ASKED] = self._demands
+        carrier[DEMANDS], carrier[ASKED] = door, (*asked, *self._demands)
 
-    def say(self, error: Refused | OAuthException) -> object:
+    def say(self, error: Refused | OAuthException | ExceptionGroup) -> object:
         """Answer a refusal; what Graph said raise again if it is the application's own matter."""
         if isinstance(error, Refused):
             return self.surroundings.say(error)
@@ -146,5 +171,7 @@ class ViewRequest:
         return nullcontext() if self._is_entered else entered(self.surroundings.carrier)
 
     def outgoing(self, answer: object) -> object:
-        """Do for a view's answer what a door does for a streamed body, where there is none."""
+        """Do for a view's answer what a door does, where there is none."""
+        if self.guard.sources.need_marks and self.surroundings.must_mark():
+            answer = self.surroundings.marked(answer, self.guard)
         return answer if self._is_entered else self.surroundings.outgoing(answer)

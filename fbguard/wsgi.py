@@ -28,7 +28,7 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
-from fbguard.reports import refusal_of
+from fbguard.reports import heed, refusal_of
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -192,16 +192,29 @@ def _read(body: Iterable[bytes]) -> None:
 
 def _answer_to(environ: Carrier, error: Exception) -> RefusalResponse | None:
     """Return what answers an exception of the app; None: it goes on to the server."""
-    refused = refusal_of(environ, error) if isinstance(error, OAuthException) else error
-    return RefusalResponse(refused) if isinstance(refused, Refused) else None
+    refused = refusal_of(environ, error)
+    if refused is None:
+        heed(environ, error)
+        return None
+    return RefusalResponse(refused)
 
 
-def handle_graph_error(error: OAuthException) -> RefusalResponse:
-    """Be an error handler of Flask."""
-    answer = _answer_to(carrier_of_request.get() or {}, error)
-    if answer is None:
+class GraphErrorHandler:
+    """Flask's error handler for what Graph said; what is the application's own goes to its handlers."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __call__(self, error: Exception) -> object:
+        """Return the answer; raise what has none."""
+        answer = _answer_to(carrier_of_request.get() or {}, error)
+        if answer is not None:
+            return answer
+        theirs: dict[type, Any] = self._app.error_handler_spec.get(None, {}).get(None, {})
+        for kind in type(error).__mro__[1:]:
+            if kind in theirs and not isinstance(theirs[kind], GraphErrorHandler):
+                return self._app.ensure_sync(theirs[kind])(error)
         raise error
-    return answer
 
 
 def _teach(app: object) -> None:
@@ -211,7 +224,9 @@ def _teach(app: object) -> None:
         if register is None or getattr(owner, "_got_first_request", False):
             continue
         known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
-        for kind, handler in ((Refused, RefusalResponse), (OAuthException, handle_graph_error)):
+        graph_error = GraphErrorHandler(owner)
+        ours = ((Refused, RefusalResponse), (OAuthException, graph_error), (ExceptionGroup, graph_error))
+        for kind, handler in ours:
             if kind not in known:
                 register(kind, handler)
 

@@ -14,20 +14,21 @@ ROOT = Path(fbguard.__file__).parent
 # From the ground up; a name stands for a module or for a whole package.
 FLOORS = (
     (
-        "core.answers", "core.carrier", "core.clock", "core.errors", "core.languages", "core.messages",
-        "core.options", "core.reasons",
+        "core.answers", "core.carrier", "core.clock", "core.errors", "core.health", "core.languages",
+        "core.messages", "core.options", "core.reasons",
         "core.secret", "core.settings", "core.signing", "core.token",
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
         "core.sources",
-        "facebook.codes", "facebook.debug_token", "facebook.graph_error", "facebook.login", "facebook.usage",
+        "facebook.call", "facebook.codes", "facebook.debug_token", "facebook.graph_error", "facebook.login",
+        "facebook.usage",
     ),
     (
-        "core.background", "core.cache", "core.flights", "core.loops",
-        "facebook.graph", "facebook.transport",
+        "core.background", "core.cache", "core.flights", "core.governor", "core.loops",
+        "core.limits", "core.slots", "facebook.graph", "facebook.transport", "facebook.upstream",
     ),
-    ("core.validator", "guard"),
+    ("assembly", "core.validator", "guard"),
     ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
@@ -40,10 +41,13 @@ FLOORS = (
 # Where third-party packages may be imported; everywhere else it is the standard library only.
 THIRD_PARTY = {
     "core.cache": {"cachetools"},
+    "core.limits": {"cachetools"},
     "facebook.auth": {"httpx"},
     "facebook.transport": {"aiohttp", "httpx", "httpx_aiohttp"},
     "guard": {"httpx"},  # for a type only
     "integrations.django": {"asgiref", "django"},
+    "integrations.django_checks": {"django"},
+    "integrations.django_settings": {"django"},
     "integrations.fastapi": {"fastapi", "starlette"},
     "integrations.flask": {"flask", "werkzeug"},
     "integrations.starlette": {"starlette"},

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from fbguard import OAuthException, Requirement
-from fbguard.context import ASKED, inject
+from fbguard import OAuthException, Refused, Requirement, raise_for_graph_error
+from fbguard.context import ASKED, FORGOTTEN, inject
+from fbguard.context import TOKEN as FACTS
+from fbguard.core.carrier import entered
 from fbguard.core.secret import Secret
 from fbguard.reports import heed, refusal_of
-from tests.support import TOKEN, make_guard
+from tests.support import PATIENCE, TOKEN, make_guard
 
 EMAIL, POSTS = Requirement(scopes=["email"]), Requirement(scopes=["user_posts", "email"])
 OTHER_APP = "The App_id in the input_token did not match the Viewing App"
@@ -93,6 +98,15 @@ def test_how_long_to_wait(carrier, code, default):
         assert dict(refused.answer().headers)["Retry-After"] == str(expected)
 
 
+@pytest.mark.parametrize(("given", "expected"), [(0, 1), (-5, 1), (0.2, 1), (1.5, 2), (60.0, 60)])
+def test_a_wait_is_whole_seconds(carrier, given, expected):
+    refused = refusal_of(carrier, said(4, None, retry_after=given))
+    assert refused is not None
+    assert refused.retry_after == refused.relogin.retry_after == expected
+    assert isinstance(refused.retry_after, int)
+    assert dict(refused.answer().headers)["Retry-After"] == str(expected)
+
+
 def test_a_dead_token_waits_for_nothing(carrier):
     refused = refusal_of(carrier, said(retry_after=7))
     assert refused is not None
@@ -169,3 +183,137 @@ def _deep() -> BaseException:
 def test_what_comes_too_late_for_an_answer_is_heeded(carrier, guard, error, known):
     heed(carrier, error)
     assert is_known(guard) is known
+
+
+# -- what is forgotten, and how often ------------------------------------------------------------------
+
+
+def judged(guard) -> dict:
+    """Return another request that the same token has come with."""
+    scope = {"type": "http"}
+    inject(scope, guard, guard.check(TOKEN), ((EMAIL, None),), token=Secret(TOKEN))
+    return scope
+
+
+def test_two_requests_of_one_dead_token_cost_one_look_up(carrier, guard, graph):
+    another = judged(guard)
+    assert graph.calls == [TOKEN]
+    assert refusal_of(carrier, said()) is not None
+    guard.check(TOKEN)
+    assert refusal_of(another, said()) is not None
+    heed(another, said())
+    guard.check(TOKEN)
+    assert graph.calls == [TOKEN, TOKEN]
+
+
+def test_a_request_forgets_the_facts_it_was_judged_by_once(carrier, guard, graph):
+    refusal_of(carrier, said())
+    assert carrier[FORGOTTEN] is carrier[FACTS]
+    fresh = guard.check(TOKEN)
+    for _ in range(2):
+        assert refusal_of(carrier, said()) is not None
+        heed(carrier, said())
+    assert guard.peek(TOKEN) is fresh
+    inject(carrier, guard, fresh, ((EMAIL, None),), token=Secret(TOKEN))  # a view has judged anew
+    refusal_of(carrier, said())
+    assert not is_known(guard)
+
+
+def test_what_graph_said_before_is_not_believed_any_more(carrier, guard, graph):
+    """The token is forgotten while a look-up is under way: Graph is asked once more."""
+    refusal_of(carrier, said())
+    graph.gate.shut()
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(guard.check, TOKEN)
+        graph.wait_for_calls(2)
+        refusal_of(carrier, said())  # no news: this request has told it before
+        guard.forget(Secret(TOKEN))
+        graph.gate.open()
+        assert under_way.result(PATIENCE).user_id
+    assert graph.calls == [TOKEN] * 3
+    assert is_known(guard)
+
+
+def test_a_request_that_repeats_itself_costs_no_look_up(carrier, guard, graph):
+    refusal_of(carrier, said())
+    graph.gate.shut()
+    with ThreadPoolExecutor() as pool:
+        under_way = pool.submit(guard.check, TOKEN)
+        graph.wait_for_calls(2)
+        refusal_of(carrier, said())
+        heed(carrier, said())
+        graph.gate.open()
+        under_way.result(PATIENCE)
+    assert graph.calls == [TOKEN] * 2
+
+
+# -- whose error it is -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "is_this"),
+    [
+        ("", TOKEN, True),
+        (None, TOKEN, True),
+        ("0123456789ab", TOKEN, True),
+        ("", "EAABanother", False),
+        (None, "EAABanother", False),
+    ],
+)
+def test_the_digest_of_a_token_goes_before_its_name(carrier, guard, name, key, is_this):
+    error = said(token_fingerprint=name)
+    error.token_key = hashlib.sha256(key.encode()).digest()
+    assert (refusal_of(carrier, error) is not None) is is_this
+    assert is_known(guard) is not is_this
+
+
+def test_a_body_alone_that_two_requests_share_is_about_the_one_that_heard_it(carrier, guard):
+    other = "EAABanotherPersonsToken0123456789"
+    another = {"type": "http"}
+    inject(another, guard, guard.check(other), ((EMAIL, None),), token=Secret(other))
+    with entered(carrier), pytest.raises(OAuthException) as caught:
+        raise_for_graph_error({"error": {"code": 190, "error_subcode": 460, "message": "over"}})
+    assert refusal_of(another, caught.value) is None
+    assert refusal_of(carrier, caught.value) is not None
+    assert (guard.peek(other) is None, is_known(guard)) == (False, False)
+
+
+# -- groups ------------------------------------------------------------------------------------------------
+
+
+def group(*errors: Exception) -> ExceptionGroup:
+    return ExceptionGroup("tasks", list(errors))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "known"),
+    [
+        (group(said()), "password_changed", False),
+        (group(said(190, 463), said()), "expired", False),
+        (group(group(said(190, 463)), group(said(), said())), "expired", False),
+        (group(said(4, None), said(2, None)), "throttled", True),
+        (group(said(4, None), said()), "throttled", False),
+        (group(said(), ValueError()), None, False),
+        (group(ValueError(), said()), None, False),
+        (group(said(), group(ValueError())), None, False),
+        (group(said(), said(token_fingerprint="0123456789ab")), None, False),
+        (group(said(), said(100, None)), None, False),
+        (group(said(token_fingerprint="")), None, True),
+        (group(ValueError()), None, True),
+        (BaseExceptionGroup("", [said(), KeyboardInterrupt()]), None, False),
+    ],
+)
+def test_groups(carrier, guard, error, reason, known):
+    """Answered like its first, if all of it is about this token; the token is forgotten anyway."""
+    refused = refusal_of(carrier, error)
+    assert (refused and refused.reason) == reason
+    heed(carrier, error)
+    assert is_known(guard) is known
+
+
+def test_refusals_in_a_group(carrier, guard):
+    with pytest.raises(Refused) as caught:
+        guard.check(None)
+    assert refusal_of(carrier, caught.value) is caught.value
+    assert refusal_of(carrier, group(caught.value, said())) is caught.value
+    assert refusal_of(carrier, group(caught.value, ValueError())) is None

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+import functools
+from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, FastAPI, Security
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.views import View as DjangoView
+from fastapi import APIRouter, Depends, FastAPI, Security
 from flask import Flask
-from flask.views import View
+from flask.views import MethodView, View
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from fbguard import Requirement, Rule, TokenInfo, require_fb_token
-from fbguard.integrations.fastapi import FBToken
+from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.sandbox import Sandbox
+from fbguard.surroundings import ViewRequest
 
 
 @pytest.fixture
@@ -77,6 +88,228 @@ def test_a_subclass_that_overrides_dispatch_is_guarded_too(ours):
     assert client.get("/", headers=sandbox.bearer(sandbox.issue_token())).text == "child"
 
 
+@pytest.fixture
+def judged(monkeypatch) -> list[Requirement]:
+    """Give what views have asked for, in order."""
+    asked: list[Requirement] = []
+    consider = ViewRequest.consider
+
+    def counted(request: Any, requirement: Requirement) -> Any:
+        asked.append(requirement)
+        return consider(request, requirement)
+
+    monkeypatch.setattr(ViewRequest, "consider", counted)
+    return asked
+
+
+def of_flask(view: Any, headers: dict[str, str]) -> int:
+    app = Flask("x")
+    app.add_url_rule("/", view_func=view.as_view("view"))
+    return app.test_client().get("/", headers=headers).status_code
+
+
+def of_django(view: Any, headers: dict[str, str]) -> int:
+    answer = view.as_view()(RequestFactory().get("/", headers=headers))
+    return (asyncio.run(answer) if asyncio.iscoroutine(answer) else answer).status_code
+
+
+def of_starlette(view: Any, headers: dict[str, str]) -> int:
+    return TestClient(Starlette(routes=[Route("/", view)])).get("/", headers=headers).status_code
+
+
+def of_sockets(view: Any, headers: dict[str, str]) -> int:
+    client = TestClient(Starlette(routes=[WebSocketRoute("/", view)]))
+    try:
+        with client.websocket_connect("/", headers=headers) as socket:
+            socket.receive_text()
+    except Exception as error:
+        # Before it is accepted: the denial response, which the test client raises.
+        status = getattr(error, "status_code", None)
+        if status is None and not isinstance(error, WebSocketDisconnect):
+            raise
+        return status or 403
+    return 200
+
+
+class FlaskDispatch:
+    def dispatch_request(self, **_: Any) -> str:
+        return "mixin"
+
+
+class DjangoDispatch:
+    def dispatch(self, _request: Any) -> HttpResponse:
+        return HttpResponse("mixin")
+
+
+class DjangoAsyncDispatch:
+    view_is_async = True
+
+    async def dispatch(self, _request: Any) -> HttpResponse:
+        return HttpResponse("mixin")
+
+
+class HTTPDispatch:
+    scope: Any
+    receive: Any
+    send: Any
+
+    async def dispatch(self) -> None:
+        await PlainTextResponse("mixin")(self.scope, self.receive, self.send)
+
+
+class SocketDispatch(HTTPDispatch):
+    async def dispatch(self) -> None:
+        await self.send({"type": "websocket.accept"})
+        await self.send({"type": "websocket.send", "text": "mixin"})
+
+
+class GetOfFlask:
+    def get(self) -> str:
+        return "own"
+
+
+class GetOfDjango:
+    def get(self, _request: Any) -> HttpResponse:
+        return HttpResponse("own")
+
+
+class AsyncGetOfDjango:
+    async def get(self, _request: Any) -> HttpResponse:
+        return HttpResponse("own")
+
+
+class GetOfStarlette:
+    async def get(self, _request: Any) -> PlainTextResponse:
+        return PlainTextResponse("own")
+
+
+class OnConnect:
+    async def on_connect(self, websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.send_text("own")
+
+
+# Of each framework: its class, a mixin with a dispatch of its own, one with handlers, and how to ask it.
+CLASSES = {
+    "Flask's View": (View, FlaskDispatch, FlaskDispatch, of_flask),
+    "MethodView": (MethodView, FlaskDispatch, GetOfFlask, of_flask),
+    "Django's View": (DjangoView, DjangoDispatch, GetOfDjango, of_django),
+    "Django's View, async": (DjangoView, DjangoAsyncDispatch, AsyncGetOfDjango, of_django),
+    "HTTPEndpoint": (HTTPEndpoint, HTTPDispatch, GetOfStarlette, of_starlette),
+    "WebSocketEndpoint": (WebSocketEndpoint, SocketDispatch, OnConnect, of_sockets),
+}
+
+
+def own(mixin: type) -> dict[str, Any]:
+    """Return what a class of the same body would have."""
+    return {name: value for name, value in vars(mixin).items() if name not in {"__dict__", "__weakref__"}}
+
+
+@pytest.fixture(params=CLASSES)
+def kind(request) -> Any:
+    return CLASSES[request.param]
+
+
+def is_guarded(view: Any, sandbox: Sandbox, send: Any) -> None:
+    granted = sandbox.bearer(sandbox.issue_token(scopes=["email"]))
+    assert send(view, {}) in {401, 403}  # a server without the denial response says 403 to a handshake
+    assert send(view, sandbox.bearer(sandbox.issue_token())) == 403
+    assert send(view, granted) == 200
+
+
+def test_a_mixin_with_a_dispatch_of_its_own_is_guarded(ours, kind):
+    sandbox, guard = ours
+    base, dispatch, _, send = kind
+    guarded = require_fb_token(scopes=["email"], guard=guard)(type("Guarded", (base,), {}))
+    is_guarded(type("Report", (dispatch, guarded), {}), sandbox, send)
+
+
+def test_subclasses_of_subclasses_are_guarded(ours, kind):
+    sandbox, guard = ours
+    base, dispatch, handlers, send = kind
+    guarded = require_fb_token(scopes=["email"], guard=guard)(type("Guarded", (base,), {}))
+    child = type("Child", (guarded,), own(handlers))
+    is_guarded(type("Late", (dispatch, child), {}), sandbox, send)  # a mixin two steps later
+    is_guarded(type("Own", (child,), own(dispatch)), sandbox, send)
+    early = type("Early", (dispatch, guarded), {})
+    is_guarded(type("Grandchild", (early,), {}), sandbox, send)
+    is_guarded(type("Again", (type("Other", (), own(dispatch)), early), {}), sandbox, send)
+
+
+def test_an_untouched_dispatch_is_judged_once(ours, kind, judged):
+    sandbox, guard = ours
+    base, _, handlers, send = kind
+    decorate = require_fb_token(scopes=["email"], guard=guard)
+    if base is View:  # which has no handlers, only a dispatch
+        view = type("Grandchild", (decorate(type("Guarded", (handlers, base), {})),), {})
+    else:
+        guarded = decorate(type("Guarded", (base,), {}))
+        view = type("Grandchild", (type("Child", (handlers, guarded), {}),), {})
+    assert send(view, sandbox.bearer(sandbox.issue_token(scopes=["email"]))) == 200
+    assert len(judged) == 1
+
+
+def test_two_requirements_of_one_class_are_each_judged_once(ours, kind, judged):
+    sandbox, guard = ours
+    base, dispatch, _, send = kind
+    email = require_fb_token(scopes=["email"], guard=guard)
+    posts = require_fb_token(scopes=["user_posts"], guard=guard)
+    view = type("Report", (dispatch, posts(email(type("Guarded", (base,), {})))), {})
+    both = sandbox.bearer(sandbox.issue_token(scopes=["email", "user_posts"]))
+    assert send(view, both) == 200
+    assert sorted(sorted(one.scopes) for one in judged) == [["email"], ["user_posts"]]
+    for scope in ("email", "user_posts"):
+        assert send(view, sandbox.bearer(sandbox.issue_token(scopes=[scope]))) == 403
+
+
+def test_two_guarded_parents_are_both_asked(ours, kind):
+    sandbox, guard = ours
+    base, dispatch, _, send = kind
+    first = require_fb_token(scopes=["email"], guard=guard)(type("First", (base,), {}))
+    second = require_fb_token(scopes=["user_posts"], guard=guard)(type("Second", (base,), {}))
+    for view in (type("Plain", (first, second), own(dispatch)), type("Mixed", (dispatch, first, second), {})):
+        for scope in ("email", "user_posts"):
+            assert send(view, sandbox.bearer(sandbox.issue_token(scopes=[scope]))) == 403
+        both = sandbox.bearer(sandbox.issue_token(scopes=["email", "user_posts"]))
+        assert send(view, both) == 200
+
+
+def test_a_dispatch_that_only_looks_like_the_guarded_one_is_guarded(ours):
+    sandbox, guard = ours
+
+    @require_fb_token(scopes=["email"], guard=guard)
+    class Base(View):
+        def dispatch_request(self):
+            return "base"
+
+    class Child(Base):
+        @functools.wraps(Base.dispatch_request)  # takes over the attributes, too
+        def dispatch_request(self):
+            return "child"
+
+    is_guarded(Child, sandbox, of_flask)
+
+
+def test_a_mixin_keeps_its_own_init_subclass(ours):
+    sandbox, guard = ours
+    made: list[str] = []
+
+    class Registry(FlaskDispatch):
+        def __init_subclass__(cls, **kwargs: Any) -> None:
+            super().__init_subclass__(**kwargs)
+            made.append(cls.__name__)
+
+    @require_fb_token(scopes=["email"], guard=guard)
+    class Guarded(View):
+        pass
+
+    class Report(Registry, Guarded):
+        pass
+
+    assert made == ["Report"]
+    is_guarded(Report, sandbox, of_flask)
+
+
 def test_an_async_generator_is_refused_at_decoration(ours):
     async def stream():
         yield b""
@@ -103,3 +336,27 @@ def test_a_target_callable_returns_text_or_none(ours, value):
     requirement = Requirement(scopes=["email"], target=lambda _params: value)  # type: ignore[arg-type,return-value]
     with pytest.raises(RuntimeError, match="target"):
         guard.check(sandbox.issue_token(scopes=["email"]), requirement, {})
+
+
+@pytest.mark.parametrize("place", ["route", "router", "app", "annotated"])
+@pytest.mark.parametrize("cls", [FBToken, OptionalFBToken])
+def test_a_dependency_without_parentheses_is_said_at_registration(cls, place):
+    def plain() -> None:
+        pass
+
+    def annotated(token: Any = Depends(cls)) -> None:  # noqa: B008 - FastAPI's way
+        del token
+
+    def register() -> None:
+        app, asked = FastAPI(), [Depends(cls)]
+        if place == "app":
+            FastAPI(dependencies=asked).get("/")(plain)
+        elif place == "router":
+            APIRouter(dependencies=asked).get("/")(plain)
+        elif place == "route":
+            app.get("/", dependencies=asked)(plain)
+        else:
+            app.get("/")(annotated)
+
+    with pytest.raises(TypeError, match=rf"Depends\({cls.__name__}\(\)\), with parentheses"):
+        register()

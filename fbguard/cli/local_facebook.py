@@ -35,7 +35,12 @@ def _print_help(terminal: Terminal, sandbox: Sandbox, url: str, *, show_secret: 
         f"export FBGUARD_APP_SECRET={secret if show_secret else '...'}",
     )
     _print_block(
-        terminal, "Issue a token", curl.control(url, "issue_token", scopes=["public_profile", "email"])
+        terminal,
+        "A token that it has issued, by the name that the documentation uses",
+        f"export TOKEN={token}",
+    )
+    _print_block(
+        terminal, "Issue another token", curl.control(url, "issue_token", scopes=["public_profile", "email"])
     )
     _print_block(
         terminal,

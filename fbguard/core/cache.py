@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -28,10 +28,11 @@ def key_of(token: Secret) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fact and the wall time (seconds) at which to judge it."""
+    """A fact, the wall time (seconds) at which to judge it, and the seconds since Graph said it."""
 
     info: TokenInfo
     now: float
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,12 @@ class _Entry:
     wall: float
     monotonic: float
     ttl: float
+    good: bool
 
+
+_FORGOTTEN = 10_000  # keys; a look-up lasts seconds, and nobody forgets that many meanwhile
+_SPREAD_FROM = 1000  # entries; fewer of them may end together
+_SPREAD = 0.1  # of the ttl
 
 _caches: WeakSet[FactCache] = WeakSet()
 
@@ -48,17 +54,27 @@ _caches: WeakSet[FactCache] = WeakSet()
 class FactCache:
     """Positive facts for ``ttl`` seconds, definite noes for ``negative_ttl``; safe for threads.
 
-    ``size`` and ``negative_size`` are numbers of entries; the least recently used go first.
+    ``size`` and ``negative_size`` are numbers of entries; the least recently used go first. Positive
+    facts stay in their places after their time, for :meth:`stale`. Of many, which a deploy or an outage
+    has made to be stored together, each gets a ttl up to a tenth shorter, so that they do not end together.
     """
 
     def __init__(
-        self, clock: Clock, *, ttl: float, negative_ttl: float, size: int, negative_size: int
+        self,
+        clock: Clock,
+        *,
+        ttl: float,
+        negative_ttl: float,
+        size: int,
+        negative_size: int,
     ) -> None:
         self._clock = clock
-        self._ttl = ttl
+        self.ttl = ttl
         self._negative_ttl = negative_ttl
         self._good: MutableMapping[bytes, _Entry] = LRUCache(size)
         self._bad: MutableMapping[bytes, _Entry] = LRUCache(negative_size)
+        self._forgotten: MutableMapping[bytes, int] = LRUCache(_FORGOTTEN)
+        self._times_forgotten = 0
         self._lock = threading.Lock()
         _caches.add(self)
 
@@ -66,27 +82,62 @@ class FactCache:
         """Return wall time in seconds."""
         return self._clock.time()
 
-    def get(self, key: bytes) -> Known | None:
-        """Return the fact stored under ``key`` if it may still be believed."""
-        with self._lock:
-            entry = self._good.get(key) or self._bad.get(key)
+    def get(self, key: bytes, max_age: float | None = None) -> Known | None:
+        """Return the fact stored under ``key`` if it may still be believed and is not older than asked."""
+        entry = self._find(key)
         if entry is None:
             return None
-        # Seconds since the fact was stored, by the clock that counts more of them.
-        age = max(self._clock.time() - entry.wall, self._clock.monotonic() - entry.monotonic)
-        if age >= entry.ttl:
+        age = self._age(entry)
+        if age >= entry.ttl and not entry.good:
             self._drop_if_same(key, entry)
+        if age >= entry.ttl or (max_age is not None and age >= max_age):
             return None
-        return Known(entry.info, entry.wall + age)
+        return Known(entry.info, entry.wall + age, age)
 
-    def put(self, key: bytes, info: TokenInfo, *, good: bool) -> Known:
-        """Store a fact; ``good`` tells which store. Returns it with the time to judge it at."""
+    def stale(self, key: bytes, grace: float) -> Known | None:
+        """Return a positive fact whose time is over by at most ``grace`` seconds, marked as stale."""
+        entry = self._find(key)
+        if entry is None or not entry.good:
+            return None
+        age = self._age(entry)
+        if age >= entry.ttl + grace:
+            return None
+        info = entry.info if age < entry.ttl else replace(entry.info, stale=True)
+        return Known(info, entry.wall + age, age)
+
+    def knows(self, key: bytes) -> bool:
+        """Tell whether there is a fact under ``key``, however old."""
+        return self._find(key) is not None
+
+    def _find(self, key: bytes) -> _Entry | None:
+        with self._lock:
+            return self._good.get(key) or self._bad.get(key)
+
+    def _age(self, entry: _Entry) -> float:
+        """Return the seconds since a fact was stored, by the clock that counts more of them."""
+        return max(self._clock.time() - entry.wall, self._clock.monotonic() - entry.monotonic)
+
+    def mark(self, key: bytes) -> int:
+        """Return what :meth:`put` wants to have from before a look-up."""
+        with self._lock:
+            return self._forgotten.get(key, 0)
+
+    def put(self, key: bytes, info: TokenInfo, *, good: bool, mark: int | None = None) -> Known | None:
+        """Store a fact; ``good`` tells which store. Returns it with the time to judge it at.
+
+        None, and nothing stored, if the key was forgotten since ``mark`` was taken: what Graph said before
+        that no longer counts.
+        """
         wall, monotonic = self._clock.time(), self._clock.monotonic()
-        ttl = self._ttl if good else self._negative_ttl
+        ttl = self.ttl if good else self._negative_ttl
         store, other = (self._good, self._bad) if good else (self._bad, self._good)
         with self._lock:
+            if mark is not None and mark != self._forgotten.get(key, 0):
+                return None
+            if len(store) >= _SPREAD_FROM:
+                ttl *= 1 - _SPREAD * key[0] / 256  # the key is a digest: its bytes are evenly spread
             other.pop(key, None)
-            store[key] = _Entry(info, wall, monotonic, ttl)
+            store[key] = _Entry(info, wall, monotonic, ttl, good)
         return Known(info, wall)
 
     def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
@@ -96,11 +147,19 @@ class FactCache:
                 if store.get(key) is entry:
                     del store[key]
 
-    def drop(self, key: bytes) -> None:
-        """Forget what is stored under ``key``."""
+    def forget(self, key: bytes, info: TokenInfo | None = None) -> None:
+        """Forget what is stored under ``key``, and what look-ups under way will say.
+
+        With ``info`` only if that is what is stored, or nothing is: a newer fact stays.
+        """
         with self._lock:
+            entry = self._good.get(key) or self._bad.get(key)
+            if info is not None and not info.stale and entry is not None and entry.info is not info:
+                return
             self._good.pop(key, None)
             self._bad.pop(key, None)
+            self._times_forgotten += 1
+            self._forgotten[key] = self._times_forgotten
 
     def __len__(self) -> int:
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -56,3 +56,18 @@ def screen(token: Secret) -> Secret | Finding:
     if token.reveal().startswith("eyJ") and len(token.reveal().split(".")) == _OIDC_PARTS:
         return LIMITED_LOGIN
     return token
+
+
+def boxed(token: object) -> Secret:
+    """Put what a caller gives as a token into a Secret, whatever it is: :func:`screened` says."""
+    return Secret(cast("str", token))
+
+
+def screened(given: Secret) -> Secret | Finding:
+    """Return a token that may be looked up, or why it is refused unasked; raises TypeError for no str."""
+    kind: type = type(given.reveal())
+    if kind is type(None):
+        return MISSING
+    if not issubclass(kind, str):
+        raise TypeError(f"token must be a str, not {kind.__name__}")
+    return screen(given)

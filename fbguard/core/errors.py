@@ -74,8 +74,11 @@ class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
     ``error_data`` is a mapping or a str; ``retry_after`` is the seconds that Graph's usage headers
     ask for. ``token_fingerprint`` names the token of the call, as
     :attr:`fbguard.TokenInfo.fingerprint` does: None stands for this request's token, "" for none or
-    another one. Holds no token.
+    another one. Holds no token. Raises TypeError for a code that is no int.
     """
+
+    #: SHA-256 digest of the call's token, where the fingerprint cannot be made: in a thread of one's own.
+    token_key: bytes | None = None
 
     def __init__(
         self,
@@ -93,6 +96,9 @@ class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
         token_fingerprint: str | None = None,
     ) -> None:
         super().__init__(message)
+        for number in (code, subcode):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError("code and subcode are int or None")
         self.message = message
         self.type = type
         self.code = code
@@ -112,7 +118,11 @@ class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
 
     @property
     def category(self) -> Category:
-        """What helps, in the categories of Facebook's mobile SDKs: a login, time, or neither."""
+        """What helps: a login, time, or neither, in the three words of Facebook's mobile SDKs.
+
+        Their lists are short (102, 190, 412; 2, 4, 9, 17, 341); the codes that this package knows beyond
+        them are sorted in, too.
+        """
         reason = self.reason
         if reason in {"throttled", "unavailable"}:
             return "transient" if self.is_transient or self.code != _POLICY_BLOCK else "other"

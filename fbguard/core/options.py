@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
@@ -12,30 +12,16 @@ from fbguard.core.settings import boxed
 class LaterOptions(TypedDict, total=False):
     """Options whose feature this version has not: each takes only its default."""
 
-    stale_if_error: float
-    refresh_ahead: float
-    max_in_flight: int
-    max_queued: int
-    max_calls_per_second: float | None
     batch: bool
     store: object
     limited_login: bool
-    miss_limit: object
-    trusted_proxies: Sequence[str]
     on_event: object
 
 
 _LATER: Final[Mapping[str, object]] = {
-    "stale_if_error": 0.0,
-    "refresh_ahead": 0.0,
-    "max_in_flight": 100,
-    "max_queued": 1000,
-    "max_calls_per_second": None,
     "batch": False,
     "store": None,
     "limited_login": False,
-    "miss_limit": None,
-    "trusted_proxies": (),
     "on_event": None,
 }
 
@@ -63,7 +49,7 @@ def refuse_later(options: Mapping[str, object]) -> None:
             raise TypeError(f"Guard has no option {option!r}")
         default = _LATER[option]
         is_default = value == default and isinstance(value, bool) == isinstance(default, bool)
-        if not is_default and not (default == () and value == []):
+        if not is_default:
             raise ValueError(f"{option} is not available in this version of fbguard")
 
 

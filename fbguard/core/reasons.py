@@ -212,6 +212,7 @@ MESSAGE_REASONS: Final = (
 _SESSION_CODES: Final = frozenset({102, 190})
 _NO_TOKEN_CODE: Final = 2500  # and of a path that Graph cannot parse
 _NO_TOKEN_MESSAGE: Final = "an active access token"  # noqa: S105 - Graph's words
+_INVALID_MESSAGE: Final = "invalid oauth access token"
 _OTHER_APP_CODE: Final = 100
 _OTHER_APP_MESSAGE: Final = "did not match the viewing app"
 
@@ -266,7 +267,8 @@ def classify_call_error(
     if code in _SESSION_CODES:
         return _session_reason(subcode, message) or "invalid_token"
     if code is None:  # bodies of old times have a message only, some a subcode
-        return _session_reason(subcode, message)
+        is_named = _INVALID_MESSAGE in message.lower()
+        return _session_reason(subcode, message) or ("invalid_token" if is_named else None)
     return CODE_REASONS.get(code)
 
 

@@ -27,8 +27,10 @@ class RequirementOptions(TypedDict, total=False):
     target: Target | None
     token_types: Iterable[str]
     optional: bool
+    max_fact_age: float | None
     max_login_age: float | None
     min_remaining: float
+    stale_if_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +44,13 @@ class Requirement:
     ``scopes`` (with ``any_scope``: of one granted scope).
     ``token_types``: the values of debug_token's ``type`` that pass.
     ``optional``: a request without a credential passes as anonymous; a bad token is still refused.
+    ``max_fact_age``: seconds; what Graph said longer ago is looked up again (0: always). Judged by the
+    guard, who knows the age.
     ``max_login_age``: seconds since ``issued_at``; Facebook states that moment for long-lived tokens
     only, so every short-lived token is refused.
     ``min_remaining``: seconds the token must still live.
+    ``stale_if_error``: seconds past the guard's ttl for which a fact still counts here while Graph cannot
+    be asked (None: as the guard says).
 
     Raises TypeError for a bare str (or anything else that is no sequence of str) as ``scopes``,
     ``any_scope`` or ``token_types``; ValueError for a scope outside the charset of RFC 6749
@@ -56,8 +62,10 @@ class Requirement:
     target: Target | None = None
     token_types: tuple[str, ...] = ("USER",)
     optional: bool = False
+    max_fact_age: float | None = None
     max_login_age: float | None = None
     min_remaining: float = 0.0
+    stale_if_error: float | None = None
     scope_set: frozenset[str] = field(init=False, repr=False, compare=False)
 
     if TYPE_CHECKING:  # what it takes is wider than what it keeps
@@ -70,8 +78,10 @@ class Requirement:
             target: Target | None = None,
             token_types: Iterable[str] = ("USER",),
             optional: bool = False,
+            max_fact_age: float | None = None,
             max_login_age: float | None = None,
             min_remaining: float = 0.0,
+            stale_if_error: float | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -89,8 +99,9 @@ class Requirement:
         if type(self.optional) is not bool:
             raise TypeError("optional must be a bool")
         _check_seconds("min_remaining", self.min_remaining)
-        if self.max_login_age is not None:
-            _check_seconds("max_login_age", self.max_login_age)
+        for name in ("max_fact_age", "max_login_age", "stale_if_error"):
+            if getattr(self, name) is not None:
+                _check_seconds(name, getattr(self, name))
         _check_target(self)
 
 
@@ -148,7 +159,9 @@ def could_only_loosen(own: Requirement, door: Sequence[Requirement]) -> bool:
         or own.scope_set - {scope for other in door for scope in other.scopes}
         or (own.any_scope and own.any_scope not in [other.any_scope for other in door])
         or own.target is not None
+        or own.max_fact_age is not None
         or own.max_login_age is not None
+        or own.stale_if_error is not None
         or own.min_remaining > max((other.min_remaining for other in door), default=0.0)
     )
     return looser and not tighter

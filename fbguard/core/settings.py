@@ -79,6 +79,38 @@ def seconds(option: str, value: object) -> float:
     return float(value)
 
 
+def seconds_or_none_at_all(option: str, value: object) -> float:
+    """Return a finite number of seconds, 0 or above."""
+    return 0.0 if value == 0 and not isinstance(value, bool) else seconds(option, value)
+
+
+def fraction(option: str, value: object) -> float:
+    """Return a number from 0 up to, but not, 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option} must be a number, not {type(value).__name__}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{option} must be at least 0 and below 1")
+    return float(value)
+
+
+def networks(option: str, value: object) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Return networks of a sequence of str such as ``10.0.0.0/8``, or addresses."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{option} must be a sequence of networks, such as ('10.0.0.0/8',)")
+    items = cast("Sequence[object]", value)
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"{option} must hold str only")
+    try:
+        return [ipaddress.ip_network(cast("str", item)) for item in items]
+    except ValueError:
+        raise ValueError(f"{option} must hold networks, such as '10.0.0.0/8'") from None
+
+
+def optional_rate(option: str, value: object) -> float | None:
+    """Return a finite number per second above zero, or None for no limit."""
+    return None if value is None else seconds(option, value)
+
+
 def size(option: str, value: object) -> int:
     """Return a whole number of entries, at least one."""
     if isinstance(value, bool) or not isinstance(value, int):

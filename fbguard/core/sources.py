@@ -44,6 +44,11 @@ class RequestHead(Protocol):
         ...
 
     @property
+    def client(self) -> str | None:
+        """The peer's address, None if it has none."""
+        ...
+
+    @property
     def subprotocols(self) -> Sequence[str]:
         """What the client offers in Sec-WebSocket-Protocol, in order."""
         ...
@@ -93,6 +98,11 @@ class TokenSources:
     def header_only(self) -> bool:
         """Whether the Authorization header is the one place."""
         return self == _HEADER_ONLY
+
+    @property
+    def need_marks(self) -> bool:
+        """Whether a token may come where shared caches do not look: answers must tell them."""
+        return self.query or self.cookie is not None
 
     def find(self, request: RequestHead) -> Secret | Finding | None:
         """Return the request's token, None for none, or why it is refused unasked."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 
-from fbguard.core import credentials
+from fbguard.core import background, credentials
 from fbguard.core.cache import FactCache, Known, key_of
 from fbguard.core.challenge import Site, refuse
 from fbguard.core.errors import Refused
 from fbguard.core.flights import Flights
+from fbguard.core.health import Health
+from fbguard.core.limits import Asker, MissLimit
 from fbguard.core.loops import PerLoop, closing_with_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, judge
@@ -19,10 +23,12 @@ from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
 from fbguard.core.token import TokenInfo
 from fbguard.facebook.debug_token import UNAVAILABLE
-from fbguard.facebook.graph import Client, Graph
+from fbguard.facebook.graph import Client
+from fbguard.facebook.upstream import Upstream
 
 Demands = Sequence[tuple[Requirement, PathParams | None]]
 
+_ASKS = 2  # of one look-up: a token may be forgotten while Graph is asked about it
 _CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is on it
 
 logger = logging.getLogger("fbguard")
@@ -59,39 +65,52 @@ class _Local:
 class Validator:
     """Knows what is known about tokens, finds out the rest, and says yes or raises.
 
-    ``signer`` makes the fingerprints; ``deadline`` is seconds, total, for one verdict; ``open_client``
+    ``signer`` makes the fingerprints; ``deadline`` is seconds, total, for one verdict;
+    ``refresh_ahead`` is a fraction of the ttl, ``stale_if_error`` seconds beyond it; ``open_client``
     makes an HTTP client for the running loop.
     """
 
     def __init__(
         self,
-        graph: Graph,
+        upstream: Upstream,
         cache: FactCache,
         site: Site,
         *,
         signer: Signer,
         deadline: float,
+        miss_limit: MissLimit | None,
+        refresh_ahead: float,
+        stale_if_error: float,
         open_client: Callable[[], Client],
     ) -> None:
-        self._graph = graph
+        self._upstream = upstream
         self._cache = cache
         self._site = site
         self._signer = signer
+        self._miss_limit = miss_limit
+        self._refresh_ahead = refresh_ahead
+        self._stale_if_error = stale_if_error
+        self._refreshing: set[bytes] = set()
         self._local = PerLoop(lambda: _Local(open_client(), deadline))
 
     def recall(self, token: Secret) -> Known | None:
         """Return what is known about a token; never waits, never asks."""
         return self._cache.get(key_of(token))
 
-    def forget(self, token: Secret) -> None:
-        """Forget what is known about a token: the next request that carries it is looked up."""
-        self._cache.drop(key_of(token))
+    def forget(self, token: Secret, info: TokenInfo | None = None) -> None:
+        """Forget what is known about a token: the next request that carries it is looked up.
+
+        With ``info`` only if nothing newer is known.
+        """
+        self._cache.forget(key_of(token), info)
 
     def now(self) -> float:
         """Return wall time in seconds."""
         return self._cache.now()
 
-    def consider(self, demands: Demands, found: Secret | Finding | None) -> TokenInfo | Secret | None:
+    def consider(
+        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+    ) -> TokenInfo | Secret | None:
         """Give the part of a verdict that needs no waiting.
 
         ``found`` is what :mod:`fbguard.core.credentials` found in the request. Returns the facts (yes),
@@ -103,18 +122,75 @@ class Validator:
             raise self.refusal(credentials.MISSING, demands)
         if isinstance(found, Finding):
             raise self.refusal(found, demands)
-        known = self.recall(found)
-        return found if known is None else self._judge(known, demands)
+        known = self._cache.get(key_of(found), self._max_age(demands))
+        if known is None:
+            self._count(found, asker, demands)
+            return found
+        if self._refresh_ahead and known.info.is_valid and known.age >= self._refresh_ahead * self._cache.ttl:
+            self._refresh(found)
+        return self._judge(known, demands)
+
+    def _count(self, token: Secret, asker: Asker | None, demands: Demands) -> None:
+        """Count a look-up of an unknown token for its client; raises Refused if there were too many."""
+        if self._miss_limit is None or asker is None or self._cache.knows(key_of(token)):
+            return
+        wait = self._miss_limit.take(asker)
+        if wait:
+            raise self.refusal(Finding("too_many_lookups", retry_after=math.ceil(wait)), demands)
+
+    def health(self) -> Health:
+        """Return how things are."""
+        reason, since = self._upstream.trouble
+        return Health(
+            "ok" if reason is None else "degraded",
+            reason,
+            None if reason is None else datetime.fromtimestamp(since, UTC),
+            self._upstream.in_flight,
+            len(self._cache),
+        )
+
+    def _refresh(self, token: Secret) -> None:
+        """Look a token up anew while its fact is still good; once at a time, and nobody waits for it."""
+        key = key_of(token)
+        if key in self._refreshing:
+            return
+        self._refreshing.add(key)
+        background.submit(self._refreshed(key, token))
+
+    async def _refreshed(self, key: bytes, token: Secret) -> None:
+        try:
+            local = self._local.here()
+            await local.flights.ask(key, lambda: self._look_up(local.client, token, 0.0))
+        finally:
+            self._refreshing.discard(key)
 
     async def settle(self, demands: Demands, token: Secret) -> TokenInfo:
         """Look a screened token up and judge what comes back. Raises Refused."""
-        local = self._local.here()
-        known = await local.flights.ask(key_of(token), lambda: self._look_up(local.client, token))
-        if known is None:
-            raise self.refusal(UNAVAILABLE, demands)
-        if isinstance(known, Finding):
-            raise self.refusal(known, demands)
+        local, key, max_age = self._local.here(), key_of(token), self._max_age(demands)
+        known = await local.flights.ask(key, lambda: self._look_up(local.client, token, max_age))
+        if not isinstance(known, Known):
+            last = (
+                self._cache.stale(key, self._grace(demands))
+                if max_age is None
+                else self._cache.get(key, max_age)  # of another loop, meanwhile
+            )
+            if last is None:
+                raise self.refusal(UNAVAILABLE if known is None else known, demands)
+            known = last
         return self._judge(known, demands)
+
+    @staticmethod
+    def _max_age(demands: Demands) -> float | None:
+        """Return how old a fact may be for all of the demands, None if that does not matter."""
+        asked = [one.max_fact_age for one, _ in demands if one.max_fact_age is not None]
+        return min(asked) if asked else None
+
+    def _grace(self, demands: Demands) -> float:
+        """Return the seconds past its ttl for which a fact may be used while Graph cannot be asked."""
+        asked = [
+            self._stale_if_error if one.stale_if_error is None else one.stale_if_error for one, _ in demands
+        ]
+        return min(asked, default=self._stale_if_error)
 
     def refusal(self, finding: Finding, demands: Demands) -> Refused:
         """Return the exception for a finding, with what the demands ask for in a new login."""
@@ -140,12 +216,20 @@ class Validator:
                 raise self.refusal(finding, demands)
         return known.info
 
-    async def _look_up(self, client: Client, token: Secret) -> Known | Finding:
-        known = self.recall(token)
+    async def _look_up(self, client: Client, token: Secret, max_age: float | None) -> Known | Finding:
+        known = self._cache.get(key_of(token), max_age)
         if known is not None:
             return known  # an earlier flight landed between the caller's look and its boarding
+        for _ in range(_ASKS):
+            found = await self._ask(client, token, self._cache.mark(key_of(token)))
+            if found is not None:
+                return found
+        return UNAVAILABLE
+
+    async def _ask(self, client: Client, token: Secret, mark: int) -> Known | Finding | None:
+        """Ask Graph and store what it says; None if the token was forgotten meanwhile."""
         fingerprint = self._signer.fingerprint(token)
-        outcome = await self._graph.debug_token(client, token, fingerprint)
+        outcome = await self._upstream.debug_token(client, token, fingerprint)
         if isinstance(outcome, Finding):
             logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
             return outcome
@@ -155,7 +239,7 @@ class Validator:
             and not 0 < outcome.expires <= self._cache.now()
         )
         logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
-        return self._cache.put(key_of(token), outcome, good=good)
+        return self._cache.put(key_of(token), outcome, good=good, mark=mark)
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""

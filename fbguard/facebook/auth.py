@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from fbguard.context import CREDENTIAL, GUARD
+from fbguard.context import CREDENTIAL, GUARD, TOKEN
+from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
+from fbguard.core.token import TokenInfo
+from fbguard.facebook.call import UNREADABLE
+from fbguard.facebook.call import named_by as _named_by
 from fbguard.facebook.graph_error import read_error
 from fbguard.facebook.transport import hide_tokens_in_logs, our_call
 from fbguard.guard import Guard
@@ -21,9 +24,7 @@ from fbguard.reports import heed_dead
 T = TypeVar("T")
 
 _SIGNER: Final = "fbguard.signer"  # of an httpx request's extensions
-_PARAMETER: Final = "access_token"
 _SCHEMES: Final = {"bearer", "oauth"}  # Graph takes both
-_FORM: Final = "application/x-www-form-urlencoded"
 _NO_TOKEN: Final = ""  # the fingerprint of no token, which is nobody's
 
 
@@ -41,7 +42,8 @@ class GraphAuth(httpx.Auth):
 
     Adds this request's token in the Authorization header and ``appsecret_proof``, to calls of the
     guard's own Graph host only: everywhere else, after a redirect too, the request goes out as it is.
-    So does one that names an ``access_token`` of its own. For httpx clients of both colours.
+    So does one that has a token of its own: a parameter ``access_token``, an Authorization header, or a
+    form whose fields cannot be looked at. For httpx clients of both colours.
 
     ``request`` is the framework's request, scope or environ, for code that has left the request's
     context (a thread of its own). ``token`` is another token to call with, such as a page's, with
@@ -93,16 +95,18 @@ class GraphAuth(httpx.Auth):
                 "GraphAuth found no request: call Graph in a view behind a door, give GraphAuth(request), or "
                 "token= and guard="
             )
-        if not _is_same_origin(request.url, httpx.URL(guard.graph_url)) or _PARAMETER in request.url.params:
-            return request
-        if _PARAMETER in parse_qs(_form_of(request)):
+        if not _is_same_origin(request.url, httpx.URL(guard.graph_url)):
             return request
         token = self._token or carrier.get(CREDENTIAL)
+        own = _named_by(request) or _of_its_own(request)
+        if own is not None and own != token:
+            return request  # another one's, or one that nobody can read
         if not isinstance(token, Secret):
             raise RuntimeError("GraphAuth found no token: a public route, or an anonymous request")  # noqa: TRY004
         proof = guard.signer.proof(token, int(guard.now()) if self._timed else None)
         request.url = request.url.copy_merge_params(proof)
-        request.headers["Authorization"] = f"Bearer {token.reveal()}"
+        if own is None:  # else it is there, as in the address of Graph's next page
+            request.headers["Authorization"] = f"Bearer {token.reveal()}"
         request.extensions[_SIGNER] = guard.signer
         return request
 
@@ -132,8 +136,12 @@ def _error_of(answer: object, token: Secret | None) -> OAuthException | None:
         raise TypeError(
             f"give the response of httpx or requests, or a decoded body, not {type(answer).__name__}"
         )
-    fingerprint = None if token is None else _fingerprint(token, None)
-    hidden = token or (carrier_of_request.get() or {}).get(CREDENTIAL)
+    carrier = carrier_of_request.get() or {}
+    info = carrier.get(TOKEN)
+    # This request's goes by name, too: whoever else gets to see the exception.
+    this = info.fingerprint if isinstance(info, TokenInfo) else None
+    fingerprint = this if token is None else _fingerprint(token, None)
+    hidden = token or carrier.get(CREDENTIAL)
     return read_error(cast("object", answer), token=hidden, fingerprint=fingerprint)
 
 
@@ -141,13 +149,16 @@ def _error_of_response(response: Any, token: Secret | None) -> OAuthException | 
     request = _request_of(response)
     carried = token or _carried_by(request)
     headers: Any = response.headers
-    return read_error(
+    error = read_error(
         _decoded(response),
         status=response.status_code,
         header=cast("Callable[[str], str | None]", headers.get),
         token=carried,
         fingerprint=_NO_TOKEN if carried is None else _fingerprint(carried, request),
     )
+    if error is not None and carried is not None:
+        error.token_key = key_of(carried)
+    return error
 
 
 def _request_of(response: Any) -> Any:
@@ -174,28 +185,21 @@ def _fingerprint(token: Secret, request: Any) -> str:
 
 def _carried_by(request: Any) -> Secret | None:
     """Return the token that a request carried: in a parameter, which Graph prefers, or in the header."""
-    if request is None:
+    carried = None if request is None else _named_by(request) or _in_header(request)
+    return None if carried is UNREADABLE else carried
+
+
+def _of_its_own(request: httpx.Request) -> Secret | None:
+    """Return the token of an Authorization header that is not from here."""
+    if _SIGNER in request.extensions or not request.headers.get("Authorization"):
         return None
-    for text in (urlsplit(str(request.url)).query, _form_of(request)):
-        found = [Secret(value) for value in parse_qs(text).get(_PARAMETER, ())]
-        if found:
-            return found[0]
+    return _in_header(request) or UNREADABLE  # of another scheme
+
+
+def _in_header(request: Any) -> Secret | None:
     value = request.headers.get("Authorization") or ""
     scheme, _, rest = (value.decode("latin-1") if isinstance(value, bytes) else value).partition(" ")
     return Secret(rest.strip()) if scheme.lower() in _SCHEMES and rest.strip() else None
-
-
-def _form_of(request: Any) -> str:
-    """Return the body of a request that was sent as a form, of httpx or of requests."""
-    if not (request.headers.get("Content-Type") or "").startswith(_FORM):
-        return ""
-    try:
-        body: object = request.body if hasattr(request, "body") else request.content
-    except RuntimeError:  # not read: of httpx, and of clients like it
-        return ""
-    if isinstance(body, bytes):
-        return body.decode("latin-1")
-    return body if isinstance(body, str) else ""
 
 
 def _carrier_of(request: object) -> Carrier:

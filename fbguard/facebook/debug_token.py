@@ -21,7 +21,8 @@ from fbguard.core.token import EVERYTHING, GranularScopes, TokenError, TokenInfo
 
 T = TypeVar("T")
 
-UNAVAILABLE: Final = Finding("unavailable", retry_after=2)
+RETRY_UNAVAILABLE: Final = 2  # seconds
+UNAVAILABLE: Final = Finding("unavailable", retry_after=RETRY_UNAVAILABLE)
 RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
 
 _OK = 200

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.facebook import debug_token
+from fbguard.facebook.usage import Usage, usage_of
 
 CredentialPlace = Literal["header", "query"]
+
+
+class Reply(NamedTuple):
+    """What came back: HTTP status, body, and a look-up of headers by their name in lower case."""
+
+    status: int
+    body: bytes
+    header: Callable[[str], str | None]
 
 
 class Client(Protocol):
     """What :class:`fbguard.facebook.transport.GraphClient` is to this module."""
 
     async def get(
-        self, url: str, *, input_token: Secret, credential: Secret, in_header: bool
-    ) -> tuple[int, bytes] | None:
-        """Return status and body, or None when nobody answered."""
+        self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
+    ) -> Reply | None:
+        """Return what came back, or None when nobody answered."""
         ...
 
     async def aclose(self) -> None:
@@ -35,23 +45,32 @@ class Client(Protocol):
 class Graph:
     """Where Graph is and who we are there.
 
-    ``url`` has no trailing slash; ``credential`` is the literal ``app_id|app_secret`` (Graph API,
-    access token guide), sent in the Authorization header unless ``credential_in`` is "query".
+    ``url`` has no trailing slash. A credential is the literal ``app_id|app_secret`` (Graph API, access
+    token guide), sent in the Authorization header unless ``credential_in`` is "query".
     """
 
     url: str
     version: str
-    credential: Secret
     credential_in: CredentialPlace = "header"
 
-    async def debug_token(self, client: Client, token: Secret, fingerprint: str) -> TokenInfo | Finding:
-        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own."""
-        reply = await client.get(
-            f"{self.url}/{self.version}/debug_token",
-            input_token=token,
-            credential=self.credential,
+    async def debug_token(
+        self, client: Client, credential: Secret, token: Secret, fingerprint: str
+    ) -> tuple[TokenInfo | Finding, Usage]:
+        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own.
+
+        Returns what it said, and what its headers say about our use of it.
+        """
+        reply = await self._get(client, "debug_token", {"input_token": token}, credential)
+        if reply is None:
+            return debug_token.UNAVAILABLE, Usage()
+        return debug_token.read(reply.status, reply.body, fingerprint), usage_of(reply.header)
+
+    async def _get(
+        self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret
+    ) -> Reply | None:
+        return await client.get(
+            f"{self.url}/{self.version}/{path}",
+            params,
+            credential=credential,
             in_header=self.credential_in == "header",
         )
-        if reply is None:
-            return debug_token.UNAVAILABLE
-        return debug_token.read(*reply, fingerprint)

@@ -19,9 +19,10 @@ from fbguard.facebook.usage import seconds_to_wait
 
 _FAILED: Final = 400  # and above: HTTP statuses of errors
 _BROKEN: Final = 500
+_NO_CODE: Final = -1  # what the SDKs put where there is none
 # What must not be in a message: Graph quotes tokens ("Malformed access token ...").
 _TOKEN_LIKE: Final = re.compile(
-    r"(?<=access token )['\"]?[\w|.~+/-]{16,}=*|EA[A-Za-z0-9]{20,}|[0-9]{5,}\|[\w-]{8,}"
+    r"(?<=access token )['\"]?[\w|.~+/-]{16,}=*|EA[A-Za-z0-9]{20,}|(?<![0-9])[0-9]{5,32}\|[\w-]{8,}"
 )
 _HIDDEN: Final = "***"
 
@@ -87,8 +88,12 @@ def _error_fields(body: object, status: int | None) -> Mapping[str, Any] | None:
         return cast("Mapping[str, Any]", error)
     if error:  # RFC 6749 section 5.2, which the login endpoints use
         return {"message": reply.get("error_description") or error, "type": error}
-    if "error_code" in reply:
-        legacy = {"code": reply["error_code"], "message": reply.get("error_msg"), "type": "OAuthException"}
+    if _integer(reply.get("error_code")) or reply.get("error_msg"):
+        legacy = {
+            "code": reply.get("error_code"),
+            "message": reply.get("error_msg"),
+            "type": "OAuthException",
+        }
         return {**reply, **legacy}
     if _is_bare(reply, status) and _has_failed(reply, status):
         return reply
@@ -116,8 +121,8 @@ def _exception(
     return OAuthException(
         _shown(fields.get("message"), token),
         type=_shown(fields.get("type"), token),
-        code=_integer(fields.get("code")),
-        subcode=_integer(fields.get("error_subcode", fields.get("subcode"))),
+        code=_number(fields.get("code")),
+        subcode=_number(fields.get("error_subcode")) or _number(fields.get("subcode")),
         user_title=_shown(fields.get("error_user_title"), token) or None,
         user_message=_shown(fields.get("error_user_msg"), token) or None,
         error_data=_error_data(fields.get("error_data"), token),
@@ -157,8 +162,15 @@ def _cleaned(value: object, token: Secret | None) -> object:
     return _shown(value, token) if isinstance(value, str) else value
 
 
+def _number(value: object) -> int | None:
+    found = _integer(value)
+    return None if found == _NO_CODE else found
+
+
 def _integer(value: object) -> int | None:
-    """Return a number, also one in a string; some proxies and old bodies have it so."""
+    """Return a number, also one in a string or as 190.0; some proxies and old bodies have it so."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}", value, re.ASCII):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import re
 import ssl
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -15,9 +18,13 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from fbguard.core.secret import Secret
+from fbguard.facebook.graph import Reply
 
 MAX_REPLY: Final = 64 * 1024  # bytes; a debug_token reply has a few hundred
 MAX_CONNECTIONS: Final = 100
+
+_UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_PAUSE: Final = (0.05, 0.15)  # seconds before the second try
 
 logger = logging.getLogger("fbguard")
 
@@ -50,34 +57,51 @@ class GraphClient:
         )
 
     async def get(
-        self, url: str, *, input_token: Secret, credential: Secret, in_header: bool
-    ) -> tuple[int, bytes] | None:
-        """Return status and body (at most 64 KiB), or None when no such reply came.
+        self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
+    ) -> Reply | None:
+        """Return what came back (at most 64 KiB of it), or None when no such reply came.
 
+        Tries again, once, where no connection came about: such a call surely was not answered.
         Neither the request nor the client's exceptions may outlive this frame: their texts hold the URL.
         """
         under_way = our_call.set(True)
         try:
-            response = await self._client.send(
-                self._client.build_request(
-                    "GET",
-                    url,
-                    params={"input_token": input_token.reveal()}
-                    | ({} if in_header else {"access_token": credential.reveal()}),
-                    headers={"Authorization": f"Bearer {credential.reveal()}"} if in_header else None,
-                ),
-                stream=True,
-            )
-            try:
-                body = await _read(response)
-            finally:
-                await response.aclose()
+            for last in (False, True):
+                try:
+                    return await self._get(url, params, credential, in_header)
+                except _UNSENT as exc:
+                    logger.debug("no connection to Graph: %s", type(exc).__name__)
+                    if last:
+                        return None
+                await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - so that not all come back at once
         except Exception as exc:  # noqa: BLE001 - whatever a transport raises, nobody has answered
             logger.debug("Graph did not answer: %s", type(exc).__name__)
-            return None
         finally:
             our_call.reset(under_way)
-        return None if body is None else (response.status_code, body)
+        return None
+
+    async def _get(
+        self, url: str, params: Mapping[str, str | Secret], credential: Secret, in_header: bool
+    ) -> Reply | None:
+        response = await self._client.send(
+            self._client.build_request(
+                "GET",
+                url,
+                params={
+                    name: value.reveal() if isinstance(value, Secret) else value
+                    for name, value in (
+                        params if in_header else {**params, "access_token": credential}
+                    ).items()
+                },
+                headers={"Authorization": f"Bearer {credential.reveal()}"} if in_header else None,
+            ),
+            stream=True,
+        )
+        try:
+            body = await _read(response)
+        finally:
+            await response.aclose()
+        return None if body is None else Reply(response.status_code, body, response.headers.get)
 
     async def aclose(self) -> None:
         """Close the connections; on the loop they were opened on."""

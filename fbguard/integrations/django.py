@@ -11,117 +11,45 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
-from django.core.exceptions import ImproperlyConfigured
-from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.module_loading import import_string
 
 from fbguard.context import TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
-from fbguard.core.errors import OAuthException, Refused
-from fbguard.core.policy import Policy, is_plain
+from fbguard.core.errors import Refused
+from fbguard.core.policy import is_plain
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Approach, Way, approach, is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import head_of
-from fbguard.reports import refusal_of
+from fbguard.integrations.django_checks import check_settings
+from fbguard.integrations.django_settings import guard, policy
+from fbguard.reports import heed, refusal_of
 from fbguard.streams import SeeingBody, seeing_body
 from fbguard.surroundings import Surroundings
 
-_MIDDLEWARE: Final = "fbguard.integrations.django.FBTokenMiddleware"
+__all__ = ["FBGuardConfig", "FBTokenMiddleware", "GuardedRequest", "check_settings", "guard", "policy"]
+
 _ENCODED_AGAIN: Final = re.compile("%[89A-F][0-9A-F]")  # by Django's repercent_broken_unicode
 _NOTHING: Final = Approach(Way.PLAIN)
 _UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
+
+class GuardedRequest(HttpRequest):
+    """For annotations: a request behind the middleware or the decorator; ``fb_token`` are its facts."""
+
+    fb_token: TokenInfo | None
+
+
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
-
-_lock: Final = threading.RLock()  # the module of a policy may ask for the guard
-_guards: Final[list[Guard]] = []  # the one Guard of these settings, or none yet
-_policies: Final[list[Policy | None]] = []
-
-
-def guard() -> Guard:
-    """Return the one Guard that ``settings.FBGUARD`` describes.
-
-    Raises ImproperlyConfigured naming the option when the settings are wrong.
-    """
-    for made in _guards:
-        return made
-    with _lock:
-        if not _guards:
-            _guards.append(_make_guard())
-        return _guards[0]
-
-
-def policy() -> Policy | None:
-    """Return the policy of ``settings.FBGUARD["policy"]``: a dotted path, a Policy, its mapping or None.
-
-    Without the key everything is guarded. CORS preflights are always refused: the CORS package stands
-    outside and answers them. Raises ImproperlyConfigured.
-    """
-    for made in _policies:
-        return made
-    with _lock:
-        if not _policies:
-            _policies.append(_make_policy())
-        return _policies[0]
-
-
-def _make_policy() -> Policy | None:
-    given = _configuration().get("policy", Policy())
-    reason = None
-    try:
-        found = import_string(given) if isinstance(given, str) else given
-        found = Policy.from_mapping(cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else found
-    except (ImportError, TypeError, ValueError, RuntimeError) as error:
-        found, reason = None, str(error)
-    if reason is not None:
-        raise ImproperlyConfigured(f"FBGUARD: policy: {reason}")
-    if found is None:
-        return None
-    if not isinstance(found, Policy):
-        raise ImproperlyConfigured("FBGUARD: policy must be a Policy, its mapping, a dotted path or None")
-    return Policy(*found.rules, default=found.default, preflight=False)
-
-
-def _configuration() -> Mapping[str, Any]:
-    found: object = getattr(settings, "FBGUARD", None)
-    if not isinstance(found, Mapping):
-        raise ImproperlyConfigured("FBGUARD must be a mapping in the settings")
-    return cast("Mapping[str, Any]", found)
-
-
-def _make_guard() -> Guard:
-    try:
-        return Guard.from_mapping({key: value for key, value in _configuration().items() if key != "policy"})
-    except (TypeError, ValueError) as error:
-        reason = str(error)
-    # Outside the except block, and no local variable above: a traceback would show the secret.
-    raise ImproperlyConfigured(f"FBGUARD: {reason}")
-
-
-def _forget_guard(*, setting: str, **_: object) -> None:
-    if setting == "FBGUARD":
-        with _lock:
-            old = _guards[:]
-            _guards.clear()
-            _policies.clear()
-        for one in old:
-            one.close()
-
-
-setting_changed.connect(_forget_guard)
 
 
 class FBTokenMiddleware:
@@ -175,10 +103,12 @@ class FBTokenMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a refusal, and what Graph said of this request's token; leave all else to Django."""
-        refused: Exception | None = exception
-        if isinstance(exception, OAuthException):
-            refused = refusal_of(carrier_of(request), exception)
-        return response_of(request, refused) if isinstance(refused, Refused) else None
+        carrier = carrier_of(request)
+        refused = refusal_of(carrier, exception)
+        if refused is None:
+            heed(carrier, exception)
+            return None
+        return response_of(request, refused)
 
 
 def _approach(request: HttpRequest, carrier: Carrier, judge: Guard) -> Approach:
@@ -195,10 +125,14 @@ def _inject(
 
 def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way) -> HttpResponseBase:
     if way is Way.MARKED:
-        pairs = mark(list(response.items()), judge.sources, private=is_private(carrier, head_of(carrier)))
-        for name, value in pairs:
-            response.headers[name] = value
+        _mark(response, carrier, judge)
     return _let_stream_see(response, carrier)
+
+
+def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
+    pairs = mark(list(response.items()), judge.sources, private=is_private(carrier, head_of(carrier)))
+    for name, value in pairs:
+        response.headers[name] = value
 
 
 def carrier_of(request: HttpRequest) -> Carrier:
@@ -238,6 +172,10 @@ class _DjangoHead:
         return self._head.query
 
     @property
+    def client(self) -> str | None:
+        return self._head.client
+
+    @property
     def subprotocols(self) -> Sequence[str]:
         return self._head.subprotocols
 
@@ -274,8 +212,10 @@ def surroundings_of(arguments: list[object]) -> DjangoSurroundings | None:
     """Return the surroundings of a view that got a request of Django, itself or as an attribute."""
     for argument in arguments:
         for candidate in (argument, getattr(argument, "request", None)):
-            if isinstance(candidate, HttpRequest):
-                return DjangoSurroundings(candidate)
+            # REST framework's Request has Django's inside.
+            for request in (candidate, getattr(candidate, "_request", None)):
+                if isinstance(request, HttpRequest):
+                    return DjangoSurroundings(request)
     return None
 
 
@@ -298,10 +238,18 @@ class DjangoSurroundings(Surroundings):
         super().inject(guard, info, token)
         self._request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
+    def must_mark(self) -> bool:
+        return True  # a cache may stand between the middleware and the view
+
+    def marked(self, answer: object, guard: Guard) -> object:
+        if isinstance(answer, HttpResponseBase):
+            _mark(answer, self.carrier, guard)
+        return answer
+
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
 
-    def report(self, error: OAuthException, refused: Refused) -> object:
+    def report(self, error: Exception, refused: Refused) -> object:
         return response_of(self._request, refused)
 
     def say(self, refused: Refused) -> object:
@@ -314,17 +262,3 @@ class FBGuardConfig(AppConfig):
     name = "fbguard.integrations.django"
     label = "fbguard"
     verbose_name = "fbguard"
-
-
-@register(Tags.security)
-def check_settings(**_: object) -> list[CheckMessage]:
-    """Report what is wrong with ``settings.FBGUARD`` (fbguard.E001, fbguard.E002)."""
-    if not hasattr(settings, "FBGUARD") and _MIDDLEWARE not in settings.MIDDLEWARE:
-        return []
-    found: list[CheckMessage] = []
-    for number, make in enumerate((guard, policy), start=1):
-        try:
-            make()
-        except ImproperlyConfigured as error:
-            found.append(Error(str(error), id=f"fbguard.E{number:03d}"))
-    return found

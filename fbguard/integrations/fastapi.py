@@ -24,13 +24,14 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from fbguard import asgi
+from fbguard.context import DOOR
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
 from fbguard.reports import heed
-from fbguard.surroundings import GuardSource, ViewRequest, check_source
+from fbguard.surroundings import NEEDS_A_DOOR, GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
     "type": "object",
@@ -83,6 +84,15 @@ class _Scheme(SecurityBase):
 _SCHEME: Final = _Scheme()
 
 
+class _Signature:
+    """What FastAPI reads of a dependency; of the class, which is none, an error that says so."""
+
+    def __get__(self, one: FBToken | None, owner: type[FBToken]) -> inspect.Signature:
+        if one is None:
+            raise TypeError(f"write Depends({owner.__name__}()), with parentheses")
+        return one.signature()
+
+
 class FBToken:
     """A dependency that gives the :class:`fbguard.TokenInfo` of a request that meets a requirement.
 
@@ -104,9 +114,10 @@ class FBToken:
         object.__setattr__(self, "guard", check_source(guard))
         object.__setattr__(self, "requirement", Requirement(**requirement))
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        """What FastAPI sees of the dependency: a sub-dependency names the scopes for the schema."""
+    __signature__ = _Signature()
+
+    def signature(self) -> inspect.Signature:
+        """Return what FastAPI sees of the dependency: a sub-dependency names the scopes for the schema."""
         asked = [*self.requirement.scopes, *self.requirement.any_scope]
         scheme = Annotated[None, Security(_SCHEME, scopes=asked)]
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -140,6 +151,8 @@ class FBToken:
         """Judge a request; raise what FastAPI answers as a refusal."""
         asgi.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
+        if request.guard.sources.need_marks and DOOR not in connection.scope:
+            raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight
         try:
             demands, verdict = request.consider(with_scopes(self.requirement, scopes))
             if isinstance(verdict, Secret):

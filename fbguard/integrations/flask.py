@@ -11,9 +11,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import TOKEN, inject
+from fbguard.context import CREDENTIAL, DOOR, GUARD, LEFT, TOKEN, inject
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
@@ -23,6 +23,7 @@ from fbguard.core.token import TokenInfo
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
+from fbguard.reports import heed
 from fbguard.streams import SeeingBody
 from fbguard.surroundings import Surroundings
 
@@ -115,13 +116,19 @@ class _Gate:
         environ = flask.request.environ
         way = environ.get(_WAY)
         if way is Way.MARKED:
-            private = is_private(environ, EnvironHead(environ))
-            response.headers = Headers(mark(list(response.headers), self._guard.sources, private=private))
+            response = _marked(response, self._guard)
         if way is not Way.PREFLIGHT:
             return response
         if not preflight.is_answered(response.status_code):
             return response_of(self._guard.refusal(MISSING))
         return _OnlyThePermission(status=preflight.STATUS, headers=response.headers)
+
+
+def _marked(response: flask.Response, guard: Guard) -> flask.Response:
+    environ = flask.request.environ
+    private = is_private(environ, EnvironHead(environ))
+    response.headers = Headers(mark(list(response.headers), guard.sources, private=private))
+    return response
 
 
 class _OnlyThePermission(flask.Response):
@@ -143,8 +150,10 @@ def _enter(environ: Carrier) -> None:
         carrier_of_request.set(environ)
 
 
-def _leave(_: BaseException | None) -> None:
+def _leave(error: BaseException | None) -> None:
     environ = flask.request.environ
+    if error is not None:
+        heed(environ, error)  # Flask makes a 500 of it
     if _BEFORE in environ:
         carrier_of_request.set(environ.pop(_BEFORE))
 
@@ -157,18 +166,29 @@ def response_of(refused: Refused) -> flask.Response:
     return flask.current_app.response_class(answer.body, answer.status, answer.headers)
 
 
-def surroundings_of(door: Carrier | None) -> FlaskSurroundings | None:
-    """Return the surroundings of a view of Flask; ``door`` is the request of the door around it, if any."""
-    if not flask.has_request_context() or (door is not None and door is not flask.request.environ):
-        return None
-    return FlaskSurroundings()
+def surroundings_of() -> FlaskSurroundings | None:
+    """Return the surroundings of a view of Flask, if one is running."""
+    return FlaskSurroundings() if flask.has_request_context() else None
+
+
+def _hand_down(door: Carrier, environ: Carrier) -> None:
+    """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
+    environ[DOOR] = door[DOOR]
+    judge, token = door.get(GUARD), door.get(CREDENTIAL)
+    # What a view asks of another app in this process comes by here, too: it is judged for its own token.
+    if isinstance(judge, Guard) and token and judge.sources.find(EnvironHead(environ)) == token:
+        environ.update({name: door[name] for name in LEFT if name in door})
 
 
 class FlaskSurroundings(Surroundings):
     """A view of Flask."""
 
     def __init__(self) -> None:
-        super().__init__(flask.request.environ)
+        environ = flask.request.environ
+        door = carrier_of_request.get()
+        if door is not None and is_asgi(door) and DOOR in door and DOOR not in environ:
+            _hand_down(door, environ)
+        super().__init__(environ)
         flask.g.fb_token = self.carrier.get(TOKEN)  # also where a plain WSGI door has looked
 
     def application_guard(self) -> Guard | None:
@@ -182,6 +202,16 @@ class FlaskSurroundings(Surroundings):
         super().inject(guard, info, token)
         flask.g.fb_token = info
 
+    def must_mark(self) -> bool:
+        return True  # a door around what serves Flask does not see what a view has found
+
+    def marked(self, answer: object, guard: Guard) -> object:
+        def mark_response(response: flask.Response) -> flask.Response:
+            return _marked(response, guard)
+
+        flask.after_this_request(mark_response)
+        return answer
+
     def outgoing(self, answer: object) -> object:
         # A file has no code to run, and servers may have a fast way for it, which must stay.
         if isinstance(answer, Response) and answer.is_streamed and not answer.direct_passthrough:
@@ -192,7 +222,7 @@ class FlaskSurroundings(Surroundings):
             return SeeingBody(chunks, self.carrier, chunks.close)
         return answer
 
-    def report(self, error: OAuthException, refused: Refused) -> NoReturn:
+    def report(self, error: Exception, refused: Refused) -> NoReturn:
         if _has_own_words(OAuthException):
             raise error
         self.say(refused)
@@ -207,8 +237,9 @@ class FlaskSurroundings(Surroundings):
 def _has_own_words(kind: type[Exception]) -> bool:
     """Tell whether the app, or a blueprint of this request, has an ``errorhandler(kind)`` of its own."""
     spec = flask.current_app.error_handler_spec
-    handlers = (spec[name][None].get(kind) for name in (*flask.request.blueprints, None))
-    return any(handler not in {None, wsgi.RefusalResponse, wsgi.handle_graph_error} for handler in handlers)
+    handlers: list[object] = [spec[name][None].get(kind) for name in (*flask.request.blueprints, None)]
+    ours = (wsgi.RefusalResponse, wsgi.GraphErrorHandler)
+    return any(not (handler in {None, ours[0]} or isinstance(handler, ours)) for handler in handlers)
 
 
 def _guard_of(app: flask.Flask) -> Guard:

@@ -13,23 +13,25 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import asgi
-from fbguard.context import DEMANDS, DOOR, inject, inject_facts
-from fbguard.core.carrier import Carrier, entered
+from fbguard.context import DEMANDS, DOOR, TOKEN, inject, inject_facts
+from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
 from fbguard.reports import heed
 from fbguard.streams import seeing_body
-from fbguard.surroundings import Surroundings
+from fbguard.surroundings import NEEDS_A_DOOR, Surroundings
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
 EXCEPTION_HANDLERS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = MappingProxyType({
     Refused: asgi.handle_refusal,
     OAuthException: asgi.handle_graph_error,
+    ExceptionGroup: asgi.handle_graph_error,
 })  # fmt: skip
 
 _ANYBODY: Final = Requirement(optional=True)
@@ -88,10 +90,13 @@ class FBAuthBackend(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, FBUser] | None:
         """Return credentials and user, or None for anonymous; raises FBAuthenticationError."""
         scope = conn.scope
+        if self.guard.sources.need_marks and DOOR not in scope:
+            raise RuntimeError(NEEDS_A_DOOR)
         demands = ((self.requirement, scope.get("path_params")),)
         try:
-            found = self.guard.sources.find(ScopeHead(scope))
-            info = self.guard.consider(demands, found)
+            head = ScopeHead(scope)
+            found = self.guard.sources.find(head)
+            info = self.guard.consider(demands, found, head)
             if isinstance(info, Secret):
                 info = await self.guard.asettle(demands, info)
         except Refused as refused:
@@ -124,6 +129,19 @@ def response_of(conn: HTTPConnection, refused: Refused) -> Response:
 class StarletteSurroundings(Surroundings):
     """A view of Starlette or FastAPI; ``scope`` is the one its own request has."""
 
+    def __init__(self, carrier: Carrier) -> None:
+        super().__init__(carrier)
+        self._door = carrier_of_request.get()
+
+    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+        super().inject(guard, info, token)
+        door, outgoing = self._door, self.carrier.get(asgi.OUTGOING)
+        # Where middleware has copied the scope: by its own one the door tells whose answer it marks.
+        if door is None or door is self.carrier or outgoing is None:
+            return
+        if door.get(asgi.OUTGOING) is outgoing and door.get(TOKEN) is None:
+            inject_facts(door, guard, info, token)
+
     def application_guard(self) -> Guard | None:
         state: Any = getattr(self.carrier.get("app"), "state", None)
         found = getattr(state, "fbguard", None)
@@ -132,6 +150,17 @@ class StarletteSurroundings(Surroundings):
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
 
+    def marked(self, answer: object, guard: Guard) -> object:
+        if not isinstance(answer, Response):
+            if self.carrier["type"] == "websocket":
+                return answer  # nobody keeps one
+            raise RuntimeError(NEEDS_A_DOOR)
+        private = is_private(self.carrier, ScopeHead(self.carrier))
+        for name, value in mark(answer.headers.items(), guard.sources, private=private):
+            if name.lower() in {"vary", "cache-control"}:
+                answer.headers[name] = value
+        return answer
+
     def outgoing(self, answer: object) -> object:
         if isinstance(answer, StreamingResponse):
             answer.body_iterator = seeing_body(answer.body_iterator, self.carrier)
@@ -139,7 +168,7 @@ class StarletteSurroundings(Surroundings):
             answer.background = BackgroundTask(_run_seeing, answer.background, self.carrier)
         return answer
 
-    def report(self, error: OAuthException, refused: Refused) -> object:
+    def report(self, error: Exception, refused: Refused) -> object:
         asgi.teach_routed(self.carrier)
         raise error
 

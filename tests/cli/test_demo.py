@@ -145,6 +145,7 @@ def test_any_body_can_be_looked_at(body):
 # -- the command ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [None, "80", "100", "120", "160"])
 def test_the_command_shows_every_row_and_exits_0(columns):
     done = fbguard("demo", **({"COLUMNS": columns} if columns else {}))
@@ -160,12 +161,14 @@ def test_the_command_shows_every_row_and_exits_0(columns):
     assert ANSI not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_command_shows_no_secret():
     done = fbguard("demo")
     assert not TOKEN.search(done.stdout)
     assert "0123456789abcdef" not in done.stdout
 
 
+@pytest.mark.slow
 def test_an_output_without_unicode_gets_none():
     done = fbguard("demo", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
@@ -209,6 +212,7 @@ def perform(command):
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_stays_up_with_lines_that_work_until_it_is_stopped(number):
     with running([*FBGUARD, "demo", "--serve"]) as program:
@@ -240,6 +244,7 @@ def test_serve_stays_up_with_lines_that_work_until_it_is_stopped(number):
         perform(promised[0][1])
 
 
+@pytest.mark.slow
 def test_an_interrupted_tour_ends_without_a_traceback():
     with running([*FBGUARD, "demo"]) as program:
         program.read_until("Let in")

@@ -5,6 +5,8 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 
 import pytest
@@ -12,6 +14,13 @@ import pytest
 from tests.cli.processes import FBGUARD, fbguard, running
 
 SECRET = "0f" * 16
+ASK = """
+import os
+from fbguard import Guard
+
+with Guard.from_env() as guard:
+    print(sorted(guard.check(os.environ["TOKEN"]).scopes))
+"""
 
 
 def fetch(url, keywords=None, headers=None):
@@ -47,6 +56,18 @@ def test_the_printed_lines_work_as_they_are():
         assert fetch(ask[1], headers=header)["data"]["app_id"] == "42"
         assert fetch(expire[3], json.loads(expire[-1])) == {"result": None}
         assert fetch(ask[1], headers=header)["data"]["is_valid"] is False
+        assert program.stop()[0] == 0
+
+
+def test_the_exports_are_all_that_a_shell_needs():
+    with running([*FBGUARD, "sandbox", "--port", "0"]) as program:
+        program.read_until("Ctrl-C stops it")
+        exports = "\n".join(line for line in program.seen.splitlines() if line.startswith("export "))
+        asked = f"{exports}\n{shlex.quote(sys.executable)} -c {shlex.quote(ASK)}"
+        done = subprocess.run(
+            ["/bin/sh", "-c", asked], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert done.stdout == "['email', 'public_profile']\n"
         assert program.stop()[0] == 0
 
 

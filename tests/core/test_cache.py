@@ -43,7 +43,7 @@ def test_a_fact_ends_by_the_clock_that_is_ahead(cache, clock, good, ttl, moved):
     for name in moved:
         setattr(clock, name, getattr(clock, name) + 0.5)
     assert cache.get(A) is None
-    assert len(cache) == 0  # and is gone
+    assert len(cache) == good  # a no is gone; a good one can be stale
 
 
 @pytest.mark.parametrize("behind", ["wall", "mono"])
@@ -91,13 +91,62 @@ def test_the_least_recently_used_goes_first(cache):
     assert [bool(cache.get(one)) for one in (A, B, C, D)] == [True, False, True, True]
 
 
-def test_drop(cache):
+def test_forget(cache):
     cache.put(A, info(), good=True)
     cache.put(B, info(), good=False)
     for one in (A, B, C):
-        cache.drop(one)
+        cache.forget(one)
         assert cache.get(one) is None
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_what_was_forgotten_during_a_look_up_is_not_stored(cache, good):
+    """Whether there was a fact or not."""
+    for _ in range(2):
+        mark = cache.mark(A)
+        cache.forget(A)
+        assert cache.put(A, info("old"), good=good, mark=mark) is None
+        assert cache.get(A) is None
+        again = cache.mark(A)
+        assert cache.put(A, info("new"), good=good, mark=again).info.user_id == "new"
+        assert cache.get(A).info.user_id == "new"
+
+
+def test_nobody_elses_look_up_is_in_vain(cache):
+    mark = cache.mark(A)
+    cache.forget(B)
+    assert cache.put(A, info(), good=True, mark=mark) is not None
+    assert cache.put(A, info(), good=True) is not None  # nobody has asked for a mark
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_only_the_facts_that_were_meant_are_forgotten(cache, good):
+    old, new = info("1"), info("1")
+    assert old == new
+    cache.put(A, old, good=True)
+    cache.put(A, new, good=good)
+    mark = cache.mark(A)
+    cache.forget(A, old)
+    assert (cache.get(A).info, cache.mark(A)) == (new, mark)
+    cache.forget(A, new)
+    assert cache.get(A) is None
+    assert cache.mark(A) != mark
+
+
+def test_facts_that_are_gone_are_forgotten_for_look_ups_under_way(cache):
+    mark = cache.mark(A)
+    cache.forget(A, info())
+    assert cache.mark(A) != mark
+
+
+def test_stale_facts_are_forgotten_by_their_copy(cache, clock):
+    cache.put(A, info(), good=True)
+    clock.advance(150)
+    stale = cache.stale(A, 100)
+    assert stale.info.stale
+    cache.forget(A, stale.info)
+    assert cache.stale(A, 100) is None
 
 
 def test_a_new_fact_has_its_own_time(cache, clock):
@@ -144,7 +193,7 @@ def test_64_threads():
                     case 0:
                         cache.put(keys[number], info(str(number)), good=dice.random() < 0.5)
                     case 1:
-                        cache.drop(keys[number])
+                        cache.forget(keys[number])
                     case _:
                         known = cache.get(keys[number])
                         assert known is None or known.info.user_id == str(number)

@@ -56,6 +56,23 @@ def test_only_the_message_goes_by_position():
     assert {name for name, kind in kinds.items() if kind is inspect.Parameter.KEYWORD_ONLY} == set(EVERYTHING)
 
 
+@pytest.mark.parametrize("number", ["190", 190.0, True, b"190", [190]], ids=repr)
+@pytest.mark.parametrize("name", ["code", "subcode"])
+def test_a_code_that_is_no_int_is_a_mistake(name, number):
+    """It would be no known code, and a dead token would count as alive."""
+    with pytest.raises(TypeError, match="code and subcode"):
+        OAuthException("Something.", **{name: number})
+
+
+def test_the_digest_of_a_token_is_kept_and_not_shown():
+    error = OAuthException("Something.")
+    assert error.token_key is None
+    error.token_key = b"digest-of-a-token"
+    for again in (error, copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert again.token_key == b"digest-of-a-token"
+        assert "digest" not in f"{again!r}{again}"
+
+
 def test_it_is_no_refusal_and_no_error_of_the_network():
     assert OAuthException.__mro__[1] is Exception
 

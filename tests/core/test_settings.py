@@ -9,10 +9,12 @@ import pytest
 from tests.support import SECRET, FakeClock, make_guard
 
 NUMBERS = ["ttl", "negative_ttl", "deadline"]
-SIZES = ["cache_size", "negative_cache_size"]
+SIZES = ["cache_size", "negative_cache_size", "max_in_flight", "max_queued"]
 URLS = ["graph_url", "dialog_url"]
 
 WRONG = [
+    *[("max_calls_per_second", value, ValueError) for value in (0, -1, math.inf, math.nan)],
+    *[("max_calls_per_second", value, TypeError) for value in ("5", True, [1])],
     *[(name, value, ValueError) for name in NUMBERS for value in (0, -1, math.inf, -math.inf, math.nan)],
     *[(name, value, TypeError) for name in NUMBERS for value in ("300", None, True, [1])],
     *[(name, value, ValueError) for name in SIZES for value in (0, -5)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import json
 import logging
@@ -33,6 +34,7 @@ from fbguard import (
     wsgi,
 )
 from fbguard.core.carrier import Carrier, entered
+from fbguard.reports import refusal_of
 from fbguard.sandbox import Sandbox
 from tests.facebook.graph_calls import (
     COLOURS,
@@ -63,7 +65,8 @@ from tests.threats.canaries import everything_logged, shown_exception
 both_colours = pytest.mark.parametrize("colour", COLOURS)
 both_doors = pytest.mark.parametrize("kind", ["asgi", "wsgi"])
 
-FORM = "application/x-www-form-urlencoded"
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+MULTIPART = "multipart/form-data; boundary=x"
 EXPIRED = {"message": "Session is over.", "type": "OAuthException", "code": 190, "error_subcode": 463}
 FAILED = {"error": EXPIRED}
 PUBLIC = Policy(Rule("/", public=True))
@@ -310,12 +313,19 @@ def test_a_redirect_within_graph_goes_on_as_this_user(carrier, colour, place):
 
 
 @both_colours
-@pytest.mark.parametrize("own", [{"params": {"access_token": PAGE_TOKEN}}, {"params": {"access_token": ""}}])
-def test_a_call_with_a_token_of_its_own_in_the_url_stays_as_it_is(carrier, colour, own):
+def test_a_call_with_a_token_of_its_own_in_the_url_stays_as_it_is(carrier, colour):
     graph = Called()
-    call(colour, graph, ME, GraphAuth(timed=True), **own)
-    assert query(graph.only) == [("access_token", own["params"]["access_token"])]
+    call(colour, graph, ME, GraphAuth(timed=True), params={"access_token": PAGE_TOKEN})
+    assert query(graph.only) == [("access_token", PAGE_TOKEN)]
     assert "Authorization" not in graph.only.headers
+
+
+@both_colours
+def test_an_empty_parameter_is_no_token_of_its_own(carrier, colour):
+    graph = Called()
+    call(colour, graph, ME, GraphAuth(), params={"access_token": ""})
+    assert query(graph.only) == [("access_token", ""), ("appsecret_proof", proof_of())]
+    assert graph.only.headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 @both_colours
@@ -327,6 +337,102 @@ def test_a_call_with_a_token_of_its_own_in_the_form_stays_as_it_is(carrier, colo
     assert "Authorization" not in graph.only.headers
     assert not graph.only.url.query
     assert graph.only.content == f"access_token={PAGE_TOKEN}&message=Hello".encode()
+
+
+def streamed(colour: str) -> Any:
+    """Return the content of a request that only sending reads."""
+
+    async def chunks() -> Any:
+        yield b"access_token=x"
+
+    return chunks() if colour == "async" else iter([b"access_token=x"])
+
+
+OWN_BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
+    "json": lambda _: {"json": {"access_token": PAGE_TOKEN}},
+    "multipart": lambda _: {"data": {"access_token": PAGE_TOKEN}, "files": {"source": b"x"}},
+    "multipart in bytes": lambda _: {"data": {"access_token": PAGE_TOKEN.encode()}, "files": {"a": b"x"}},
+    "multipart file": lambda _: {"files": {"access_token": (None, PAGE_TOKEN)}},
+    "broken json": lambda _: {"content": b'{"access_token": ', "headers": {"Content-Type": JSON}},
+    "streamed form": lambda colour: {"content": streamed(colour), "headers": {"Content-Type": FORM}},
+    "streamed json": lambda colour: {"content": streamed(colour), "headers": {"Content-Type": JSON}},
+    "streamed multipart": lambda colour: {
+        "content": streamed(colour),
+        "headers": {"Content-Type": MULTIPART},
+    },
+}
+
+
+@both_colours
+@pytest.mark.parametrize("own", OWN_BODIES)
+def test_a_call_with_a_token_of_its_own_in_any_body_stays_as_it_is(carrier, colour, own):
+    """Also if nobody can tell whether there is one."""
+    graph = Called()
+    call(colour, graph, f"{HOST}/me/feed", GraphAuth(), "POST", **OWN_BODIES[own](colour))
+    assert "Authorization" not in graph.only.headers
+    assert not graph.only.url.query
+
+
+@both_colours
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"json": {"message": "Hello"}},
+        {"data": {"message": "Hello"}, "files": {"source": b"bytes"}},
+        {"headers": {"Content-Type": "application/json"}},
+        {"content": b"bytes", "headers": {"Content-Type": "video/mp4"}},
+    ],
+)
+def test_another_body_goes_out_as_this_user(carrier, colour, more):
+    graph = Called()
+    call(colour, graph, f"{HOST}/me/videos", GraphAuth(), "POST", **more)
+    assert graph.only.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert query(graph.only) == [("appsecret_proof", proof_of())]
+
+
+@both_colours
+@pytest.mark.parametrize(
+    "header",
+    [f"Bearer {PAGE_TOKEN}", f"bearer {PAGE_TOKEN}", f"OAuth {PAGE_TOKEN}", "Basic dTpw", PAGE_TOKEN],
+)
+def test_a_call_with_a_header_of_its_own_stays_as_it_is(carrier, colour, header):
+    graph = Called()
+    call(colour, graph, f"{ME}?fields=id", GraphAuth(timed=True), headers={"Authorization": header})
+    assert graph.only.headers.get_list("Authorization") == [header]
+    assert query(graph.only) == [("fields", "id")]
+
+
+@both_colours
+@pytest.mark.parametrize("options", [{}, {"token": PAGE_TOKEN}])
+def test_the_address_of_the_next_page_gets_the_proof(carrier, colour, options):
+    """Graph's ``paging.next`` names the token that the first page was asked with."""
+    token = options.get("token", TOKEN)
+    graph = Called()
+    call(colour, graph, f"{ME}/posts?limit=25&access_token={token}&after=Qx", GraphAuth(**options))
+    assert query(graph.only) == [
+        ("limit", "25"),
+        ("access_token", token),
+        ("after", "Qx"),
+        ("appsecret_proof", proof_of(token)),
+    ]
+    assert "Authorization" not in graph.only.headers
+
+
+@both_colours
+def test_a_form_with_this_users_token_gets_the_proof(carrier, colour):
+    graph = Called()
+    call(colour, graph, f"{HOST}/me/feed", GraphAuth(), "POST", data={"access_token": TOKEN})
+    assert query(graph.only) == [("appsecret_proof", proof_of())]
+    assert "Authorization" not in graph.only.headers
+
+
+@both_doors
+def test_nobodys_call_with_a_token_of_its_own_needs_no_other(guard, kind):
+    graph = Called()
+    with entered(carrier_of(kind, guard, None, OPTIONAL)):
+        call("sync", graph, ME, GraphAuth(), params={"access_token": PAGE_TOKEN})
+        call("sync", graph, ME, GraphAuth(), headers={"Authorization": f"Bearer {PAGE_TOKEN}"})
+    assert ["appsecret" in str(request.url) for request in graph.requests] == [False, False]
 
 
 # -- another token, another guard, another place -------------------------------------------------------------
@@ -820,6 +926,10 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
     "oauth scheme": lambda token: {"headers": {"Authorization": f"OAuth {token}"}},
     "query": lambda token: {"url": f"{ME}?fields=id&access_token={token}&x=1"},
     "escaped query": lambda token: {"url": f"{ME}?access_token=%{ord(token[0]):X}{token[1:]}"},
+    "query before a body": lambda token: {
+        "url": f"{ME}?access_token={token}",
+        "headers": {"Content-Type": FORM},
+    },
 }
 FORMS: dict[str, Callable[[str], bytes]] = {
     "form": lambda token: f"message=a+b&access_token={token}".encode(),
@@ -842,6 +952,14 @@ def ways(token: str) -> Iterator[tuple[str, object]]:
                 f"requests {name} as text {kind}",
                 failed_requests(headers=headers, body=form(token).decode()),
             )
+    yield "httpx json", failed(method="POST", json={"message": "a b", "access_token": token})
+    body = json.dumps({"access_token": token})
+    for text in (body, body.encode()):
+        yield "requests json", failed_requests(headers={"Content-Type": "application/json"}, body=text)
+    for library in (httpx, httpx2):
+        form = {"data": {"access_token": token}, "files": {"source": b"bytes"}}
+        request = library.Request("POST", ME, **form)
+        yield "multipart", library.Response(400, json=FAILED, request=request)
     yield (
         "httpx GraphAuth",
         call("sync", lambda _: httpx.Response(400, json=FAILED), ME, GraphAuth(token=token)),
@@ -884,7 +1002,7 @@ def test_a_parameter_goes_before_the_header(carrier):
         failed(url=f"{ME}?access_token="),
         failed(url=f"{ME}?input_token={TOKEN}&my_access_token={TOKEN}"),
         failed(url=f"{ME}#access_token={TOKEN}"),
-        failed(method="POST", json={"access_token": TOKEN}),
+        failed(method="POST", json={"more": {"access_token": TOKEN}}),
         failed(method="POST", content=f"access_token={TOKEN}", headers={"Content-Type": "text/plain"}),
         failed_requests(),
         failed_requests(headers={"Content-Type": FORM}),
@@ -911,10 +1029,40 @@ class Unread2(httpx2.BaseTransport):
 @pytest.mark.parametrize(
     ("library", "transport"), [(httpx, Unread), (httpx2, Unread2)], ids=["httpx", "httpx2"]
 )
-def test_a_streamed_form_is_not_read(carrier, library, transport):
+@pytest.mark.parametrize("kind", [FORM, JSON, MULTIPART])
+@pytest.mark.parametrize("more", [{}, {"Authorization": f"Bearer {TOKEN}"}], ids=["alone", "header"])
+def test_a_streamed_form_is_not_read(carrier, library, transport, kind, more):
+    """It may name a token, which goes before the header's: the error is about nobody's."""
     with library.Client(transport=transport()) as client:
-        answer = client.post(ME, content=iter([b"access_token=", b"x"]), headers={"Content-Type": FORM})
-    assert heard(answer).token_fingerprint == ""
+        sent = {"Content-Type": kind, **more}
+        answer = client.post(ME, content=iter([b"access_token=", b"x"]), headers=sent)
+    error = heard(answer)
+    assert (error.token_fingerprint, error.token_key) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("library", "transport"), [(httpx, Unread), (httpx2, Unread2)], ids=["httpx", "httpx2"]
+)
+@pytest.mark.parametrize("token", [TOKEN, PAGE_TOKEN], ids=["this", "page"])
+def test_a_multipart_form_names_its_token(carrier, library, transport, token):
+    with library.Client(transport=transport()) as client:
+        answer = client.post(ME, data={"access_token": token}, files={"source": b"bytes"})
+    assert heard(answer).token_fingerprint == proof_of(token)[:12]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"access_token": ', JSON),
+        (b'{"access_token": "\\ud800"}', JSON),
+        (b'--x\r\nContent-Disposition: form-data; name="access_token"\r\n\r\nEAAB\r\n--x--', MULTIPART),
+        (iter([b"x"]), MULTIPART),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_about_nobodys(carrier, body, kind):
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": kind}
+    error = heard(failed_requests(headers=headers, body=body))
+    assert (error.token_fingerprint, error.token_key) == ("", None)
 
 
 def test_a_response_that_was_made_by_hand_has_no_request(carrier):
@@ -935,7 +1083,7 @@ def test_a_header_in_bytes(carrier):
     "body", [FAILED, {"code": 400, "headers": [], "body": json.dumps(FAILED)}, {"code": 190, "message": "x"}]
 )
 def test_a_body_alone_is_about_this_requests_token(carrier, body):
-    assert heard(body).token_fingerprint is None
+    assert heard(body).token_fingerprint == fingerprint()
 
 
 @pytest.mark.parametrize("answer", [FAILED, failed(), failed_requests()], ids=["body", "httpx", "requests"])
@@ -947,6 +1095,33 @@ def test_the_token_that_is_named_counts(carrier, answer):
 def test_the_token_that_is_named_goes_before_the_one_that_was_carried(carrier):
     answer = failed(headers={"Authorization": f"Bearer {TOKEN}"})
     assert heard(answer, token=PAGE_TOKEN).token_fingerprint == proof_of(PAGE_TOKEN)[:12]
+
+
+def test_each_request_names_its_own_token_to_a_body_alone(guard):
+    for token in (TOKEN, PAGE_TOKEN):
+        with entered(carrier_of("asgi", guard, token)):
+            assert heard(FAILED).token_fingerprint == proof_of(token)[:12]
+
+
+def test_the_digest_of_the_token_that_was_carried(carrier):
+    for token in (TOKEN, PAGE_TOKEN):
+        for name, answer in ways(token):
+            assert heard(answer).token_key == hashlib.sha256(token.encode()).digest(), name
+    for answer in (failed(), failed_requests(), FAILED, httpx.Response(400, json=FAILED)):
+        assert heard(answer).token_key is None
+
+
+@both_doors
+@pytest.mark.parametrize("library", ["httpx", "requests"])
+@pytest.mark.parametrize(("token", "is_this"), [(TOKEN, True), (PAGE_TOKEN, False)], ids=["this", "page"])
+def test_what_a_thread_of_its_own_hears_is_answered_at_the_door(guard, kind, library, token, is_this):
+    """There no guard is known, so the token gets no name."""
+    make = failed if library == "httpx" else failed_requests
+    carrier = carrier_of(kind, guard)
+    error = in_a_thread(lambda: heard(make(headers={"Authorization": f"Bearer {token}"})))
+    assert error.token_fingerprint == ""
+    refused = refusal_of(carrier, error)
+    assert (refused is not None, guard.peek(TOKEN) is None) == (is_this, is_this)
 
 
 def test_outside_of_any_request_a_token_has_no_name():

@@ -8,43 +8,48 @@ import pytest
 
 from fbguard.core.secret import Secret
 from fbguard.facebook.debug_token import UNAVAILABLE
-from fbguard.facebook.graph import Graph
+from fbguard.facebook.graph import Graph, Reply
 from fbguard.facebook.login import dialog_url
+from fbguard.facebook.usage import Usage
 from tests.support import SECRET, TOKEN, valid
 
 CREDENTIAL = Secret(f"42|{SECRET}")
 
 
 class Client:
-    def __init__(self, reply: tuple[int, bytes] | None) -> None:
-        self.reply = reply
+    def __init__(self, *replies: tuple[int, bytes] | None, headers: dict[str, str] | None = None) -> None:
+        self.replies = list(replies)
+        self.headers = headers or {}
         self.asked: list[object] = []
 
-    async def get(self, url, *, input_token, credential, in_header):
-        self.asked.append((url, input_token, credential, in_header))
-        return self.reply
+    async def get(self, url, params, *, credential, in_header):
+        self.asked.append((url, dict(params), credential, in_header))
+        reply = self.replies.pop(0)
+        return None if reply is None else Reply(*reply, self.headers.get)
 
     async def aclose(self) -> None: ...
 
 
+def graph_at(url="https://graph.example", place="header"):
+    return Graph(url, "v26.0", place)
+
+
 @pytest.mark.parametrize("place", ["header", "query"])
 def test_the_call(place):
-    client = Client((200, valid().body))
-    graph = Graph("https://graph.example/base", "v26.0", CREDENTIAL, place)
-    info = asyncio.run(graph.debug_token(client, Secret(TOKEN), "feed"))
+    client = Client((200, valid().body), headers={"x-app-usage": '{"call_count": 81}'})
+    info, usage = asyncio.run(
+        graph_at("https://graph.example/base", place).debug_token(client, CREDENTIAL, Secret(TOKEN), "feed")
+    )
     url = "https://graph.example/base/v26.0/debug_token"
-    assert client.asked == [(url, Secret(TOKEN), CREDENTIAL, place == "header")]
+    assert client.asked == [(url, {"input_token": Secret(TOKEN)}, CREDENTIAL, place == "header")]
     assert (info.user_id, info.fingerprint) == ("1001", "feed")
+    assert usage == Usage(81, None)
 
 
 @pytest.mark.parametrize("reply", [None, (500, b""), (200, b"")])
 def test_no_answer(reply):
-    graph = Graph("https://graph.example", "v26.0", CREDENTIAL)
-    assert asyncio.run(graph.debug_token(Client(reply), Secret(TOKEN), "")) == UNAVAILABLE
-
-
-def test_its_repr_shows_no_secret():
-    assert SECRET not in repr(Graph("https://graph.example", "v26.0", CREDENTIAL))
+    outcome = asyncio.run(graph_at().debug_token(Client(reply), CREDENTIAL, Secret(TOKEN), ""))
+    assert outcome == (UNAVAILABLE, Usage())
 
 
 def test_the_login_dialog():

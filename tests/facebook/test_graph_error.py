@@ -126,10 +126,42 @@ def test_error_data_that_is_a_mapping_of_another_kind():
     assert (error.code, error.error_data) == (190, {"checkpoint_flow_id": "1"})
 
 
-@pytest.mark.parametrize(("code", "read"), [("190", 190), (190, 190), ("-1", -1), (0, 0), ("0", 0)])
+@pytest.mark.parametrize(
+    ("code", "read"),
+    [
+        ("190", 190),
+        (190, 190),
+        (190.0, 190),
+        ("460", 460),
+        (460.0, 460),
+        ("-2", -2),
+        ("-1", None),
+        (-1, None),
+    ],
+)
 def test_numbers_in_strings(say, code, read):
     error = raised(say({"error": {"message": "x", "code": code, "error_subcode": code}}))
     assert (error.code, error.subcode) == (read, read)
+
+
+@pytest.mark.parametrize("none", [0, "0", 0.0])
+def test_subcode_0_is_none(say, none):
+    error = raised(say({"error": {"message": "x", "code": none, "error_subcode": none}}))
+    assert (error.code, error.subcode) == (0, None)
+
+
+@pytest.mark.parametrize("none", [None, -1, "-1"])
+def test_where_the_sdks_put_no_code_the_message_decides(say, none):
+    error = {"message": "Session has expired at unix time 1.", "code": none, "error_subcode": none}
+    assert numbers(raised(say({"error": error}))) == (None, None, "expired")
+    assert numbers(raised(say({"error": error | {"code": 190}}))) == (190, None, "expired")
+
+
+def test_an_invalid_token_without_a_code(say):
+    error = {"message": "Invalid OAuth access token.", "type": "OAuthException"}
+    assert numbers(raised(say({"error": error}))) == (None, None, "invalid_token")
+    assert numbers(raised(say({"error": error | {"code": -1}}))) == (None, None, "invalid_token")
+    assert numbers(raised(say({"error": error | {"code": 100}}))) == (100, None, None)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +196,9 @@ def test_only_true_is_transient(say, value):
 def test_the_subcode_in_the_spelling_of_debug_token(say):
     error = {"message": "x", "code": 190, "subcode": 460}
     assert numbers(raised(say({"error": error}))) == (190, 460, "password_changed")
+    for none in (None, 0, "", -1):
+        assert numbers(raised(say({"error": error | {"error_subcode": none}})))[1] == 460
+    assert numbers(raised(say({"error": error | {"error_subcode": 463}})))[1] == 463
 
 
 # -- other shapes --------------------------------------------------------------------------------------
@@ -190,6 +225,20 @@ def test_the_legacy_top_level_on_http_200():
         response({"error_code": "102", "error_msg": "Session key invalid or no longer valid"}, 200)
     )
     assert numbers(error) == (102, None, "invalid_token")
+
+
+def test_the_legacy_top_level_with_half_of_it(say):
+    assert numbers(raised(say({"error_code": 190}))) == (190, None, "invalid_token")
+    said = raised(say({"error_code": None, "error_msg": "Session has expired"}))
+    assert numbers(said) == (None, None, "expired")
+
+
+@pytest.mark.parametrize("code", [0, "0", 0.0, None, False, ""])
+@pytest.mark.parametrize("more", [{}, {"error_msg": None}, {"error_msg": ""}], ids=repr)
+def test_error_code_0_of_a_success(code, more):
+    body = {"id": "1", "error_code": code, **more}
+    for answer in (body, response(body, 200), {"code": 200, "headers": [], "body": json.dumps(body)}):
+        assert raise_for_graph_error(answer) is answer
 
 
 def test_a_bare_error(say):

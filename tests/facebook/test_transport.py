@@ -309,11 +309,9 @@ def test_the_client_outlives_its_own_failures():
     async def main() -> None:
         client = GraphClient(Broken())
         for _ in range(2):
+            params = {"input_token": Secret(TOKEN)}
             answer = await client.get(
-                "https://graph.example/x",
-                input_token=Secret(TOKEN),
-                credential=Secret(SECRET),
-                in_header=True,
+                "https://graph.example/x", params, credential=Secret(SECRET), in_header=True
             )
             assert answer is None
         await client.aclose()

@@ -27,6 +27,7 @@ from fbguard import Policy, Rule, asgi, require_fb_token, wsgi
 from fbguard.core import background
 from fbguard.core.carrier import carrier_of_request
 from fbguard.integrations import django as integration
+from fbguard.integrations import django_settings
 from tests.integrations.flask_apps import loud
 from tests.support import APP_ID, SECRET, TOKEN, Answer, envelope, http_scope, make_guard, valid
 
@@ -229,8 +230,8 @@ def test_H18_every_kind_of_view_is_guarded(configured, server, graph, clock, kin
         for token, expected in (
             (None, (401, "missing_token")),
             ("poor", (403, "insufficient_scope")),
-            ("throttled", (503, "throttled")),
             (TOKEN, (200, "1001")),
+            ("throttled", (503, "throttled")),
         ):
             for _ in range(2):
                 assert said(site.send(f"/kinds/{kind}", token)) == expected
@@ -499,7 +500,7 @@ def test_wrong_settings(configured, server, number, changes, option):
         from django.conf import settings
 
         settings.FBGUARD = {key: value for key, value in settings.FBGUARD.items() if value is not ...}
-        integration._forget_guard(setting="FBGUARD")
+        django_settings.forget_guard(setting="FBGUARD")
         with pytest.raises(ImproperlyConfigured, match=option) as caught:
             Site(server)
         found = [one for one in run_checks() if one.id.startswith("fbguard.")]

@@ -112,8 +112,8 @@ def test_the_documented_refusals_are_the_real_ones(schema, fb_sandbox, fb_guard,
         (None, fb_sandbox.bearer(expired), "expired"),
         (None, fb_sandbox.bearer(checked), "checkpointed"),
         (None, fb_token.headers(), "insufficient_scope"),
-        (lambda: fb_sandbox.throttle(4), fb_token.headers(), "throttled"),
         (lambda: fb_sandbox.fail(500), fb_token.headers(), "unavailable"),
+        (lambda: (fb_sandbox.recover(), fb_sandbox.throttle(4)), fb_token.headers(), "throttled"),
     ):
         if happens:
             happens()

@@ -4,9 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from flask import Flask
+from flask.views import MethodView
+from werkzeug.exceptions import NotFound
 from werkzeug.test import Client
 
-from fbguard import Refused
+from fbguard import Policy, Refused, Rule, require_fb_token
+from fbguard.integrations.flask import FBGuard
 from fbguard.sandbox import Sandbox
 
 PAGE = (Path(__file__).parents[2] / "docs" / "flask.md").read_text()
@@ -42,7 +46,7 @@ def run():
 
 
 def test_there_are_as_many_blocks_as_tests_know():
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     assert all(len(line) <= 130 for line in PAGE.splitlines())
 
 
@@ -82,15 +86,94 @@ def test_settings(run):
 
 
 def test_the_errorhandler(run, sandbox):
-    from fbguard.integrations.flask import FBGuard
-
     app = run(4)["app"]
     FBGuard(app, sandbox.guard())
     answer = Client(app).get("/")
     assert (answer.status_code, answer.json) == (401, {"error": "missing_token", "login": None})
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "Authorization" in answer.headers["Vary"]
+    assert answer.headers.getlist("Content-Type") == ["application/json"]
     assert Refused in app.error_handler_spec[None][None]
 
 
 def test_testing(run):
     run(5)
+
+
+class Bare(MethodView):
+    def get(self, **params):
+        return "hello"
+
+    @require_fb_token
+    def delete(self, **params):
+        return "gone"
+
+
+def hello(**params):
+    return "hello"
+
+
+ROUTES = (
+    "/",
+    "/string/<name>/",
+    "/<string(length=1):name>/short",
+    "/int/<int(signed=True):number>",
+    "/float/<float:number>/x",
+    "/path/<path:rest>/end",
+    "/uuid/<uuid:one>/<uuid:two>",
+    "/any/<any(about, help):page>",
+    '/any/<any("two words", help):page>',
+)
+
+
+@pytest.fixture
+def sweep(run):
+    """Give ``sweep(views, policy)``: what the page finds in an app of them and of guarded views."""
+    page = run(6)
+    page["test_no_route_is_open"]()
+
+    def sweep(views, policy=None):
+        app = Flask("swept")
+        FBGuard(app, Sandbox().guard(), policy=policy)
+        for number, route in enumerate(ROUTES):
+            verbs = ["GET", "POST", "PUT"]
+            app.add_url_rule(f"/good{route}", f"good{number}", require_fb_token(hello), methods=verbs)
+        for number, (route, view) in enumerate(views.items()):
+            app.add_url_rule(route, f"view{number}", view)
+        try:
+            return list(page["open_routes"](app))
+        finally:
+            app.extensions["fbguard"].close()
+
+    sweep.page = page
+    return sweep
+
+
+def test_no_route_is_open(sweep):
+    assert sweep({}) == []
+    assert sweep({"/bare": hello}, Policy()) == []
+    assert sweep({"/pages/<int:page>": require_fb_token(type("Whole", (Bare,), {})).as_view("whole")}) == []
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_bare_view_is_found(sweep, route):
+    assert sweep({f"/bare{route}": hello}) == [f"GET /bare{route}"]
+    assert sweep({f"/bare{route}": hello}, Policy(Rule("/bare/{rest:path}", public=True))) == [
+        f"GET /bare{route}"
+    ]
+
+
+def test_a_bare_method_is_found(sweep):
+    assert sweep({"/pages/<uuid:page>": Bare.as_view("bare")}) == ["GET /pages/<uuid:page>"]
+
+
+def test_a_path_that_cannot_be_made_is_no_pass(sweep):
+    route = "/codes/<string(length=2):code>"
+    with pytest.raises(NotFound):
+        sweep({route: require_fb_token(hello)})
+    with pytest.raises(AssertionError, match="PATHS needs a path of"):
+        sweep({"/one/<name>": require_fb_token(hello), "/one/x": require_fb_token(hello)})
+    sweep.page["PATHS"][route] = "/codes/de"
+    assert sweep({route: require_fb_token(hello)}) == []
+    assert sweep({route: hello}) == [f"GET {route}"]

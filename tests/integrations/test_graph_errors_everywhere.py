@@ -130,3 +130,30 @@ def test_without_a_token_it_is_the_applications_own(site, graph):
     assert asked_again(site, graph) == []
     assert site.raises(said(190, 467), TOKEN, "/optional").reason == "logged_out"
     assert asked_again(site, graph) == [TOKEN]
+
+
+def test_a_group_about_this_requests_token(site, graph):
+    """As an ``asyncio.TaskGroup`` in a view makes it."""
+    group = ExceptionGroup("tasks", [said(190, 463), ExceptionGroup("more", [said(190, 460)])])
+    answer = site.raises(group)
+    assert (answer.error, answer.status, answer.reason, answer.starts) == (None, 401, "expired", 1)
+    assert 'error="invalid_token"' in answer.challenge
+    assert asked_again(site, graph) == [TOKEN]
+
+
+def test_a_group_with_something_else_in_it(site, graph):
+    """It is the application's; what it tells of the token is heeded."""
+    group = ExceptionGroup("tasks", [ValueError("x"), said(190, 460)])
+    outcome = site.raises(group)
+    assert outcome.status in {0, 500}, outcome
+    assert outcome.error in {None, group}
+    assert outcome.header("content-type") != "application/problem+json"
+    assert asked_again(site, graph) == [TOKEN]
+
+
+def test_a_group_about_another_token(site, graph):
+    group = ExceptionGroup("tasks", [said(190, 460, token_fingerprint=FOREIGN), ValueError("x")])
+    outcome = site.raises(group)
+    assert outcome.status in {0, 500}, outcome
+    assert outcome.header("content-type") != "application/problem+json"
+    assert asked_again(site, graph) == []

@@ -126,7 +126,7 @@ def test_B09_a_body_of_exactly_the_cap(door, guard, graph):
         body = PERFECT.encode().ljust(65_536 + excess)
         graph.replies[TOKEN] = Reply(body)
         assert door(guard).send(TOKEN).status == status
-        guard._validator._cache.drop(key_of(Secret(TOKEN)))
+        guard._validator._cache.forget(key_of(Secret(TOKEN)))
 
 
 KILLERS = {

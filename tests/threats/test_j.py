@@ -176,7 +176,7 @@ def test_J04_exception_in_flight(door, guard, graph, fault):
 
 
 def test_J04_one_failure_is_shared_by_its_flight(guard, graph):
-    graph.replies[TOKEN] = httpx.ConnectError("refused")
+    graph.replies[TOKEN] = httpx.ReadError("reset")
 
     async def main() -> None:
         graph.gate.shut()

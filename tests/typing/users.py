@@ -12,16 +12,19 @@ from typing import Annotated, assert_type
 import flask
 import httpx
 from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
 from django.views import View
 from fastapi import Depends, FastAPI
 from flask.views import MethodView
 from starlette.applications import Starlette
 from starlette.authentication import requires
-from starlette.endpoints import HTTPEndpoint
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
 
 from fbguard import (
     GraphAuth,
@@ -43,6 +46,7 @@ from fbguard.integrations.fastapi import REFUSALS, FBRoute, FBToken, OptionalFBT
 from fbguard.integrations.flask import FBGuard
 from fbguard.integrations.starlette import EXCEPTION_HANDLERS, FBAuthBackend, FBUser
 from fbguard.sandbox import Sandbox
+from fbguard.testing import TokenFactory, assert_allowed, assert_refused
 
 # -- the guard ---------------------------------------------------------------------------------------------
 
@@ -148,6 +152,21 @@ inside.add_middleware(asgi.FBTokenMiddleware, guard=guard, policy=policy)
 around = asgi.FBTokenMiddleware(Starlette(), guard, policy=None)
 asgi.FBTokenMiddleware(Starlette(), guard, policy="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
+
+@require_fb_token(scopes=["email"], guard=guard)
+async def socket_view(websocket: WebSocket) -> None:
+    assert_type(current_token(required=True), TokenInfo)
+    await websocket.accept(subprotocol="bearer")
+
+
+@require_fb_token
+class SocketEndpoint(WebSocketEndpoint):
+    async def on_receive(self, websocket: WebSocket, data: str) -> None:
+        await websocket.send_text(data)
+
+
+Starlette(routes=[WebSocketRoute("/socket", socket_view), WebSocketRoute("/endpoint", SocketEndpoint)])
+
 # -- FastAPI -------------------------------------------------------------------------------------------------
 
 Token = Annotated[TokenInfo, Depends(FBToken(scopes=["email"]))]
@@ -160,6 +179,12 @@ FBToken(scopess=["email"])  # type: ignore[call-arg]  # pyright: ignore[reportCa
 @api.get("/me")
 async def with_a_token(token: Token, maybe: MaybeToken) -> dict[str, str | None]:
     return {"user": token.user_id, "maybe": maybe.user_id if maybe else None}
+
+
+@api.websocket("/socket")
+async def socket_with_a_token(websocket: WebSocket, token: Token) -> None:
+    await websocket.accept()
+    await websocket.send_text(token.user_id or "")
 
 
 # -- Flask ---------------------------------------------------------------------------------------------------
@@ -185,6 +210,37 @@ def django_view(request: HttpRequest, page_id: str) -> HttpResponse:
     return HttpResponse(page_id)
 
 
+@require_fb_token(scopes=["email"])
+def django_view_with_facts(request: fb_django.GuardedRequest) -> HttpResponse:
+    assert_type(request.fb_token, TokenInfo | None)
+    return HttpResponse(request.fb_token.user_id if request.fb_token else "nobody")
+
+
+async def django_async_view(request: fb_django.GuardedRequest) -> HttpResponse:
+    kept: HttpRequest = request
+    return HttpResponse(kept.method)
+
+
+@method_decorator(require_fb_token(scopes=["email"]), name="dispatch")
+class ByName(View):
+    def get(self, request: fb_django.GuardedRequest) -> HttpResponse:
+        return HttpResponse("hello")
+
+
+class ByMethod(View):
+    @method_decorator(require_fb_token(scopes=["email"]))
+    def get(self, request: HttpRequest, page_id: int) -> HttpResponse:
+        return HttpResponse(str(page_id))
+
+    @method_decorator(require_fb_token)
+    def post(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("posted")
+
+
+assert_type(ByName(), ByName)
+assert_type(ByMethod().get(HttpRequest(), 1), HttpResponse)
+assert_type(django_view_with_facts(fb_django.GuardedRequest()), HttpResponse)
+require_fb_token(django_async_view)
 assert_type(fb_django.guard(), Guard)
 assert_type(django_view(HttpRequest(), "1"), HttpResponse)
 
@@ -211,3 +267,15 @@ sandbox = Sandbox()
 fb_token = sandbox.issue_token(user_id="42", scopes=["email"], expires_in=60)
 assert_type(fb_token, str)
 assert_type(sandbox.guard(ttl=60.0), Guard)
+
+
+def test_with_the_fixtures(fb_sandbox: Sandbox, fb_guard: Guard, fb_token: TokenFactory) -> None:
+    assert_type(fb_token(scopes=["email"], user_id="42"), str)
+    assert_type(fb_token.headers(expires_in=60), dict[str, str])
+    fb_token(scpoes=["email"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    info = fb_guard.check(fb_token())
+    assert_type(info, TokenInfo)
+    answer = httpx.get("https://api.example/me", headers=fb_sandbox.bearer(fb_token()))
+    assert_allowed(answer)
+    body = assert_refused(answer, "insufficient_scope", status=403, action="login", scopes=["email"])
+    assert body["reason"]

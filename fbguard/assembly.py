@@ -1,0 +1,70 @@
+"""A guard's parts from its options; wrong ones raise TypeError or ValueError naming the option."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from fbguard.core import settings
+from fbguard.core.cache import FactCache
+from fbguard.core.clock import Clock
+from fbguard.core.governor import Governor
+from fbguard.core.limits import MissLimit
+from fbguard.core.secret import Secret
+from fbguard.facebook.graph import Graph
+from fbguard.facebook.upstream import Upstream
+
+
+def make_cache(
+    clock: Clock,
+    *,
+    ttl: float,
+    negative_ttl: float,
+    cache_size: int,
+    negative_cache_size: int,
+) -> FactCache:
+    """Return the store of facts."""
+    return FactCache(
+        clock,
+        ttl=settings.seconds("ttl", ttl),
+        negative_ttl=settings.seconds("negative_ttl", negative_ttl),
+        size=settings.size("cache_size", cache_size),
+        negative_size=settings.size("negative_cache_size", negative_cache_size),
+    )
+
+
+def make_upstream(
+    graph: Graph,
+    clock: Clock,
+    credential: Secret,
+    *,
+    deadline: float,
+    max_in_flight: int,
+    max_queued: int,
+    max_calls_per_second: float | None,
+) -> Upstream:
+    """Return Graph with all that stands in front of it."""
+    governor = Governor(
+        clock,
+        max_in_flight=settings.size("max_in_flight", max_in_flight),
+        max_queued=settings.size("max_queued", max_queued),
+        max_calls_per_second=settings.optional_rate("max_calls_per_second", max_calls_per_second),
+        patience=deadline,
+    )
+    return Upstream(graph, governor, credential, clock)
+
+
+def make_miss_limit(clock: Clock, miss_limit: object, trusted_proxies: object) -> MissLimit | None:
+    """Return the limit of look-ups a client, None for no limit."""
+    proxies = settings.networks("trusted_proxies", trusted_proxies)
+    if miss_limit is None:
+        if proxies:
+            raise ValueError("trusted_proxies has no effect without miss_limit")
+        return None
+    pair = list(cast("Sequence[object]", miss_limit)) if isinstance(miss_limit, tuple | list) else []
+    if len(pair) != 2:  # noqa: PLR2004
+        raise TypeError("miss_limit must be (count, seconds)")
+    count, seconds = pair
+    return MissLimit(
+        settings.size("miss_limit", count), settings.seconds("miss_limit", seconds), proxies, clock.monotonic
+    )

@@ -1,0 +1,23 @@
+"""What ``guard.health()`` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a guard is, for a readiness route. Cached tokens are served whatever it says.
+
+    ``status`` is "ok", or "degraded" from a look-up that was a don't-know to the next that is answered;
+    then ``reason`` is its reason (``throttled`` or ``unavailable``), and ``since`` the moment (UTC) at which
+    that began. ``in_flight`` is the number of Graph calls under way, ``cached`` that of the facts kept.
+    """
+
+    status: Literal["ok", "degraded"]
+    reason: str | None
+    since: datetime | None
+    in_flight: int
+    cached: int

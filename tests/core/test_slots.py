@@ -1,0 +1,291 @@
+"""Slots for calls: a cap and a line, for all loops of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from fbguard.core.slots import Slots
+from tests.support import PATIENCE, until
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+
+async def stand_in_line(slots: Slots, count: int) -> list[asyncio.Task[bool]]:
+    """Start tasks that ask for a slot, each in line before the next one starts."""
+    tasks = []
+    for _ in range(count):
+        before = slots.waiting
+        tasks.append(asyncio.create_task(slots.acquire()))
+        await until(lambda before=before: slots.waiting == before + 1)
+    return tasks
+
+
+def test_as_many_as_there_are():
+    async def main() -> None:
+        slots = Slots(3, 10)
+        assert [await slots.acquire() for _ in range(3)] == [True] * 3
+        assert (slots.taken, slots.waiting) == (3, 0)
+        (waiter,) = await stand_in_line(slots, 1)
+        assert not waiter.done()
+        slots.release()
+        assert await waiter is True
+        assert (slots.taken, slots.waiting) == (3, 0)
+        for _ in range(3):
+            slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_first_come_first_served():
+    async def main() -> None:
+        slots, order = Slots(1, 100), []
+        await slots.acquire()
+
+        async def work(number: int) -> None:
+            assert await slots.acquire()
+            order.append(number)
+            await asyncio.sleep(0)
+            slots.release()
+
+        tasks = [asyncio.create_task(work(number)) for number in range(50)]
+        await until(lambda: slots.waiting == 50)
+        slots.release()
+        late = asyncio.create_task(work(50))  # the slot is promised: who comes now stands behind
+        await asyncio.gather(*tasks, late)
+        assert order == list(range(51))
+        assert slots.taken == 0
+
+    asyncio.run(main())
+
+
+def test_a_full_line_says_no_at_once():
+    async def main() -> None:
+        slots = Slots(1, 2)
+        await slots.acquire()
+        waiters = await stand_in_line(slots, 2)
+        acquire = slots.acquire()
+        with pytest.raises(StopIteration) as said:
+            acquire.send(None)  # without one turn of the loop
+        assert said.value.value is False
+        slots.release()
+        assert await waiters[0] is True
+        later = await stand_in_line(slots, 1)  # there is room in the line again
+        slots.release()
+        slots.release()
+        assert await asyncio.gather(*waiters, *later) == [True] * 3
+        slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("leaver", [0, 1, 2])
+def test_a_cancelled_waiter_leaves_the_line(leaver):
+    async def main() -> None:
+        slots = Slots(1, 3)
+        await slots.acquire()
+        waiters = await stand_in_line(slots, 3)
+        gone = waiters.pop(leaver)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert (slots.taken, slots.waiting) == (1, 2)
+        for waiter in waiters:
+            slots.release()
+            assert await waiter is True
+        slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_a_waiter_that_is_cancelled_as_its_slot_comes_hands_it_on(woken):
+    async def main() -> None:
+        slots = Slots(1, 3)
+        await slots.acquire()
+        first, second = await stand_in_line(slots, 2)
+        slots.release()  # to the first, who does not know yet
+        if woken:
+            first.get_loop().call_soon(first.cancel)  # behind what wakes it, before it runs
+        else:
+            first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await second is True
+        assert (slots.taken, slots.waiting) == (1, 0)
+        slots.release()
+        assert slots.taken == 0
+
+    asyncio.run(main())
+
+
+def forsaken(slots: Slots) -> tuple[asyncio.AbstractEventLoop, asyncio.Task[bool]]:
+    """Return a loop that stands still, and the task on it that waits for a slot."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(slots.acquire())
+    task._log_destroy_pending = False
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    return loop, task
+
+
+def test_a_waiter_whose_loop_is_closed_gets_none():
+    async def main() -> None:
+        slots = Slots(1, 3)
+        await slots.acquire()
+        loop, task = await asyncio.to_thread(forsaken, slots)
+        (mine,) = await stand_in_line(slots, 1)
+        assert slots.waiting == 2
+        loop.close()
+        slots.release()
+        assert await mine is True
+        assert (slots.taken, slots.waiting) == (1, 0)
+        slots.release()
+        assert slots.taken == 0
+        assert not task.done()
+
+    asyncio.run(main())
+
+
+def test_nobody_but_waiters_of_closed_loops():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+    kept = [forsaken(slots) for _ in range(2)]
+    for loop, _ in kept:
+        loop.close()
+    slots.release()
+    assert (slots.taken, slots.waiting) == (0, 0)
+
+
+def test_a_slot_on_its_way_to_a_loop_that_is_closed_meanwhile():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+    loop, task = forsaken(slots)
+    slots.release()
+    assert (slots.taken, slots.waiting) == (1, 0)  # it is the waiter's
+    loop.close()
+    del loop, task
+    gc.collect()  # the waiter ends with its loop, unheard
+    assert (slots.taken, slots.waiting) == (0, 0)
+
+
+def test_a_runner_that_ends_gives_back_what_its_waiters_had():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+
+    async def main() -> None:
+        await stand_in_line(slots, 2)
+        slots.release()
+
+    asyncio.run(main())  # which cancels them
+    assert (slots.taken, slots.waiting) == (0, 0)
+
+
+def test_one_cap_for_all_loops_and_threads():
+    slots, inside, most, faults = Slots(4, 1000), [], [], []
+    barrier = threading.Barrier(6)
+
+    async def work() -> None:
+        assert await slots.acquire()
+        inside.append(None)
+        most.append(len(inside))
+        await asyncio.sleep(0)
+        inside.pop()
+        slots.release()
+
+    async def main() -> None:
+        for _ in range(5):
+            await asyncio.gather(*(work() for _ in range(20)))
+
+    def thread() -> None:
+        barrier.wait(PATIENCE)
+        try:
+            asyncio.run(main())
+        except BaseException as exc:
+            faults.append(exc)
+
+    threads = [threading.Thread(target=thread) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(PATIENCE)
+    assert faults == []
+    assert len(most) == 600
+    assert max(most) <= 4
+    assert (slots.taken, slots.waiting) == (0, 0)
+
+
+def test_a_slot_comes_from_another_loop():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+
+    async def main() -> None:
+        (waiter,) = await stand_in_line(slots, 1)
+        await asyncio.to_thread(slots.release)
+        assert await asyncio.wait_for(waiter, PATIENCE) is True
+        slots.release()
+
+    asyncio.run(main())
+    assert slots.taken == 0
+
+
+def test_a_child_starts_with_all_slots():
+    async def main() -> None:
+        slots = Slots(2, 3)
+        for _ in range(2):
+            await slots.acquire()
+        (waiter,) = await stand_in_line(slots, 1)
+        await asyncio.to_thread(slots._lock.acquire)  # a thread that the child has not
+        slots.abandon()
+        assert (slots.taken, slots.waiting) == (0, 0)
+        waiter.cancel()  # the parent's tasks end in the child, sooner or later
+        await asyncio.gather(waiter, return_exceptions=True)
+        for _ in range(2):
+            slots.release()
+        assert slots.taken == 0  # and have nothing to give back here
+        assert [await slots.acquire() for _ in range(2)] == [True] * 2
+        assert slots.taken == 2
+
+    asyncio.run(main())
+
+
+FORK = """
+    import asyncio, os, threading
+    from fbguard.core.slots import Slots
+
+    slots = Slots(1, 0)
+    asyncio.run(slots.acquire())
+    holder = threading.Thread(target=slots._lock.acquire)
+    holder.start()
+    holder.join()
+    if os.fork() == 0:
+        print("child", slots.taken, asyncio.run(slots.acquire()), slots.taken, flush=True)
+        os._exit(0)
+    os.wait()
+    slots._lock = threading.RLock()
+    print("parent", slots.taken, asyncio.run(slots.acquire()), flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_fork():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORK)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (["child 0 True 1", "parent 1 False"], "")

@@ -1,0 +1,493 @@
+"""Answers to tokens outside the Authorization header are marked for shared caches, with a door or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import pytest
+from asgiref.wsgi import WsgiToAsgi
+
+from tests.integrations.django_site import GUARDING, SERVERS, Site
+
+# isort: split
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.urls import path
+from django.views import View
+from django.views.decorators.cache import cache_page
+from fastapi import Depends, FastAPI, Request
+from flask import Flask, Response, make_response
+from starlette.applications import Starlette
+from starlette.authentication import requires
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+
+from fbguard import Guard, Policy, TokenInfo, current_token, require_fb_token
+from fbguard.asgi import FBTokenMiddleware
+from fbguard.integrations.fastapi import FBRoute, FBToken
+from fbguard.integrations.flask import FBGuard
+from fbguard.integrations.starlette import FBAuthBackend
+from fbguard.sandbox import Sandbox
+
+PLACES = ["header", "cookie:fb", "query"]
+NEEDS_A_DOOR = r"put FBTokenMiddleware \(policy=None .*\) around"
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox()
+
+
+@pytest.fixture
+def guard(sandbox) -> Iterator[Guard]:
+    with sandbox.guard(token_from=PLACES) as guard:
+        yield guard
+
+
+def user() -> str:
+    return f"user {current_token(required=True).user_id}"
+
+
+def names(value: str | None) -> set[str]:
+    return {name.strip().lower() for name in (value or "").split(",") if name.strip()}
+
+
+def is_marked(headers: Any) -> bool:
+    vary, control = names(headers.get("vary")), names(headers.get("cache-control"))
+    return {"authorization", "cookie"} <= vary and "private" in control and "public" not in control
+
+
+def is_untouched(headers: Any) -> bool:
+    return headers.get("cache-control") in {None, "public, max-age=60"} and headers.get("vary") is None
+
+
+def sent(place: str, token: str) -> dict[str, Any]:
+    if place == "header":
+        return {"headers": {"Authorization": f"Bearer {token}"}}
+    if place == "cookie":
+        return {"headers": {"Cookie": f"fb={token}"}}
+    return {"params": {"access_token": token}}
+
+
+def is_right(place: str, headers: Any) -> bool:
+    return is_untouched(headers) if place == "header" else is_marked(headers)
+
+
+@pytest.fixture(params=["header", "cookie", "query"])
+def place(request) -> str:
+    return request.param
+
+
+# -- Flask ---------------------------------------------------------------------------------------------------
+
+
+def flask_app() -> Flask:
+    app = Flask("x")
+
+    @app.get("/text")
+    @require_fb_token
+    def text() -> str:
+        return user()
+
+    @app.get("/public")
+    @require_fb_token
+    def public() -> Response:
+        response = make_response(user())
+        response.headers["Cache-Control"] = "public, max-age=60"
+        return response
+
+    @app.get("/stream")
+    @require_fb_token
+    def stream() -> Any:
+        return (user() for _ in range(1))
+
+    @app.get("/twice")
+    @require_fb_token(scopes=["email"])
+    @require_fb_token
+    def twice() -> dict[str, str]:
+        return {"user": user()}
+
+    @app.get("/optional")
+    @require_fb_token(optional=True)
+    def optional() -> str:
+        return "somebody" if current_token() else "nobody"
+
+    return app
+
+
+@pytest.mark.parametrize("address", ["/text", "/public", "/stream", "/twice"])
+@pytest.mark.parametrize("around", ["nothing", "FBGuard", "Starlette"])
+def test_a_flask_view_marks_its_answer(sandbox, guard, place, address, around):
+    app = flask_app()
+    token = sandbox.issue_token(user_id="42", scopes=["email"])
+    asked = sent(place, token)
+    if around == "Starlette":  # whose scope is another request than Flask's environ
+        outer = FBTokenMiddleware(Starlette(routes=[Mount("/", WsgiToAsgi(app))]), guard, policy=None)
+        answer = TestClient(outer).get(address, **asked)
+        status, headers, body = answer.status_code, answer.headers, answer.text
+    else:
+        if around == "FBGuard":
+            FBGuard(app, guard, policy=None)
+        else:
+            app.extensions["fbguard"] = guard
+        got = app.test_client(use_cookies=False).get(
+            address, headers=asked.get("headers"), query_string=asked.get("params"), buffered=True
+        )
+        status, headers, body = got.status_code, got.headers, got.text  # type: ignore[assignment]
+    assert status == 200
+    assert "user 42" in body
+    assert is_right(place, headers)
+    assert len(headers.get("vary", "").split(",")) == len(names(headers.get("vary"))) or place == "header"
+
+
+def test_a_flask_answer_to_nobody_is_not_private(guard):
+    app = flask_app()
+    app.extensions["fbguard"] = guard
+    answer = app.test_client().get("/optional")
+    assert answer.text == "nobody"
+    assert is_untouched(answer.headers)
+
+
+# -- Starlette -----------------------------------------------------------------------------------------------
+
+
+@require_fb_token
+async def text(request: Any) -> PlainTextResponse:
+    return PlainTextResponse(user())
+
+
+@require_fb_token
+def sync(request: Any) -> PlainTextResponse:
+    return PlainTextResponse(user())
+
+
+@require_fb_token
+async def public(request: Any) -> PlainTextResponse:
+    return PlainTextResponse(user(), headers={"Cache-Control": "public, max-age=60"})
+
+
+@require_fb_token
+async def stream(request: Any) -> StreamingResponse:
+    async def chunks() -> Any:
+        yield user()
+
+    return StreamingResponse(chunks())
+
+
+class Method(HTTPEndpoint):
+    @require_fb_token
+    async def get(self, request: Any) -> PlainTextResponse:
+        return PlainTextResponse(user())
+
+
+def starlette_app(**options: Any) -> Starlette:
+    views = {"text": text, "sync": sync, "public": public, "stream": stream, "method": Method}
+    return Starlette(routes=[Route(f"/{name}", view) for name, view in views.items()], **options)
+
+
+class Copying:
+    """Middleware that gives the app a scope of its own."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(dict(scope), receive, send)
+
+
+@pytest.mark.parametrize("address", ["/text", "/sync", "/public", "/stream", "/method"])
+@pytest.mark.parametrize("around", ["nothing", "door", "door and a copy"])
+def test_a_starlette_view_marks_its_answer(sandbox, guard, place, address, around):
+    app: Any = starlette_app()
+    app.state.fbguard = guard
+    if around == "door":
+        app = FBTokenMiddleware(app, guard, policy=None)
+    elif around != "nothing":
+        app = FBTokenMiddleware(Copying(app), guard, policy=None)
+    token = sandbox.issue_token(user_id="42")
+    answer = TestClient(app).get(address, **sent(place, token))
+    assert (answer.status_code, answer.text) == (200, "user 42")
+    assert is_right(place, answer.headers)
+
+
+def test_an_endpoint_that_sends_by_itself_needs_a_door(sandbox, guard):
+    """A decorated class answers out of the decorator's sight."""
+
+    @require_fb_token
+    class Whole(HTTPEndpoint):
+        async def get(self, request: Any) -> PlainTextResponse:
+            return PlainTextResponse(user())
+
+    app = Starlette(routes=[Route("/", Whole)])
+    app.state.fbguard = guard
+    asked = sent("cookie", sandbox.issue_token(user_id="42"))
+    with pytest.raises(RuntimeError, match=NEEDS_A_DOOR):
+        TestClient(app).get("/", **asked)
+    answer = TestClient(FBTokenMiddleware(app, guard, policy=None)).get("/", **asked)
+    assert answer.text == "user 42"
+    assert is_marked(answer.headers)
+
+
+# -- where nothing can be marked ---------------------------------------------------------------------------
+
+
+def fastapi_app(kind: str, guard: Guard) -> Any:
+    app = FastAPI()
+    app.state.fbguard = guard
+
+    if kind == "Depends":
+
+        @app.get("/")
+        async def depends(token: Annotated[TokenInfo, Depends(FBToken())]) -> dict[str, str | None]:
+            return {"user": token.user_id}
+
+    elif kind == "FBRoute":
+        app.router.route_class = FBRoute
+
+        @app.get("/")
+        async def route(token: Annotated[TokenInfo, Depends(FBToken())]) -> dict[str, str | None]:
+            return {"user": token.user_id}
+
+    elif kind == "app":
+        app = FastAPI(dependencies=[Depends(FBToken())])
+        app.state.fbguard = guard
+
+        @app.get("/")
+        async def plain() -> dict[str, str | None]:
+            return {"user": current_token(required=True).user_id}
+
+    elif kind == "decorated":
+
+        @app.get("/")
+        @require_fb_token
+        async def decorated() -> dict[str, str | None]:
+            return {"user": current_token(required=True).user_id}
+
+    return app
+
+
+def guarded(kind: str, guard: Guard) -> Any:
+    if kind != "backend":
+        return fastapi_app(kind, guard)
+
+    @requires("authenticated")
+    async def view(request: Any) -> PlainTextResponse:
+        return PlainTextResponse(f'{{"user":"{request.user.identity}"}}')
+
+    backend = Middleware(
+        AuthenticationMiddleware, backend=FBAuthBackend(guard), on_error=FBAuthBackend.on_error
+    )
+    return Starlette(routes=[Route("/", view)], middleware=[backend])
+
+
+@pytest.mark.parametrize("kind", ["Depends", "FBRoute", "app", "backend"])
+def test_what_cannot_mark_needs_a_door(sandbox, guard, kind, place):
+    app = guarded(kind, guard)
+    asked = sent(place, sandbox.issue_token(user_id="42"))
+    with pytest.raises(RuntimeError, match=NEEDS_A_DOOR):  # for every request: a developer's first one
+        TestClient(app).get("/", **asked)
+    client = TestClient(FBTokenMiddleware(app, guard, policy=None))
+    answer = client.get("/", **asked)
+    assert answer.json() == {"user": "42"}
+    assert is_right(place, answer.headers)
+
+
+@pytest.mark.parametrize("around", ["door", "copy"])
+def test_a_decorated_fastapi_view_that_returns_a_dict_needs_a_door(sandbox, guard, place, around):
+    """FastAPI makes the answer of it later."""
+    app = FastAPI()
+    app.state.fbguard = guard
+
+    @app.get("/")
+    @require_fb_token
+    async def view(request: Request) -> dict[str, str | None]:
+        return {"user": current_token(required=True).user_id}
+
+    asked = sent(place, sandbox.issue_token(user_id="42"))
+    with pytest.raises(RuntimeError, match=NEEDS_A_DOOR):
+        TestClient(app).get("/", **asked)
+    inner: Any = app if around == "door" else Copying(app)
+    answer = TestClient(FBTokenMiddleware(inner, guard, policy=None)).get("/", **asked)
+    assert answer.json() == {"user": "42"}
+    assert is_right(place, answer.headers)
+
+
+def test_the_door_may_be_a_middleware_of_the_app(sandbox, guard):
+    for kind in ("Depends", "decorated"):
+        app = fastapi_app(kind, guard)
+        app.add_middleware(FBTokenMiddleware, guard=guard, policy=None)
+        answer = TestClient(app).get("/", **sent("cookie", sandbox.issue_token(user_id="42")))
+        assert answer.json() == {"user": "42"}
+        assert is_marked(answer.headers)
+
+
+@pytest.mark.parametrize("kind", ["Depends", "FBRoute", "app", "backend"])
+@pytest.mark.parametrize("places", [["header"], ["header", "websocket-protocol"]])
+def test_places_that_no_cache_keeps_need_no_door(sandbox, kind, places):
+    with sandbox.guard(token_from=places) as guard:
+        answer = TestClient(guarded(kind, guard)).get(
+            "/", **sent("header", sandbox.issue_token(user_id="42"))
+        )
+    assert answer.json() == {"user": "42"}
+    assert is_untouched(answer.headers)
+
+
+@pytest.mark.parametrize("places", [PLACES, ["header", "websocket-protocol"]])
+def test_a_decorated_websocket_needs_no_door(sandbox, places):
+    @require_fb_token
+    async def view(websocket: Any) -> None:
+        offered = websocket.scope["subprotocols"]
+        await websocket.accept(subprotocol="bearer" if offered else None)
+        await websocket.send_text(user())
+        await websocket.close()
+
+    with sandbox.guard(token_from=places) as guard:
+        app = Starlette(routes=[WebSocketRoute("/", view)])
+        app.state.fbguard = guard
+        token = sandbox.issue_token(user_id="42")
+        if places is PLACES:
+            socket = TestClient(app).websocket_connect(f"/?access_token={token}")
+        else:
+            socket = TestClient(app).websocket_connect("/", subprotocols=["bearer", token])
+        with socket as opened:
+            assert opened.receive_text() == "user 42"
+
+
+# -- Django -------------------------------------------------------------------------------------------------
+
+runs: list[str] = []
+
+
+def ran() -> HttpResponse:
+    runs.append(user())
+    return HttpResponse(user())
+
+
+@require_fb_token
+def view(request: HttpRequest) -> HttpResponse:
+    return ran()
+
+
+@require_fb_token
+async def aview(request: HttpRequest) -> HttpResponse:
+    return ran()
+
+
+@require_fb_token
+class Whole(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return ran()
+
+
+@require_fb_token(scopes=["email"])
+@require_fb_token
+def twice(request: HttpRequest) -> HttpResponse:
+    return ran()
+
+
+@require_fb_token
+def says_public(request: HttpRequest) -> HttpResponse:
+    response = ran()
+    response.headers["Cache-Control"] = "public, max-age=60"
+    return response
+
+
+KINDS = {
+    "view": view,
+    "aview": aview,
+    "whole": Whole.as_view(),
+    "twice": twice,
+    "public": says_public,
+}
+
+
+class urls:  # noqa: N801 - stands for a module
+    urlpatterns = (
+        *(path(name, kind) for name, kind in KINDS.items()),
+        # Of the async view, none: what cache_page makes is a sync one.
+        *(path(f"cached/{name}", cache_page(60)(KINDS[name])) for name in KINDS if name != "aview"),
+    )
+
+
+@pytest.fixture(params=[None, "decides nothing", "everything"])
+def site(request, sandbox) -> Iterator[Any]:
+    """Give ``serve(server, token_from)``: Django without the middleware, with it, and with its policy."""
+    cache.clear()
+    runs.clear()
+    options = {
+        "app_id": sandbox.app_id,
+        "app_secret": sandbox.app_secret,
+        "transport": sandbox.transport,
+        "clock": sandbox.clock,
+        "token_from": PLACES,
+        "policy": Policy() if request.param == "everything" else None,
+    }
+    middleware = [] if request.param is None else [GUARDING]
+    caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "marks"}}
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=middleware, FBGUARD=options, CACHES=caches):
+        yield Site
+        cache.clear()
+
+
+def send(site: Site, address: str, place: str, token: str) -> Any:
+    if place == "header":
+        return site.send(address, token)
+    if place == "cookie":
+        return site.send(address, headers=[("Cookie", f"fb={token}")])
+    query = f"access_token={token}"
+    more = {"QUERY_STRING": query} if site.server == "wsgi" else {"query_string": query.encode()}
+    return site.send(address, **more)
+
+
+@pytest.fixture(params=SERVERS)
+def server(request) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_django_view_marks_its_answer(site, server, sandbox, place, kind):
+    answer = send(site(server), f"/{kind}", place, sandbox.issue_token(user_id="42", scopes=["email"]))
+    assert (answer.status, answer.body) == (200, b"user 42")
+    headers = {name: answer.header(name) for name in ("vary", "cache-control")}
+    assert is_right(place, headers)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "aview"])
+def test_cache_page_keeps_no_answer_of_anybodys(site, server, sandbox, kind):
+    served, scopes = site(server), ["email"]
+    one = sandbox.issue_token(user_id="1", scopes=scopes)
+    two = sandbox.issue_token(user_id="2", scopes=scopes)
+    for place in ("cookie", "query"):
+        for token, body in ((one, b"user 1"), (two, b"user 2"), (one, b"user 1")):
+            answer = send(served, f"/cached/{kind}", place, token)
+            assert (answer.status, answer.body) == (200, body)
+            assert "private" in names(answer.header("cache-control"))
+        stranger = served.send(f"/cached/{kind}")
+        assert (stranger.status, stranger.reason) == (401, "missing_token")
+    assert len(runs) == 6  # nothing came out of the cache
+    sandbox.invalidate(one)
+
+
+def test_what_nobody_is_told_is_cached(sandbox):
+    """The same cache keeps what is everybody's: the test above would notice it."""
+
+    def everybody(request: HttpRequest) -> HttpResponse:
+        runs.append("everybody")
+        return HttpResponse("all")
+
+    class everybodys:  # noqa: N801 - stands for a module
+        urlpatterns = (path("all", cache_page(60)(everybody)),)
+
+    runs.clear()
+    cache.clear()
+    with override_settings(ROOT_URLCONF=everybodys, MIDDLEWARE=[]):
+        served = Site("wsgi")
+        assert [served.send("/all").body for _ in range(2)] == [b"all", b"all"]
+    cache.clear()
+    assert runs == ["everybody"]

@@ -1,0 +1,136 @@
+"""What ``guard.health()`` says, and since when."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from fbguard import Guard, Refused
+from fbguard.core.health import Health
+from tests.support import NOW, TOKEN, FakeClock, FakeGraph, Reply, dead, envelope, make_guard, until, valid
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+DOWN = Reply(b"", 500)
+REFUSED = envelope(190, message="Invalid OAuth access token signature.")
+
+
+class Refusing(FakeGraph):
+    """Refuses the app's credential, at the guard's probe too, while ``refuses`` is set."""
+
+    refuses = True
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.refuses:
+            return await super().handle_async_request(request)
+        return httpx.Response(REFUSED.status, stream=httpx.ByteStream(REFUSED.body), request=request)
+
+
+@pytest.fixture
+def make(graph: FakeGraph, clock: FakeClock) -> Iterator[Callable[..., Guard]]:
+    guards: list[Guard] = []
+
+    def make(**options: Any) -> Guard:
+        guards.append(make_guard(**({"graph": graph, "clock": clock} | options)))
+        return guards[-1]
+
+    yield make
+    for guard in guards:
+        guard.close()
+
+
+def ask(guard: Guard, token: str = TOKEN) -> str | None:
+    try:
+        return guard.check(token).user_id
+    except Refused as refused:
+        return refused.reason
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(NOW + seconds, UTC)
+
+
+def ok(cached: int = 0) -> Health:
+    return Health("ok", None, None, 0, cached)
+
+
+def test_a_new_guard(make, graph):
+    guard = make()
+    assert guard.health() == ok()
+    assert graph.calls == []
+
+
+def test_it_is_a_record(make):
+    health = make().health()
+    assert set(dataclasses.asdict(health)) == {"status", "reason", "since", "in_flight", "cached"}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        health.status = "degraded"
+
+
+def test_what_is_cached(make, graph):
+    guard = make()
+    ask(guard)
+    graph.default = dead(190)
+    ask(guard, "EAAdead")
+    assert guard.health() == ok(2)
+    graph.default = DOWN
+    ask(guard, "EAAunknown")
+    assert guard.health().cached == 2
+
+
+@pytest.mark.parametrize(("reply", "reason"), [(DOWN, "unavailable"), (envelope(4), "throttled")])
+def test_from_a_dont_know_to_the_next_answer(make, graph, clock, reply, reason):
+    guard = make()
+    clock.advance(5)
+    graph.default = reply
+    ask(guard, "EAAcold")
+    clock.advance(5)
+    ask(guard, "EAAcolder")
+    assert guard.health() == Health("degraded", reason, at(5), 0, 0)
+    graph.default = dead(190)
+    ask(guard, "EAAdead")
+    assert guard.health() == ok(1)
+
+
+def test_what_is_in_flight(make, graph):
+    async def main() -> None:
+        guard = make(max_in_flight=2)
+        graph.gate.shut()
+        tasks = [asyncio.create_task(guard.acheck(f"EAA{number}")) for number in range(3)]
+        await until(lambda: len(graph.calls) == 2)
+        assert guard.health().in_flight == 2  # the third stands in line
+        graph.gate.open()
+        await asyncio.gather(*tasks)
+        assert guard.health() == ok(3)
+        await guard.aclose()
+
+    asyncio.run(main())
+
+
+def test_changes_are_told_once(make, graph, clock, caplog):
+    caplog.set_level(logging.INFO, "fbguard")
+    guard = make()
+    graph.default = envelope(4)
+    for _ in range(3):
+        ask(guard)
+        guard.health()
+    graph.default = valid()
+    clock.advance(2)
+    ask(guard)
+    guard.health()
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "fbguard"]
+    assert told == [("INFO", "Graph: throttled"), ("INFO", "Graph: all is well")]
+
+
+def test_a_closed_guard_may_be_asked(make):
+    guard = make()
+    ask(guard)
+    guard.close()
+    assert guard.health() == ok(1)
