@@ -31,6 +31,8 @@ COMMANDS = {
     "granian-asgi": f"{_GRANIAN} --interface {{asgi}} --loop asyncio {{app}}",
     "gunicorn": "gunicorn {app} --bind fd://{fd} --workers 1 --no-control-socket "
     "--worker-class gthread --threads {threads} --keep-alive 30",
+    "gunicorn-gevent": "gunicorn {app} --bind fd://{fd} --workers 1 --no-control-socket "
+    "--worker-class gevent --worker-connections 1000 --keep-alive 30",
     "granian-wsgi": f"{_GRANIAN} --interface wsgi {{app}}",
 }
 QUICK = frozenset({"uvicorn", "gunicorn"})

@@ -16,6 +16,7 @@ from tests.servers.raw import Reply
 
 CROWDED = {
     "flask-gunicorn": Kind(App("flask", "left:wsgi_app", asgi=False), "gunicorn"),
+    "flask-gevent": Kind(App("flask", "left:wsgi_app", asgi=False), "gunicorn-gevent"),
     "starlette-uvicorn": Kind(App("starlette", "left:asgi_app", asgi=True), "uvicorn"),
 }
 SPELLINGS = (
