@@ -8,17 +8,11 @@ import os
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Final
 from weakref import WeakSet
 
 from fbguard.core.clock import Clock
 from fbguard.core.reasons import Finding
 from fbguard.core.slots import Slots
-
-SLOW_FROM: Final = 80  # percent of Graph's limit
-USED_UP: Final = 100
-_SLOWEST: Final = 0.5  # seconds between calls just below the limit
-_REMEMBERED: Final = 60.0  # seconds that a usage header counts for
 
 
 class Governor:
@@ -44,8 +38,6 @@ class Governor:
         self._slots = Slots(max_in_flight, max_queued)
         self._lock = threading.Lock()
         self._last_asker = self._next_call = -math.inf  # monotonic seconds, as the next
-        self._slow_until = -math.inf
-        self._slow_interval = 0.0
         _all.add(self)
 
     @property
@@ -68,24 +60,16 @@ class Governor:
         """Wait for the next place in the pace, unless that comes too late for anybody."""
         with self._lock:
             now = self._clock.monotonic()
-            interval = max(self._interval, self._slow_interval if now < self._slow_until else 0.0)
-            if not interval or now < self._last_asker:  # ... or the machine goes on from a snapshot
+            if not self._interval or now < self._last_asker:  # ... or the machine goes on from a snapshot
                 self._next_call = now
             self._last_asker = now
             wait = max(self._next_call - now, 0.0)
             if wait > self._patience:
                 return Finding("unavailable", retry_after=math.ceil(wait))
-            self._next_call = now + wait + interval
+            self._next_call = now + wait + self._interval
         if wait:
             await asyncio.sleep(wait)
         return None
-
-    def used(self, percent: float) -> None:
-        """Note what a usage header says: from 80 % of Graph's limit on calls are spaced."""
-        with self._lock:
-            share = min(max(percent - SLOW_FROM, 0) / (USED_UP - SLOW_FROM), 1)
-            self._slow_interval = share * _SLOWEST
-            self._slow_until = self._clock.monotonic() + _REMEMBERED
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.facebook import debug_token
-from fbguard.facebook.usage import Usage, usage_of
+from fbguard.facebook.usage import seconds_to_wait
 
 CredentialPlace = Literal["header", "query"]
 
@@ -55,15 +55,15 @@ class Graph:
 
     async def debug_token(
         self, client: Client, credential: Secret, token: Secret, fingerprint: str
-    ) -> tuple[TokenInfo | Finding, Usage]:
-        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own.
-
-        Returns what it said, and what its headers say about our use of it.
-        """
+    ) -> TokenInfo | Finding:
+        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own."""
         reply = await self._get(client, "debug_token", {"input_token": token}, credential)
         if reply is None:
-            return debug_token.UNAVAILABLE, Usage()
-        return debug_token.read(reply.status, reply.body, fingerprint), usage_of(reply.header)
+            return debug_token.UNAVAILABLE
+        outcome = debug_token.read(reply.status, reply.body, fingerprint)
+        if isinstance(outcome, Finding) and (wait := seconds_to_wait(reply.header)):
+            return replace(outcome, retry_after=wait)
+        return outcome
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret

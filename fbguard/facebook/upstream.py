@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 
 from fbguard.core.clock import Clock
 from fbguard.core.governor import Governor
@@ -12,7 +11,6 @@ from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.facebook.graph import Client, Graph
-from fbguard.facebook.usage import Usage
 
 logger = logging.getLogger("fbguard")
 
@@ -43,20 +41,12 @@ class Upstream:
             if held is not None:
                 return held
             try:
-                outcome, usage = await self._graph.debug_token(client, self._credential, token, fingerprint)
+                outcome = await self._graph.debug_token(client, self._credential, token, fingerprint)
             except asyncio.CancelledError:
                 self._note("unavailable")  # the deadline, for all that anybody knows
                 raise
-        return self._noted(outcome, usage)
-
-    def _noted(self, outcome: TokenInfo | Finding, usage: Usage) -> TokenInfo | Finding:
-        if usage.percent:
-            self._governor.used(usage.percent)
-        if isinstance(outcome, TokenInfo):
-            self._note(None)
-            return outcome
-        self._note(outcome.reason)
-        return replace(outcome, retry_after=usage.seconds) if usage.seconds else outcome
+        self._note(None if isinstance(outcome, TokenInfo) else outcome.reason)
+        return outcome
 
     def _note(self, reason: str | None) -> None:
         if reason != self._state[0]:

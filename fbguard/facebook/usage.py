@@ -8,27 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 _USED_UP: Final = 100  # percent
 _PER_MINUTE: Final = 60
-_SHARES: Final = ("call_count", "total_time", "total_cputime")  # in percent, all three
 _MOST: Final = 86_400  # seconds; whatever the header says, tomorrow is another day
-
-
-class Usage(NamedTuple):
-    """How much of Graph's limit is used, in percent, and the seconds until it serves again, if it says."""
-
-    percent: float = 0.0
-    seconds: int | None = None
-
-
-def usage_of(header: Callable[[str], str | None]) -> Usage:
-    """Return what the headers of a reply say about the app's use of Graph."""
-    app = _read(header("x-app-usage"))
-    entries = [app, *_entries(_read(header("x-business-use-case-usage")))]
-    shares = [_number(entry.get(name)) for entry in entries for name in _SHARES]
-    return Usage(max(shares), seconds_to_wait(header))
 
 
 def seconds_to_wait(header: Callable[[str], str | None]) -> int | None:

@@ -108,43 +108,6 @@ def test_a_machine_set_back_does_not_wait(clock, slept):
     assert slept == pytest.approx([1, 1])
 
 
-@pytest.mark.parametrize(("percent", "interval"), [(80, 0), (90, 0.25), (99, 0.475), (99.9, 0.4975)])
-def test_near_graphs_limit_calls_are_spaced(clock, slept, percent, interval):
-    governor = make(clock)
-    governor.used(percent)
-    assert calls(governor, 3) == [None] * 3
-    assert slept == pytest.approx([interval] * 2 if interval else [])
-
-
-@pytest.mark.parametrize("percent", [1, 50, 79])
-def test_far_from_graphs_limit_they_are_not(clock, slept, percent):
-    governor = make(clock)
-    governor.used(99)
-    governor.used(percent)
-    calls(governor, 5)
-    assert slept == []
-
-
-def test_usage_is_forgotten(clock, slept):
-    governor = make(clock)
-    governor.used(99)
-    clock.advance(60)
-    calls(governor, 5)
-    assert slept == []
-
-
-def test_the_slower_pace_counts(clock, slept):
-    governor = make(clock, max_calls_per_second=1)
-    governor.used(90)
-    calls(governor, 3)
-    assert slept == pytest.approx([1, 1])
-    governor = make(clock, max_calls_per_second=100)
-    governor.used(90)
-    slept.clear()
-    calls(governor, 3)
-    assert slept == pytest.approx([0.25, 0.25])
-
-
 @pytest.mark.parametrize(
     "error", [ZeroDivisionError(), asyncio.CancelledError(), KeyboardInterrupt()], ids=repr
 )

@@ -10,8 +10,7 @@ from fbguard.core.secret import Secret
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Graph, Reply
 from fbguard.facebook.login import dialog_url
-from fbguard.facebook.usage import Usage
-from tests.support import SECRET, TOKEN, valid
+from tests.support import SECRET, TOKEN, envelope, valid
 
 CREDENTIAL = Secret(f"42|{SECRET}")
 
@@ -36,20 +35,26 @@ def graph_at(url="https://graph.example", place="header"):
 
 @pytest.mark.parametrize("place", ["header", "query"])
 def test_the_call(place):
-    client = Client((200, valid().body), headers={"x-app-usage": '{"call_count": 81}'})
-    info, usage = asyncio.run(
+    client = Client((200, valid().body))
+    info = asyncio.run(
         graph_at("https://graph.example/base", place).debug_token(client, CREDENTIAL, Secret(TOKEN), "feed")
     )
     url = "https://graph.example/base/v26.0/debug_token"
     assert client.asked == [(url, {"input_token": Secret(TOKEN)}, CREDENTIAL, place == "header")]
     assert (info.user_id, info.fingerprint) == ("1001", "feed")
-    assert usage == Usage(81, None)
 
 
 @pytest.mark.parametrize("reply", [None, (500, b""), (200, b"")])
 def test_no_answer(reply):
     outcome = asyncio.run(graph_at().debug_token(Client(reply), CREDENTIAL, Secret(TOKEN), ""))
-    assert outcome == (UNAVAILABLE, Usage())
+    assert outcome == UNAVAILABLE
+
+
+def test_graph_says_how_long_to_wait():
+    usage = {"x-business-use-case-usage": '{"1": [{"estimated_time_to_regain_access": 3}]}'}
+    client = Client((400, envelope(80001).body), headers=usage)
+    finding = asyncio.run(graph_at().debug_token(client, CREDENTIAL, Secret(TOKEN), ""))
+    assert (finding.reason, finding.retry_after) == ("throttled", 180)
 
 
 def test_the_login_dialog():
