@@ -50,7 +50,9 @@ async def health(_request: Request) -> JSONResponse:
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncGenerator[dict[str, httpx.AsyncClient]]:
-    async with httpx.AsyncClient(base_url=f"{guard.graph_url}/{guard.graph_version}", auth=GraphAuth()) as graph:
+    async with httpx.AsyncClient(
+        base_url=f"{guard.graph_url}/{guard.graph_version}", auth=GraphAuth()
+    ) as graph:
         yield {"graph": graph}
 
 
