@@ -8,7 +8,7 @@ from fbguard import Guard, OAuthException
 from tests.integrations.graph_errors import ADAPTERS, Site, is_the_apps_own, served
 from tests.support import APP_ID, SECRET, TOKEN, valid
 
-pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quiet_asyncio")]
 
 OTHER = "EAABanotherPersonsToken0123456789"
 FOREIGN = "0123456789ab"  # a fingerprint of none of these tokens
