@@ -131,7 +131,7 @@ class Guard:
             deadline=self._deadline,
             miss_limit=assembly.make_miss_limit(clock, miss_limit, trusted_proxies),
             refresh_ahead=settings.fraction("refresh_ahead", refresh_ahead),
-            stale_if_error=settings.seconds_or_none_at_all("stale_if_error", stale_if_error),
+            stale_if_error=settings.seconds_or_zero("stale_if_error", stale_if_error),
             open_client=partial(GraphClient, check_transport(transport)),
         )
         self._shut = weakref.finalize(self, self._validator.shut)

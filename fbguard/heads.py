@@ -8,7 +8,7 @@ from typing import Any, Final
 from fbguard.core.carrier import Carrier, is_asgi
 from fbguard.entrance import Head
 
-_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
+UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
 
 def head_of(carrier: Carrier) -> Head:
@@ -78,7 +78,7 @@ class EnvironHead:
         try:
             return path.encode("latin-1").decode()
         except UnicodeError:
-            return _UNDECODABLE
+            return UNDECODABLE
 
     @property
     def method(self) -> str:

@@ -18,7 +18,6 @@ _DONT_KNOW: Final = 503
 # for it holds a living token of this app.
 _OTHER_KIND: Final = "wrong_token_type"
 _NO_TIME: Final = "not said"
-_APP: Final = "APP"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def seconds(option: str, value: object) -> float:
     return float(value)
 
 
-def seconds_or_none_at_all(option: str, value: object) -> float:
+def seconds_or_zero(option: str, value: object) -> float:
     """Return a finite number of seconds, 0 or above."""
     return 0.0 if value == 0 and not isinstance(value, bool) else seconds(option, value)
 

@@ -29,7 +29,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Approach, Way, approach, is_private, mark
 from fbguard.guard import Guard
-from fbguard.heads import head_of
+from fbguard.heads import UNDECODABLE, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
 from fbguard.reports import heed, refusal_of
@@ -40,7 +40,6 @@ __all__ = ["FBGuardConfig", "FBTokenMiddleware", "GuardedRequest", "check_settin
 
 _ENCODED_AGAIN: Final = re.compile("%[89A-F][0-9A-F]")  # by Django's repercent_broken_unicode
 _NOTHING: Final = Approach(Way.PLAIN)
-_UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
 
 class GuardedRequest(HttpRequest):
@@ -157,7 +156,7 @@ class _DjangoHead:
         if is_asgi(self._carrier):
             return routed if is_plain(self._head.path) else self._head.path
         # WSGIRequest writes PATH_INFO anew, decoded: what is no UTF-8 it has percent-encoded again.
-        return _UNDECODABLE if _ENCODED_AGAIN.search(routed) else routed
+        return UNDECODABLE if _ENCODED_AGAIN.search(routed) else routed
 
     @property
     def method(self) -> str:
