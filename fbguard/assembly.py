@@ -11,6 +11,7 @@ from fbguard.core.clock import Clock
 from fbguard.core.governor import Governor
 from fbguard.core.limits import MissLimit
 from fbguard.core.secret import Secret
+from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Graph
 from fbguard.facebook.upstream import Upstream
 
@@ -36,12 +37,13 @@ def make_cache(
 def make_upstream(
     graph: Graph,
     clock: Clock,
-    credential: Secret,
+    secrets: Sequence[Secret],
     *,
     deadline: float,
     max_in_flight: int,
     max_queued: int,
     max_calls_per_second: float | None,
+    batch: bool,
 ) -> Upstream:
     """Return Graph with all that stands in front of it."""
     governor = Governor(
@@ -51,10 +53,13 @@ def make_upstream(
         max_calls_per_second=settings.optional_rate("max_calls_per_second", max_calls_per_second),
         patience=deadline,
     )
-    return Upstream(graph, governor, credential, clock)
+    credentials = Credentials(graph.app_id, secrets, clock.monotonic)
+    return Upstream(graph, governor, credentials, clock, batch=settings.flag("batch", batch))
 
 
-def make_miss_limit(clock: Clock, miss_limit: object, trusted_proxies: object) -> MissLimit | None:
+def make_miss_limit(
+    clock: Clock, miss_limit: object, trusted_proxies: object, deadline: float
+) -> MissLimit | None:
     """Return the limit of look-ups a client, None for no limit."""
     proxies = settings.networks("trusted_proxies", trusted_proxies)
     if miss_limit is None:
@@ -66,5 +71,9 @@ def make_miss_limit(clock: Clock, miss_limit: object, trusted_proxies: object) -
         raise TypeError("miss_limit must be (count, seconds)")
     count, seconds = pair
     return MissLimit(
-        settings.size("miss_limit", count), settings.seconds("miss_limit", seconds), proxies, clock.monotonic
+        settings.size("miss_limit", count),
+        settings.seconds("miss_limit", seconds),
+        proxies,
+        clock.monotonic,
+        deadline,
     )

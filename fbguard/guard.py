@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, Unpack, overload
 
 from fbguard import assembly
@@ -17,6 +16,7 @@ from fbguard.core.errors import Refused
 from fbguard.core.health import Health
 from fbguard.core.limits import Asker
 from fbguard.core.options import LaterOptions, boxed_secret, from_environment, from_mapping, refuse_later
+from fbguard.core.process import refuse_process
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
@@ -41,7 +41,8 @@ class Guard:
     rotated: the first signs, all verify. ``ttl`` and ``negative_ttl`` bound how long a valid answer and
     a definite no are trusted; ``cache_size`` and ``negative_cache_size`` are entries of two separate
     stores. ``deadline`` is the total for one verdict. At most ``max_in_flight`` calls of Graph are under
-    way in this process and at most ``max_queued`` wait for one; ``max_calls_per_second`` spaces them.
+    way in this process and at most ``max_queued`` wait for one; ``max_calls_per_second`` spaces them;
+    ``batch`` lets those that wait share calls, up to fifty in one (docs/operations.md).
     ``stale_if_error`` is how long past its ttl a fact may be used while Graph cannot be asked, never past
     the token's end; ``refresh_ahead`` the fraction of the ttl after which a hit asks anew in the background.
     ``miss_limit`` is (count, seconds): look-ups of unknown tokens a client, by the peer's address or, from
@@ -50,10 +51,10 @@ class Guard:
     header. ``redirect_uri`` lets re-login hints carry the address of Facebook's login dialog.
     ``token_from`` are the places where a request may carry its token (:mod:`fbguard.core.sources`).
     ``clock`` is an object with ``time()`` and ``monotonic()``; ``transport`` an
-    ``httpx.AsyncBaseTransport`` (tests, proxies, private CAs).
+    ``httpx.AsyncBaseTransport`` (tests), or a callable that makes one for each event loop (proxies, CAs).
 
-    Wrong values raise TypeError or ValueError naming the option; so does every option of
-    :class:`fbguard.core.options.LaterOptions` that has not its default.
+    Wrong values raise TypeError or ValueError naming the option; so does what is not built yet
+    (:class:`fbguard.core.options.LaterOptions`). RuntimeError under eventlet.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Guard:
         max_in_flight: int = 100,
         max_queued: int = 1000,
         max_calls_per_second: float | None = None,
+        batch: bool = False,
         graph_url: str = "https://graph.facebook.com",
         graph_version: str = "v26.0",
         credential_in: CredentialPlace = "header",
@@ -81,14 +83,16 @@ class Guard:
         miss_limit: tuple[int, float] | None = None,
         trusted_proxies: Sequence[str] = (),
         clock: Clock | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport] | None = None,
         **later: Unpack[LaterOptions],
     ) -> None:
         app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # first: no traceback shows it
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
-        from fbguard.facebook.transport import GraphClient, check_transport  # noqa: PLC0415
+        from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 
         refuse_later(later)
+        refresh_ahead = settings.fraction("refresh_ahead", refresh_ahead)
+        refuse_process(needs_timers=refresh_ahead > 0)
         secrets = settings.app_secrets(app_secret)
         site = Site(
             app_id=settings.app_id(app_id),
@@ -102,6 +106,7 @@ class Guard:
         self._graph = Graph(
             url=settings.base_url("graph_url", graph_url),
             version=site.graph_version,
+            app_id=site.app_id,
             credential_in=settings.one_of("credential_in", credential_in, ("header", "query")),
         )
         clock = SystemClock() if clock is None else settings.clock(clock)
@@ -113,11 +118,12 @@ class Guard:
             assembly.make_upstream(
                 self._graph,
                 clock,
-                Secret(f"{site.app_id}|{secrets[0].reveal()}"),
+                secrets,
                 deadline=self._deadline,
                 max_in_flight=max_in_flight,
                 max_queued=max_queued,
                 max_calls_per_second=max_calls_per_second,
+                batch=batch,
             ),
             assembly.make_cache(
                 clock,
@@ -129,10 +135,10 @@ class Guard:
             site,
             signer=self.signer,
             deadline=self._deadline,
-            miss_limit=assembly.make_miss_limit(clock, miss_limit, trusted_proxies),
-            refresh_ahead=settings.fraction("refresh_ahead", refresh_ahead),
+            miss_limit=assembly.make_miss_limit(clock, miss_limit, trusted_proxies, self._deadline),
+            refresh_ahead=refresh_ahead,
             stale_if_error=settings.seconds_or_zero("stale_if_error", stale_if_error),
-            open_client=partial(GraphClient, check_transport(transport)),
+            open_client=client_maker(transport),
         )
         self._shut = weakref.finalize(self, self._validator.shut)
 

@@ -132,7 +132,9 @@ class FakeGraph(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if "input_token" not in request.url.params:  # the guard's own probe
-            return httpx.Response(200, json={"id": APP_ID}, request=request)
+            return httpx.Response(
+                200, stream=httpx.ByteStream(b'{"id":"%s"}' % APP_ID.encode()), request=request
+            )
         token = request.url.params["input_token"]
         with self._arrival:
             self.calls.append(token)

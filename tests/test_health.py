@@ -14,7 +14,19 @@ import pytest
 
 from fbguard import Guard, Refused
 from fbguard.core.health import Health
-from tests.support import NOW, TOKEN, FakeClock, FakeGraph, Reply, dead, envelope, make_guard, until, valid
+from tests.support import (
+    NOW,
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    Reply,
+    dead,
+    envelope,
+    make_guard,
+    until,
+    valid,
+    wait_until,
+)
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -91,11 +103,79 @@ def test_from_a_dont_know_to_the_next_answer(make, graph, clock, reply, reason):
     clock.advance(5)
     graph.default = reply
     ask(guard, "EAAcold")
+    clock.advance(1)
+    ask(guard, "EAAcolder")  # which Graph, if it throttles, is not asked about
+    assert guard.health() == Health("degraded", reason, at(5), 0, 0)
     clock.advance(5)
-    ask(guard, "EAAcolder")
+    ask(guard, "EAAcoldest")
     assert guard.health() == Health("degraded", reason, at(5), 0, 0)
     graph.default = dead(190)
+    clock.advance(5)
+    assert guard.health().since == at(5)  # nobody has asked
     ask(guard, "EAAdead")
+    assert guard.health() == ok(1)
+    clock.advance(1)
+    graph.default = reply
+    ask(guard, "EAAagain")
+    assert guard.health().since == at(17)
+
+
+def test_while_nobody_may_ask(make, graph, clock):
+    """A long back-off, or an open breaker, is one trouble from its beginning to its end."""
+    guard = make()
+    graph.default = DOWN
+    for _ in range(20):
+        ask(guard)
+        clock.advance(0.5)
+    assert guard.health() == Health("degraded", "unavailable", at(0), 0, 0)
+    graph.default = valid()
+    clock.advance(1)
+    ask(guard)
+    assert guard.health() == ok(1)
+
+
+def test_misconfigured(make, clock):
+    graph = Refusing()
+    guard = make(graph=graph)
+    clock.advance(7)
+    assert ask(guard) == "misconfigured"
+    clock.advance(59)
+    assert ask(guard) == "misconfigured"
+    assert guard.health() == Health("degraded", "misconfigured", at(7), 0, 0)
+    clock.advance(1)
+    assert ask(guard) == "misconfigured"
+    assert guard.health().since == at(7)
+    graph.refuses = False
+    assert ask(guard) == "1001"
+    assert guard.health() == ok(1)
+
+
+def test_one_trouble_after_the_other(make, graph, clock):
+    guard = make()
+    graph.default = DOWN
+    ask(guard)
+    assert guard.health() == Health("degraded", "unavailable", at(0), 0, 0)
+    clock.advance(3)
+    graph.default = envelope(4)
+    ask(guard)
+    assert guard.health() == Health("degraded", "throttled", at(3), 0, 0)
+
+
+def test_a_token_that_graph_blames_us_for_is_no_trouble(make, graph):
+    guard = make()
+    graph.replies["EAAevil"] = REFUSED
+    assert ask(guard, "EAAevil") == "unavailable"
+    assert guard.health() == ok()
+
+
+def test_a_deadline_that_runs_out_is_trouble(make, graph):
+    guard = make(deadline=0.05)
+    graph.gate.shut()
+    assert ask(guard) == "unavailable"
+    wait_until(lambda: guard.health().in_flight == 0)
+    assert guard.health().reason == "unavailable"
+    graph.gate.open()
+    assert ask(guard) == "1001"
     assert guard.health() == ok(1)
 
 

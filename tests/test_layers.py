@@ -14,21 +14,24 @@ ROOT = Path(fbguard.__file__).parent
 # From the ground up; a name stands for a module or for a whole package.
 FLOORS = (
     (
-        "core.answers", "core.carrier", "core.clock", "core.errors", "core.health", "core.languages",
-        "core.messages", "core.options", "core.reasons",
+        "core.answers", "core.carrier", "core.clock", "core.errors", "core.forks", "core.health",
+        "core.languages", "core.messages", "core.options", "core.process", "core.reasons",
         "core.secret", "core.settings", "core.signing", "core.token",
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
         "core.sources",
-        "facebook.call", "facebook.codes", "facebook.debug_token", "facebook.graph_error", "facebook.login",
-        "facebook.usage",
+        "facebook.batch", "facebook.call", "facebook.codes", "facebook.debug_token", "facebook.graph_error",
+        "facebook.login", "facebook.rest", "facebook.rest_answers", "facebook.signed_request",
+        "facebook.usage", "facebook.webhook",
     ),
     (
-        "core.background", "core.cache", "core.flights", "core.governor", "core.loops",
-        "core.limits", "core.slots", "facebook.graph", "facebook.transport", "facebook.upstream",
+        "core.background", "core.breaker", "core.cache", "core.flights", "core.governor", "core.limits",
+        "core.loops", "core.pace", "core.slots",
+        "facebook.credentials", "facebook.graph", "facebook.line", "facebook.pools", "facebook.quiet",
+        "facebook.transport", "facebook.upstream",
     ),
-    ("assembly", "core.validator", "guard"),
+    ("assembly", "core.validator", "guard", "legacy", "revocation"),
     ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
@@ -43,8 +46,11 @@ THIRD_PARTY = {
     "core.cache": {"cachetools"},
     "core.limits": {"cachetools"},
     "facebook.auth": {"httpx"},
-    "facebook.transport": {"aiohttp", "httpx", "httpx_aiohttp"},
+    "facebook.pools": {"aiohttp", "httpx", "yarl"},
+    "facebook.transport": {"httpx"},
     "guard": {"httpx"},  # for a type only
+    "legacy.client": {"httpx"},
+    "legacy.sessions": {"cachetools"},
     "integrations.django": {"asgiref", "django"},
     "integrations.django_checks": {"django"},
     "integrations.django_settings": {"django"},

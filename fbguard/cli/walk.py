@@ -63,6 +63,9 @@ def visit(step: Step, url: str, sandbox: Sandbox) -> Visit:
             ask(url, step.after, headers)
         before = len(sandbox.calls)
         answer = ask(url, step.path, headers)
+        # Until then the guard leaves Graph alone, and the steps that follow would be refused unasked.
+        wait = answer.header("retry-after") or ""
+        sandbox.clock.advance(int(wait) if wait.isdecimal() else 0)
         return Visit(login, answer, len(sandbox.calls) - before)
     finally:
         sandbox.recover()

@@ -7,12 +7,14 @@ forked child, where the parent's thread does not exist.
 from __future__ import annotations
 
 import asyncio
-import os
+import selectors
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, TypeVar
+
+from fbguard.core import forks
 
 T = TypeVar("T")
 
@@ -23,12 +25,35 @@ _loop: asyncio.AbstractEventLoop | None = None
 def loop() -> asyncio.AbstractEventLoop:
     """Return the running loop of this process, starting its thread if there is none."""
     global _loop  # noqa: PLW0603 - one per process is what this module is for
+    forks.check()
     with _lock:
-        if _loop is None or _loop.is_closed():
+        own, thread = _loop, None
+        if own is None or own.is_closed():
             # A loop keeps the context it is made in: the first asker's request, with its headers.
-            _loop = Context().run(asyncio.new_event_loop)
-            threading.Thread(target=_run, args=(_loop,), name="fbguard", daemon=True).start()
-        return _loop
+            own = _loop = Context().run(_new_loop)
+            thread = threading.Thread(target=_run, args=(own,), name="fbguard", daemon=True)
+    if thread is not None:
+        thread.start()  # behind the lock: under gevent other greenlets run here, and come for the loop
+    return own
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop that is nobody's while it waits.
+
+    Under gevent's monkey patching its thread is a greenlet, and asyncio keeps the running loop by thread:
+    while it waits, the greenlets of requests run, and must not take it for theirs.
+    """
+
+    class Discreet(selectors.DefaultSelector):  # as it is now: gevent may have patched it since our import
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            loop = asyncio._get_running_loop()  # noqa: SLF001 - for makers of loops, as the next
+            asyncio._set_running_loop(None)  # noqa: SLF001
+            try:
+                return super().select(timeout)
+            finally:
+                asyncio._set_running_loop(loop)  # noqa: SLF001
+
+    return asyncio.SelectorEventLoop(Discreet())
 
 
 def running() -> asyncio.AbstractEventLoop | None:
@@ -56,5 +81,4 @@ def _forget() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+forks.in_child(_forget)

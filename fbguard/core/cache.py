@@ -8,7 +8,6 @@ says that its time is over; so neither a wall clock set back nor a machine that 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from weakref import WeakSet
 
 from cachetools import LRUCache
 
+from fbguard.core import forks
 from fbguard.core.clock import Clock
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -175,5 +175,4 @@ def _renew_locks() -> None:
         cache.renew_lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+forks.in_child(_renew_locks)

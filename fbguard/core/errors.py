@@ -2,7 +2,8 @@
 
 Exception
 ├── Refused          the one answer for "no" and "don't know": 400, 401, 403, 429 or 503
-└── OAuthException   what Graph said when a view called it
+├── OAuthException   what Graph said when a view called it
+└── StoreUnavailable the shared store is away: what was asked for took effect in this process only
 """
 
 from __future__ import annotations
@@ -138,3 +139,7 @@ class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
     def __str__(self) -> str:
         numbers = "/".join(str(number) for number in (self.code, self.subcode) if number is not None)
         return f"{self.type or 'Graph error'}{f' {numbers}' if numbers else ''}: {self.message}"
+
+
+class StoreUnavailable(Exception):  # noqa: N818 - as its neighbours
+    """The shared store is away: what was asked for took effect in this process only."""

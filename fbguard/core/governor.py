@@ -1,18 +1,20 @@
-"""What keeps Graph from being hammered: slots and pace, before each call and after it."""
+"""What keeps Graph from being hammered: slots, breaker, back-off and pace, before each call and after it."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import os
-import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from weakref import WeakSet
+from typing import Final
 
+from fbguard.core.breaker import Breaker, Hold
 from fbguard.core.clock import Clock
+from fbguard.core.pace import Pace
 from fbguard.core.reasons import Finding
 from fbguard.core.slots import Slots
+
+FULL: Final = Finding("unavailable", retry_after=1)
 
 
 class Governor:
@@ -32,57 +34,92 @@ class Governor:
         max_calls_per_second: float | None,
         patience: float,
     ) -> None:
-        self._clock = clock
-        self._patience = patience
-        self._interval = 0.0 if max_calls_per_second is None else 1 / max_calls_per_second
+        self.patience = patience
         self._slots = Slots(max_in_flight, max_queued)
-        self._lock = threading.Lock()
-        self._last_asker = self._next_call = -math.inf  # monotonic seconds, as the next
-        _all.add(self)
+        self._breaker = Breaker(clock.monotonic)
+        self._pace = Pace(clock.monotonic, max_calls_per_second)
+        self._throttle_code: int | None = None
 
     @property
     def in_flight(self) -> int:
         """How many calls are under way."""
         return self._slots.taken
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the next call would have to wait for a slot."""
+        return self._slots.are_taken
+
+    @property
+    def most_at_once(self) -> float:
+        """How many look-ups one call may carry at the moment: one while Graph is being probed."""
+        return self._pace.most_at_once if self._breaker.is_calm else 1
+
+    def reserve(self) -> bool:
+        """Take a place among those that wait, for one who waits elsewhere; False if all are taken."""
+        return self._slots.reserve()
+
+    def unreserve(self) -> None:
+        """Give that place back."""
+        self._slots.unreserve()
+
     @asynccontextmanager
-    async def call(self) -> AsyncGenerator[Finding | None]:
-        """Hold a slot in the block; gives None, or the don't-know that stands in for the call."""
-        if not await self._slots.acquire():
-            yield Finding("unavailable", retry_after=1)
+    async def slot(self, *, for_reserved: bool = False) -> AsyncGenerator[Finding | None]:
+        """Hold a slot in the block; gives None, or the don't-know that stands in for the call.
+
+        Nobody waits in line while Graph is left alone anyway.
+        """
+        held = self.hold()
+        if held is not None:
+            yield held
+            return
+        if not await self._slots.acquire(for_reserved=for_reserved):
+            yield FULL
             return
         try:
-            yield await self._keep_pace()
+            yield None
         finally:
             self._slots.release()
 
-    async def _keep_pace(self) -> Finding | None:
-        """Wait for the next place in the pace, unless that comes too late for anybody."""
-        with self._lock:
-            now = self._clock.monotonic()
-            if not self._interval or now < self._last_asker:  # ... or the machine goes on from a snapshot
-                self._next_call = now
-            self._last_asker = now
-            wait = max(self._next_call - now, 0.0)
-            if wait > self._patience:
-                return Finding("unavailable", retry_after=math.ceil(wait))
-            self._next_call = now + wait + self._interval
-        if wait:
-            await asyncio.sleep(wait)
-        return None
+    def hold(self) -> Finding | None:
+        """Return the don't-know for calls that must not be made at the moment, None if they may."""
+        return self._refusal(self._breaker.hold())
 
-    def renew_lock(self) -> None:
-        """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
-        self._lock = threading.Lock()
+    async def clearance(self, calls: int = 1) -> Finding | None:
+        """Wait for the right moment for so many calls, with a slot held; or say why it does not come.
 
+        Behind the line, so that what has happened meanwhile counts, and a probe is really made.
+        """
+        held = self._breaker.claim()
+        if held is None:
+            was_calm = self._breaker.is_calm
+            wait = self._pace.book(calls, self.patience)
+            if wait > self.patience:
+                return self._refusal(Hold("throttled" if self._pace.is_slowed else "unavailable", wait))
+            if wait:
+                await asyncio.sleep(wait)
+                held = self._breaker.claim() if was_calm else None
+        return self._refusal(held)
 
-_all: WeakSet[Governor] = WeakSet()
+    def _refusal(self, held: Hold | None) -> Finding | None:
+        if held is None:
+            return None
+        code = self._throttle_code if held.reason == "throttled" else None
+        return Finding(held.reason, code, retry_after=max(math.ceil(held.seconds), 1))
 
+    def answered(self) -> None:
+        """Note that Graph said something about a token."""
+        self._breaker.answered()
 
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
+    def failed(self) -> None:
+        """Note that nobody knows whether Graph works."""
+        self._breaker.failed()
 
+    def throttled(self, code: int | None, seconds: float | None) -> int:
+        """Note that Graph throttles; return the whole seconds that callers should wait."""
+        self._throttle_code = code
+        return max(math.ceil(self._breaker.throttled(seconds)), 1)
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    def used(self, percent: float) -> None:
+        """Note how much of Graph's limit is used, below 100 %."""
+        self._pace.used(percent)

@@ -12,8 +12,9 @@ class Health:
     """How a guard is, for a readiness route. Cached tokens are served whatever it says.
 
     ``status`` is "ok", or "degraded" from a look-up that was a don't-know to the next that is answered;
-    then ``reason`` is its reason (``throttled`` or ``unavailable``), and ``since`` the moment (UTC) at which
-    that began. ``in_flight`` is the number of Graph calls under way, ``cached`` that of the facts kept.
+    then ``reason`` is its reason (``throttled``, ``unavailable`` or ``misconfigured``), and ``since`` the
+    moment (UTC) at which that began. ``in_flight`` is the number of Graph calls under way, ``cached`` that
+    of the facts kept.
     """
 
     status: Literal["ok", "degraded"]

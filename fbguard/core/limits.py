@@ -8,6 +8,7 @@ here both matter, and the rule is three lines.
 from __future__ import annotations
 
 import ipaddress
+import math
 import threading
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Final, Protocol
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 from cachetools import LRUCache
 
 _CLIENTS: Final = 100_000  # that are remembered
+_LOOK_UPS: Final = 10_000  # under way, that are remembered
 _V6_NETWORK: Final = 64  # bits
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,21 +40,28 @@ class MissLimit:
     """``count`` look-ups at once, and as many again in each ``seconds``, for each client.
 
     The generic cell rate algorithm: one number a client, the time at which its look-ups would be paid off
-    at the steady rate.
+    at the steady rate. Requests that share a look-up, which takes ``deadline`` seconds at most, count once.
     """
 
     def __init__(
-        self, count: int, seconds: float, proxies: Sequence[Network], monotonic: Callable[[], float]
+        self,
+        count: int,
+        seconds: float,
+        proxies: Sequence[Network],
+        monotonic: Callable[[], float],
+        deadline: float,
     ) -> None:
         self._interval = seconds / count
         self._seconds = seconds
         self._proxies = proxies
         self._monotonic = monotonic
+        self._deadline = deadline
         self._paid_at: MutableMapping[str, float] = LRUCache(_CLIENTS)
+        self._under_way: MutableMapping[bytes, float] = LRUCache(_LOOK_UPS)
         self._lock = threading.Lock()
 
-    def take(self, asker: Asker) -> float:
-        """Count a look-up; return 0, or the seconds to wait if there were too many.
+    def take(self, asker: Asker, key: bytes) -> float:
+        """Count a look-up of ``key``; return 0, or the seconds to wait if there were too many.
 
         Without an address (a Unix socket, and no trusted proxy) nobody can be told from anybody: 0.
         """
@@ -61,6 +70,8 @@ class MissLimit:
             return 0.0
         with self._lock:
             now = self._monotonic()
+            if 0 <= now - self._under_way.get(key, -math.inf) < self._deadline:
+                return 0.0
             paid_at = self._paid_at.get(client, now)
             if not now < paid_at <= now + self._seconds + self._interval:
                 paid_at = now  # paid off, or the machine goes on from a snapshot
@@ -68,7 +79,13 @@ class MissLimit:
             if paid_at - now > self._seconds + self._interval / 1000:  # for the sum of many fractions
                 return paid_at - now - self._seconds
             self._paid_at[client] = paid_at
+            self._under_way[key] = now
             return 0.0
+
+    def landed(self, key: bytes) -> None:
+        """Note that the look-up of ``key`` is over: the next one counts."""
+        with self._lock:
+            self._under_way.pop(key, None)
 
 
 def client_of(asker: Asker, proxies: Sequence[Network]) -> str | None:
@@ -90,8 +107,12 @@ def client_of(asker: Asker, proxies: Sequence[Network]) -> str | None:
 
 
 def _address(text: str | None) -> Address | None:
+    """Read an address; some proxies write the client's port behind it, IPv6 then stands in brackets."""
+    host, _, _ = (text or "").removeprefix("[").partition("]")
+    if host.count(":") == 1:
+        host = host.partition(":")[0]
     try:
-        found = ipaddress.ip_address((text or "").strip("[]"))
+        found = ipaddress.ip_address(host)
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
+
+from fbguard.core import forks
 
 
 class Abandonable(Protocol):
@@ -40,6 +41,7 @@ class PerLoop(Generic[T]):
     def here(self) -> T:
         """Return the running loop's own."""
         loop = asyncio.get_running_loop()
+        forks.check()
         with self._lock:
             found = self._by_loop.get(loop)
             if found is None:
@@ -94,5 +96,4 @@ def _abandon_all() -> None:
         one.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+forks.in_child(_abandon_all)

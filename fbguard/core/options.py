@@ -12,14 +12,12 @@ from fbguard.core.settings import boxed
 class LaterOptions(TypedDict, total=False):
     """Options whose feature this version has not: each takes only its default."""
 
-    batch: bool
     store: object
     limited_login: bool
     on_event: object
 
 
 _LATER: Final[Mapping[str, object]] = {
-    "batch": False,
     "store": None,
     "limited_login": False,
     "on_event": None,

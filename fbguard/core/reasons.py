@@ -49,6 +49,7 @@ class Finding:
 
     ``required`` is what the ``scope`` attribute of the challenge lists; ``missing`` is what the
     re-login hint asks for (None: the required ones); ``retry_after`` and ``max_age`` are seconds.
+    ``blames_us`` tells that Graph may have meant our own credential, and not the caller's token.
     """
 
     reason: str
@@ -58,6 +59,7 @@ class Finding:
     missing: tuple[str, ...] | None = None
     retry_after: int | None = None
     max_age: int | None = None
+    blames_us: bool = False
 
 
 _INVALID = "invalid_token"

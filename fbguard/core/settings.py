@@ -120,6 +120,13 @@ def size(option: str, value: object) -> int:
     return value
 
 
+def flag(option: str, value: object) -> bool:
+    """Return True or False; TypeError for anything else, also for what is only true or false to Python."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{option} must be True or False")
+    return value
+
+
 def one_of(option: str, value: T, choices: Sequence[T]) -> T:
     """Return the value if it is one of the choices."""
     if value not in choices:

@@ -7,12 +7,14 @@ So the slots are counted under a lock, and a free one is handed to the next in l
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import deque
 from weakref import WeakSet
 
-_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+from fbguard.core import forks
+
+# The last tells whether it counts: who waits for reserved places stands beside them.
+_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]", bool]
 
 _all: WeakSet[Slots] = WeakSet()
 
@@ -30,7 +32,7 @@ class Slots:
         self._lock = (
             threading.RLock()
         )  # a collection may end a waiter of a dead loop, and so release, anywhere
-        self._taken = 0
+        self._taken = self._reserved = self._counted = 0
         self._line: deque[_Waiter] = deque()
 
     @property
@@ -39,21 +41,43 @@ class Slots:
         return self._taken
 
     @property
-    def waiting(self) -> int:
-        """How many askers stand in line."""
-        return len(self._line)
+    def are_taken(self) -> bool:
+        """Whether all of them are in use."""
+        return self._taken >= self._size
 
-    async def acquire(self) -> bool:
-        """Wait for a slot; False at once when the line is full. Who gets True must :meth:`release`."""
+    @property
+    def waiting(self) -> int:
+        """How many askers wait: in line, or at a place that they have reserved."""
+        return self._counted + self._reserved
+
+    def reserve(self) -> bool:
+        """Take a place for an asker who waits elsewhere; False when the line is full."""
+        with self._lock:
+            if self.waiting >= self._queued:
+                return False
+            self._reserved += 1
+            return True
+
+    def unreserve(self) -> None:
+        """Give a place back."""
+        with self._lock:
+            self._reserved = max(self._reserved - 1, 0)
+
+    async def acquire(self, *, for_reserved: bool = False) -> bool:
+        """Wait for a slot; False at once when the line is full. Who gets True must :meth:`release`.
+
+        Who comes ``for_reserved`` askers always finds a place in the line.
+        """
         loop = asyncio.get_running_loop()
-        mine = (loop, loop.create_future())
+        mine = (loop, loop.create_future(), not for_reserved)
         with self._lock:
             if self._taken < self._size:
                 self._taken += 1
                 return True
-            if len(self._line) >= self._queued:
+            if not for_reserved and self.waiting >= self._queued:
                 return False
             self._line.append(mine)
+            self._counted += mine[2]
         try:
             await mine[1]
         except BaseException:  # cancelled, or collected with a loop that nobody ended well
@@ -65,6 +89,7 @@ class Slots:
         with self._lock:
             if mine in self._line:
                 self._line.remove(mine)
+                self._counted -= mine[2]
                 return
         self.release()  # it was handed a slot on its way out
 
@@ -72,7 +97,8 @@ class Slots:
         """Give a slot back: to the next in line, if anybody waits on a loop that still runs."""
         with self._lock:
             while self._line:
-                loop, turn = self._line.popleft()
+                loop, turn, counts = self._line.popleft()
+                self._counted -= counts
                 try:
                     loop.call_soon_threadsafe(_wake, turn)
                 except RuntimeError:
@@ -95,5 +121,4 @@ def _abandon_all() -> None:
         one.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+forks.in_child(_abandon_all)

@@ -24,7 +24,7 @@ from fbguard.core.signing import Signer
 from fbguard.core.token import TokenInfo
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client
-from fbguard.facebook.upstream import Upstream
+from fbguard.facebook.upstream import Connection, Upstream
 
 Demands = Sequence[tuple[Requirement, PathParams | None]]
 
@@ -35,10 +35,10 @@ logger = logging.getLogger("fbguard")
 
 
 class _Local:
-    """What a loop has for itself: an HTTP client and the look-ups under way."""
+    """What a loop has for itself: a connection to Graph and the look-ups under way."""
 
-    def __init__(self, client: Client, deadline: float) -> None:
-        self.client = client
+    def __init__(self, connection: Connection, deadline: float) -> None:
+        self.connection = connection
         self.flights: Flights[Known | Finding] = Flights(deadline)
         self._is_abandoned = False
         self._open = closing_with_loop(self._aclose)
@@ -47,7 +47,7 @@ class _Local:
         if self._is_abandoned:
             return
         await self.flights.aclose()
-        await self.client.aclose()
+        await self.connection.aclose()
 
     async def aclose(self) -> None:
         """End the look-ups and close the connections."""
@@ -57,7 +57,7 @@ class _Local:
         """Forget all of it in a forked child."""
         self._is_abandoned = True
         self.flights.abandon()
-        self.client.abandon()
+        self.connection.abandon()
         with suppress(StopIteration):
             self._open.aclose().send(None)  # nothing to wait for any more
 
@@ -91,7 +91,7 @@ class Validator:
         self._refresh_ahead = refresh_ahead
         self._stale_if_error = stale_if_error
         self._refreshing: set[bytes] = set()
-        self._local = PerLoop(lambda: _Local(open_client(), deadline))
+        self._local = PerLoop(lambda: _Local(upstream.connect(open_client()), deadline))
 
     def recall(self, token: Secret) -> Known | None:
         """Return what is known about a token; never waits, never asks."""
@@ -134,7 +134,7 @@ class Validator:
         """Count a look-up of an unknown token for its client; raises Refused if there were too many."""
         if self._miss_limit is None or asker is None or self._cache.knows(key_of(token)):
             return
-        wait = self._miss_limit.take(asker)
+        wait = self._miss_limit.take(asker, key_of(token))
         if wait:
             raise self.refusal(Finding("too_many_lookups", retry_after=math.ceil(wait)), demands)
 
@@ -160,14 +160,16 @@ class Validator:
     async def _refreshed(self, key: bytes, token: Secret) -> None:
         try:
             local = self._local.here()
-            await local.flights.ask(key, lambda: self._look_up(local.client, token, 0.0))
+            await local.flights.ask(key, lambda: self._look_up(local.connection, token, 0.0))
         finally:
             self._refreshing.discard(key)
 
     async def settle(self, demands: Demands, token: Secret) -> TokenInfo:
         """Look a screened token up and judge what comes back. Raises Refused."""
         local, key, max_age = self._local.here(), key_of(token), self._max_age(demands)
-        known = await local.flights.ask(key, lambda: self._look_up(local.client, token, max_age))
+        known = await local.flights.ask(key, lambda: self._look_up(local.connection, token, max_age))
+        if self._miss_limit is not None:
+            self._miss_limit.landed(key)
         if not isinstance(known, Known):
             last = (
                 self._cache.stale(key, self._grace(demands))
@@ -216,20 +218,20 @@ class Validator:
                 raise self.refusal(finding, demands)
         return known.info
 
-    async def _look_up(self, client: Client, token: Secret, max_age: float | None) -> Known | Finding:
+    async def _look_up(self, connection: Connection, token: Secret, max_age: float | None) -> Known | Finding:
         known = self._cache.get(key_of(token), max_age)
         if known is not None:
             return known  # an earlier flight landed between the caller's look and its boarding
         for _ in range(_ASKS):
-            found = await self._ask(client, token, self._cache.mark(key_of(token)))
+            found = await self._ask(connection, token, self._cache.mark(key_of(token)))
             if found is not None:
                 return found
         return UNAVAILABLE
 
-    async def _ask(self, client: Client, token: Secret, mark: int) -> Known | Finding | None:
+    async def _ask(self, connection: Connection, token: Secret, mark: int) -> Known | Finding | None:
         """Ask Graph and store what it says; None if the token was forgotten meanwhile."""
         fingerprint = self._signer.fingerprint(token)
-        outcome = await self._upstream.debug_token(client, token, fingerprint)
+        outcome = await self._upstream.debug_token(connection, token, fingerprint)
         if isinstance(outcome, Finding):
             logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
             return outcome

@@ -17,7 +17,7 @@ from fbguard.core.token import TokenInfo
 from fbguard.facebook.call import UNREADABLE
 from fbguard.facebook.call import named_by as _named_by
 from fbguard.facebook.graph_error import read_error
-from fbguard.facebook.transport import hide_tokens_in_logs, our_call
+from fbguard.facebook.quiet import hide_tokens_in_logs, our_call
 from fbguard.guard import Guard
 from fbguard.reports import heed_dead
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from sys import intern
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -26,6 +27,7 @@ UNAVAILABLE: Final = Finding("unavailable", retry_after=RETRY_UNAVAILABLE)
 RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
 
 _OK = 200
+_OF_CREDENTIALS: Final = frozenset({100, 101, 102, 104, 190})  # codes of errors that may be about ours
 _USER_ID: Final = re.compile(r"(?!0\Z)[0-9]{1,32}", re.ASCII)
 _LAST_SECOND: Final = 253_402_300_799  # the end of year 9999; milliseconds of today are beyond it
 
@@ -81,7 +83,9 @@ def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Findin
             error=TokenError("wrong_app", code, subcode),
             fingerprint=fingerprint,
         )
-    return _dont_know(is_dont_know(code, transient=error.get("is_transient") is True), code, subcode)
+    reason = is_dont_know(code, transient=error.get("is_transient") is True)
+    blames_us = reason is None and code in _OF_CREDENTIALS
+    return replace(_dont_know(reason, code, subcode), blames_us=blames_us)
 
 
 def _dont_know(reason: str | None, code: int | None, subcode: int | None) -> Finding:

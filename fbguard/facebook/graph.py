@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, Protocol
 
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.facebook import debug_token
-from fbguard.facebook.usage import seconds_to_wait
+from fbguard.facebook import batch, debug_token
+from fbguard.facebook.usage import Usage, usage_of
 
 CredentialPlace = Literal["header", "query"]
+Outcome = TokenInfo | Finding
+
+MAX_REPLY: Final = 64 * 1024  # bytes; a debug_token reply has a few hundred
+_MAX_BATCH_REPLY: Final = 16 * MAX_REPLY  # fifty of them, and room for long lists of pages
+_OK = 200
 
 
 class Reply(NamedTuple):
@@ -30,6 +36,10 @@ class Client(Protocol):
         self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
     ) -> Reply | None:
         """Return what came back, or None when nobody answered."""
+        ...
+
+    async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
+        """Send a form; return what came back if it has at most ``most`` bytes, else None."""
         ...
 
     async def aclose(self) -> None:
@@ -51,19 +61,57 @@ class Graph:
 
     url: str
     version: str
+    app_id: str
     credential_in: CredentialPlace = "header"
 
     async def debug_token(
         self, client: Client, credential: Secret, token: Secret, fingerprint: str
-    ) -> TokenInfo | Finding:
-        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own."""
+    ) -> tuple[Outcome, Usage]:
+        """Ask Graph about a token (Graph API, debug_token reference). No deadline of its own.
+
+        Returns what it said, and what its headers say about our use of it.
+        """
         reply = await self._get(client, "debug_token", {"input_token": token}, credential)
         if reply is None:
-            return debug_token.UNAVAILABLE
-        outcome = debug_token.read(reply.status, reply.body, fingerprint)
-        if isinstance(outcome, Finding) and (wait := seconds_to_wait(reply.header)):
-            return replace(outcome, retry_after=wait)
-        return outcome
+            return debug_token.UNAVAILABLE, Usage()
+        return debug_token.read(reply.status, reply.body, fingerprint), usage_of(reply.header)
+
+    async def debug_tokens(
+        self, client: Client, credential: Secret, asked: Sequence[tuple[Secret, str]]
+    ) -> tuple[Sequence[Outcome | None] | Finding | None, Usage]:
+        """Ask about up to fifty tokens, with their fingerprints, in one call (Graph API, "Batch requests").
+
+        Returns what it said about each in their order, where None is nothing; a Finding about Graph
+        instead; or None if it does not do this for us. The credential is the form field that the
+        reference asks for, wherever single calls carry theirs.
+        """
+        form: dict[str, str | Secret] = {
+            "access_token": credential,
+            "batch": batch.written([token for token, _ in asked]),
+            "include_headers": "false",
+        }
+        reply = await client.post(f"{self.url}/{self.version}/", form, most=_MAX_BATCH_REPLY)
+        if reply is None:
+            return debug_token.UNAVAILABLE, Usage()
+        fingerprints = [fingerprint for _, fingerprint in asked]
+        return batch.read(reply.status, reply.body, fingerprints), usage_of(reply.header)
+
+    async def takes(self, client: Client, credential: Secret) -> bool | None:
+        """Tell whether Graph takes a credential of ours; None if it did not say.
+
+        Asks for our own app (Graph API, Application node), which needs nothing but the credential.
+        """
+        reply = await self._get(client, self.app_id, {"fields": "id"}, credential)
+        if reply is None:
+            return None
+        try:
+            body: object = json.loads(reply.body)
+        except (ValueError, RecursionError):
+            return None
+        if reply.status == _OK and body == {"id": self.app_id}:
+            return True
+        finding = debug_token.read(reply.status, reply.body, "")
+        return False if isinstance(finding, Finding) and finding.blames_us else None
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret

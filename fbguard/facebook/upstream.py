@@ -1,28 +1,72 @@
-"""Asking Graph about a token, with what keeps both sides well in front of it."""
+"""Asking Graph about a token, with all that keeps both sides well: governor, credentials, batches."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Final
 
 from fbguard.core.clock import Clock
 from fbguard.core.governor import Governor
+from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.facebook.graph import Client, Graph
+from fbguard.facebook.credentials import Credentials
+from fbguard.facebook.graph import Client, Graph, Outcome
+from fbguard.facebook.line import Line
+from fbguard.facebook.usage import Usage
 
 logger = logging.getLogger("fbguard")
 
+_MISCONFIGURED: Final = "misconfigured"
+_MINUTE: Final = 60.0  # seconds
+_ALONE: Final = _MINUTE  # for which tokens are asked for one by one, when Graph refuses a batch
+_OTHER_APP: Final = 100  # the code of "did not match the Viewing App"; a "Native" app gets it for every token
+_MANY_FOREIGN: Final = 20  # of them in a row
+
+
+class Connection:
+    """What one event loop has for its calls: a client, and the line of those who wait for a slot."""
+
+    def __init__(self, client: Client, line: Line | None) -> None:
+        self.client = client
+        self.line = line
+
+    async def aclose(self) -> None:
+        """End the calls and close the connections."""
+        if self.line is not None:
+            await self.line.aclose()
+        await self.client.aclose()
+
+    def abandon(self) -> None:
+        """Forget all of it in a forked child."""
+        if self.line is not None:
+            self.line.abandon()
+        self.client.abandon()
+
 
 class Upstream:
-    """Graph as the validator knows it: one question, facts or a don't-know."""
+    """Graph as the validator knows it: one question, facts or a don't-know. Shared by all loops.
 
-    def __init__(self, graph: Graph, governor: Governor, credential: Secret, clock: Clock) -> None:
+    ``batch`` lets look-ups that wait for a slot share one call.
+    """
+
+    def __init__(
+        self, graph: Graph, governor: Governor, credentials: Credentials, clock: Clock, *, batch: bool
+    ) -> None:
         self._graph = graph
         self._governor = governor
-        self._credential = credential
+        self._credentials = credentials
         self._clock = clock
+        self._batch = batch
+        self._alone_until = self._foreign_said = -math.inf  # monotonic seconds
+        self._foreign = 0  # in a row
         self._state: tuple[str | None, float] = (None, 0.0)
 
     @property
@@ -35,20 +79,144 @@ class Upstream:
         """How many calls of Graph are under way."""
         return self._governor.in_flight
 
-    async def debug_token(self, client: Client, token: Secret, fingerprint: str) -> TokenInfo | Finding:
+    def connect(self, client: Client) -> Connection:
+        """Return what the running loop needs for :meth:`debug_token`; ``client`` belongs to that loop."""
+        call = partial(self._call_for_all, client)
+        return Connection(client, Line(self._governor, call) if self._batch else None)
+
+    async def debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         """Ask about a token; what is no answer about it is a Finding. No deadline of its own."""
-        async with self._governor.call() as held:
-            if held is not None:
-                return held
-            try:
-                outcome = await self._graph.debug_token(client, self._credential, token, fingerprint)
-            except asyncio.CancelledError:
-                self._note("unavailable")  # the deadline, for all that anybody knows
-                raise
-        self._note(None if isinstance(outcome, TokenInfo) else outcome.reason)
+        credential = self._credentials.current
+        outcome = await self._ask(here, token, fingerprint)
+        if isinstance(outcome, Finding) and outcome.blames_us:
+            await self._find_out(here.client, credential)
+            if self._credentials.current is not credential:
+                outcome = await self._ask(here, token, fingerprint)
+        if isinstance(outcome, Finding) and outcome.blames_us:
+            if not self._credentials.are_refused:
+                return replace(outcome, blames_us=False)  # about this token, after all: no trouble of Graph's
+            self._note(_MISCONFIGURED)
+            wait = max(math.ceil(self._credentials.seconds_to_probe()), 1)
+            return Finding(_MISCONFIGURED, outcome.code, outcome.subcode, retry_after=wait)
         return outcome
+
+    # -- the call -----------------------------------------------------------------------------------------
+
+    async def _ask(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
+        if here.line is not None and self._governor.is_busy and self._clock.monotonic() >= self._alone_until:
+            outcome = await here.line.ask(token, fingerprint)
+            if outcome is not None:
+                return outcome
+        return await self._ask_alone(here.client, token, fingerprint)
+
+    async def _ask_alone(self, client: Client, token: Secret, fingerprint: str) -> Outcome:
+        async with self._governor.slot() as refused:
+            held = refused or await self._governor.clearance()
+            return held or await self._call(client, token, fingerprint)
+
+    async def _call(self, client: Client, token: Secret, fingerprint: str) -> Outcome:
+        credential = self._credentials.current
+        with self._counted():
+            outcome, usage = await self._graph.debug_token(client, credential, token, fingerprint)
+        wait = self._heed([outcome], usage)
+        return _with_wait(outcome, wait)
+
+    async def _call_for_all(
+        self, client: Client, asked: Sequence[tuple[Secret, str]]
+    ) -> list[Outcome | None]:
+        """Ask about several tokens in one call, with a slot held; None where one must be asked for alone."""
+        if len(asked) == 1:
+            return [await self._call(client, *asked[0])]
+        credential = self._credentials.current
+        with self._counted():
+            outcomes, usage = await self._graph.debug_tokens(client, credential, asked)
+        if outcomes is None:
+            self._alone_until = self._clock.monotonic() + _ALONE
+            logger.warning("Graph refuses batch calls: for a minute tokens are asked for one by one")
+            return [None] * len(asked)
+        if isinstance(outcomes, Finding):
+            outcomes = [outcomes] * len(asked)
+        wait = self._heed([one for one in outcomes if one is not None], usage)
+        return [None if one is None else _with_wait(one, wait) for one in outcomes]
+
+    @contextmanager
+    def _counted(self) -> Generator[None]:
+        """Count a call that is cancelled as not answered: for all that anybody knows, time ran out.
+
+        Not one that began late: who has waited long in our own line may have left it no time.
+        """
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if clock() - start >= self._governor.patience / 2:
+                self._governor.failed()
+                self._note("unavailable")
+            raise
+
+    def _heed(self, outcomes: Sequence[Outcome], usage: Usage) -> int | None:
+        """Tell the governor how a call went; return the seconds that whoever got no answer should wait."""
+        findings = [one for one in outcomes if isinstance(one, Finding)]
+        if len(findings) < len(outcomes):
+            self._credentials.are_taken()
+        throttled = next((one for one in findings if one.reason == "throttled"), None)
+        if throttled is not None or usage.percent >= USED_UP:
+            self._note("throttled")
+            code = None if throttled is None else throttled.code
+            return self._governor.throttled(code, usage.seconds)
+        if usage.percent:
+            self._governor.used(usage.percent)
+        self._count_foreign(outcomes)
+        if len(findings) < len(outcomes):
+            self._governor.answered()
+            self._note(None)
+        elif any(one.blames_us for one in findings):
+            self._governor.answered()
+        elif findings:
+            self._governor.failed()
+            self._note("unavailable")
+        return usage.seconds
+
+    def _count_foreign(self, outcomes: Sequence[Outcome]) -> None:
+        """Say so when Graph calls every token another app's: then it is the app's settings that are wrong."""
+        for outcome in outcomes:
+            if isinstance(outcome, TokenInfo):
+                is_foreign = outcome.error is not None and outcome.error.code == _OTHER_APP
+                self._foreign = self._foreign + 1 if is_foreign else 0
+        now = self._clock.monotonic()
+        if self._foreign >= _MANY_FOREIGN and not 0 <= now - self._foreign_said < _MINUTE:
+            self._foreign_said = now
+            logger.warning(
+                "Graph takes the last %d tokens for another app's: check app_id and the app's type",
+                self._foreign,
+            )
+
+    # -- whose fault ----------------------------------------------------------------------------------------
+
+    async def _find_out(self, client: Client, credential: Secret) -> None:
+        """Ask Graph about our own app, once a minute, after it refused a credential; keep one it takes."""
+        if self._credentials.current is not credential or not self._credentials.claim_probe():
+            return
+        async with self._governor.slot() as held:
+            if held is None and await self._governor.clearance() is None:
+                await self._probe(client)
+
+    async def _probe(self, client: Client) -> None:
+        for credential in self._credentials.in_order():
+            takes = await self._graph.takes(client, credential)
+            if takes is None:
+                return  # nobody knows: all stays as it was
+            if takes:
+                self._credentials.accept(credential)
+                return
+        self._credentials.refuse()
 
     def _note(self, reason: str | None) -> None:
         if reason != self._state[0]:
             self._state = (reason, self._clock.time())
             logger.info("Graph: %s", reason or "all is well")
+
+
+def _with_wait(outcome: Outcome, seconds: int | None) -> Outcome:
+    return replace(outcome, retry_after=seconds) if seconds and isinstance(outcome, Finding) else outcome

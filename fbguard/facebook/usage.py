@@ -8,11 +8,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 _USED_UP: Final = 100  # percent
 _PER_MINUTE: Final = 60
+_SHARES: Final = ("call_count", "total_time", "total_cputime")  # in percent, all three, as the next
+_ACCOUNT_SHARE: Final = "acc_id_util_pct"
 _MOST: Final = 86_400  # seconds; whatever the header says, tomorrow is another day
+
+
+class Usage(NamedTuple):
+    """How much of Graph's limit is used, in percent, and the seconds until it serves again, if it says."""
+
+    percent: float = 0.0
+    seconds: int | None = None
+
+
+def usage_of(header: Callable[[str], str | None]) -> Usage:
+    """Return what the headers of a reply say about the app's use of Graph."""
+    app = _read(header("x-app-usage"))
+    entries = [app, *_entries(_read(header("x-business-use-case-usage")))]
+    shares = [_number(entry.get(name)) for entry in entries for name in _SHARES]
+    shares.append(_number(_read(header("x-ad-account-usage")).get(_ACCOUNT_SHARE)))
+    return Usage(max(shares), seconds_to_wait(header))
 
 
 def seconds_to_wait(header: Callable[[str], str | None]) -> int | None:
@@ -28,8 +46,10 @@ def seconds_to_wait(header: Callable[[str], str | None]) -> int | None:
 
 
 def _read(value: str | None) -> dict[str, Any]:
+    if not value:
+        return {}  # nearly always
     try:
-        found: object = json.loads(value or "{}")
+        found: object = json.loads(value)
     except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
@@ -49,7 +69,7 @@ def _business(usage: dict[str, Any]) -> Iterator[int]:
 
 
 def _account(usage: dict[str, Any]) -> Iterator[int]:
-    if _number(usage.get("acc_id_util_pct")) >= _USED_UP and (
+    if _number(usage.get(_ACCOUNT_SHARE)) >= _USED_UP and (
         seconds := _number(usage.get("reset_time_duration"))
     ):
         yield seconds

@@ -14,6 +14,7 @@ from typing import cast
 
 GranularScopes = tuple[tuple[str, tuple[str, ...] | None], ...]
 
+_YEAR = 365 * 86_400
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # scope-token of RFC 6749, section 3.3
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token of RFC 9110, section 5.6.2
@@ -63,6 +64,14 @@ def integer(name: str, value: object, least: int, most: int | None = None) -> in
             f"{name} must be at least {least}" + ("" if most is None else f" and at most {most}")
         )
     return value
+
+
+def moment(name: str, seconds: object, now: float) -> int:
+    """Return the unix second that lies ``seconds`` from ``now``; 0, for never, from None and 0."""
+    if seconds is None:
+        return 0
+    checked = number(name, seconds, -10 * _YEAR, 100 * _YEAR)
+    return int(now + checked) if checked else 0
 
 
 def flag(name: str, value: object) -> bool:

@@ -50,6 +50,7 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "issue_token": sandbox.issue_token,
         "expire": sandbox.expire,
         "invalidate": sandbox.invalidate,
+        "session_key": sandbox.session_key,
         "log_out": sandbox.log_out,
         "change_password": sandbox.change_password,
         "remove_app": sandbox.remove_app,
@@ -59,6 +60,7 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "require_proof": sandbox.require_proof,
         "throttle": sandbox.throttle,
         "fail": sandbox.fail,
+        "batch": sandbox.batch,
         "recover": sandbox.recover,
         "advance": sandbox.clock.advance,
     }

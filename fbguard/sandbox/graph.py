@@ -1,7 +1,7 @@
 """Graph as a pure function: from the state, a request and the time to a reply.
 
 No I/O, no sleep and no clock in here; carriers do all three. The only calls that change the
-state are those that take permissions away.
+state are those that take permissions away and those that end a session.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from collections.abc import Callable
 from functools import partial
 
 from fbguard.sandbox.application import application
+from fbguard.sandbox.batch import batch
 from fbguard.sandbox.debug_token import debug_token
 from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, no_such_node, throttled
 from fbguard.sandbox.nodes import me, node
 from fbguard.sandbox.oauth import access_token
 from fbguard.sandbox.permissions import permissions, revoke
+from fbguard.sandbox.restserver import PATH, restserver
 from fbguard.sandbox.wire import Outcome, Reply, Request, json_reply
 from fbguard.sandbox.world import Failure, World
 
@@ -34,36 +36,45 @@ def respond(world: World, request: Request, now: float, failure: Failure | None 
     if failure.drop:
         return Outcome(None, failure.delay)
     if failure.status is None:
-        return Outcome(answer(world, request, now), failure.delay)
+        reply = answer(world, request, now)
+        return Outcome(Reply(reply.status, reply.headers + failure.headers, reply.body), failure.delay)
     named = {name.lower() for name, _ in failure.headers}
     kind = () if "content-type" in named or not failure.body else (("Content-Type", _guess(failure.body)),)
     return Outcome(Reply(failure.status, kind + failure.headers, failure.body), failure.delay)
 
 
-def answer(world: World, request: Request, now: float) -> Reply:
-    """Return Graph's reply to ``request`` at ``now`` (unix seconds), with or without a ``/vN.N`` in front."""
-    version = _VERSION.match(request.path)
-    path = request.path[version.end() :] if version else request.path
+def answer(world: World, request: Request, now: float, unversioned: str = _UNVERSIONED) -> Reply:
+    """Return Graph's reply to ``request`` at ``now`` (unix seconds), with or without a ``/vN.N`` in front.
+
+    ``unversioned`` is the version that serves a call without one. The old REST API answers at its own path.
+    """
+    found = _VERSION.match(request.path)
+    version = found[1] if found else unversioned
+    path = request.path[found.end() :] if found else request.path
+    if path == PATH and request.method in {"GET", "POST"}:
+        return restserver(world, request, now)
     trace = _trace_id(request, now)
     try:
         if world.throttled is not None:
             raise throttled(world.throttled, world.app.app_id)
-        reply = _endpoint(world, request.method, path)(world, request, now)
+        reply = _endpoint(world, request, path, version)(world, request, now)
     except GraphError as error:
         reply = json_reply(error.body(trace), error.status, error.challenge() + error.headers)
     common = (
-        ("Facebook-API-Version", version[1] if version else _UNVERSIONED),
+        ("Facebook-API-Version", version),
         ("X-FB-Trace-ID", trace),
         ("Cache-Control", "private, no-cache, no-store, must-revalidate"),
     )
     return Reply(reply.status, reply.headers + common, reply.body)
 
 
-def _endpoint(world: World, method: str, path: str) -> Endpoint:
-    """Return the endpoint of a method and a path without version, or raise what Graph says of it."""
-    method = "GET" if method == "HEAD" else method
+def _endpoint(world: World, request: Request, path: str, version: str) -> Endpoint:
+    """Return the endpoint of a call, its path without the version, or raise what Graph says of it."""
+    method = "GET" if request.method == "HEAD" else request.method
     segments = [segment for segment in path.split("/") if segment]
     match method, segments:
+        case "POST", [] | ["me"] if request.param("batch") is not None:
+            return partial(batch, single=partial(answer, unversioned=version))
         case "GET", ["debug_token"]:
             return debug_token
         case "GET" | "POST", ["oauth", "access_token"]:

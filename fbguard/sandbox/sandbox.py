@@ -6,9 +6,11 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from fbguard.sandbox import arguments, errors, tokens
+from fbguard.sandbox.batch import MAX_ITEMS
 from fbguard.sandbox.clock import SandboxClock
 from fbguard.sandbox.graph import respond
-from fbguard.sandbox.world import App, Call, Failure, IssuedToken, World
+from fbguard.sandbox.restserver import mint_session_key
+from fbguard.sandbox.world import App, Batching, Call, Failure, IssuedToken, World
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -18,13 +20,10 @@ if TYPE_CHECKING:
     from fbguard.sandbox.wire import Outcome, Request
 
 _DAY = 86_400
-_YEAR = 365 * _DAY
 # Facebook calls a token of one or two hours short-lived and tells `issued_at` of longer ones only.
 _SHORT_LIVED = 2 * 3_600
 _TYPES = frozenset({"USER", "PAGE", "SYSTEM_USER", "APP"})
 _MAX_DELAY = 3_600.0
-# No id and no word of Graph's is longer, so a longer segment of a path may be a token.
-_MAX_SEGMENT = 64
 
 
 class Sandbox:
@@ -108,8 +107,8 @@ class Sandbox:
             scopes=arguments.scope_names("scopes", () if type == "APP" else scopes),
             granular_scopes=arguments.granular("granular_scopes", granular_scopes),
             issued_at=int(now),
-            expires_at=_moment("expires_in", expires_in, now),
-            data_access_expires_at=_moment("data_access_expires_in", data_access_expires_in, now),
+            expires_at=arguments.moment("expires_in", expires_in, now),
+            data_access_expires_at=arguments.moment("data_access_expires_in", data_access_expires_in, now),
             long_lived=not expires_in or expires_in > _SHORT_LIVED,
         )
         token = tokens.mint_app_token(owner) if type == "APP" else tokens.mint()
@@ -130,6 +129,15 @@ class Sandbox:
         """End the token's session as an API call does (subcode 466)."""
         self._issued(token)
         self._world.end_token(token, errors.INVALIDATED)
+
+    def session_key(self, token: str) -> str:
+        """Return a new session key for the token's session, for a client of the old REST API."""
+        user_id = self._issued(token).user_id
+        if user_id is None:
+            raise ValueError("token: an app token has no session")
+        key = mint_session_key(user_id)
+        self._world.add_session_key(key, token)
+        return key
 
     # -- people: what they do ends the tokens issued to them so far ----------------------------
 
@@ -186,8 +194,8 @@ class Sandbox:
         """Answer the next ``times`` Graph calls (None: all until ``recover``) with this instead.
 
         ``status`` 200 with a ``body`` serves a hostile reply; ``status=None`` gives the true answer,
-        only late. ``delay`` is in real seconds, up to an hour. ``drop`` breaks the connection without
-        an answer. ``headers`` are added. ``times=0`` ends an earlier ``fail``.
+        only late or with ``headers`` added. ``delay`` is in real seconds, up to an hour. ``drop`` breaks
+        the connection without an answer. ``times=0`` ends an earlier ``fail``.
         """
         count = None if times is None else arguments.integer("times", times, 0)
         failure = Failure(
@@ -200,10 +208,20 @@ class Sandbox:
         )
         self._world.fail(None if count == 0 else failure)
 
+    def batch(self, *, allowed: bool = True, unfinished: int = 0) -> None:
+        """Change how Graph takes batch calls, until the next change or ``recover``.
+
+        ``allowed=False`` refuses them (code 3). The last ``unfinished`` items of each, 0 to 50, are
+        not done in time: they change nothing, and their answer is null.
+        """
+        checked = arguments.integer("unfinished", unfinished, 0, MAX_ITEMS)
+        self._world.batch(Batching(arguments.flag("allowed", allowed), checked))
+
     def recover(self) -> None:
-        """End ``throttle`` and ``fail``; what happened to tokens and people stays."""
+        """End ``throttle``, ``fail`` and ``batch``; what happened to tokens and people stays."""
         self._world.throttle(None)
         self._world.fail(None)
+        self._world.batch(Batching())
 
     # -- ways in -----------------------------------------------------------------------------------
 
@@ -211,7 +229,7 @@ class Sandbox:
         """Answer one Graph call and write it down; a carrier then waits, and sends the reply or none."""
         outcome = respond(self._world, request, self._clock.time(), self._world.take_failure())
         status = None if outcome.reply is None else outcome.reply.status
-        self._world.log(Call(request.method, _loggable(request.path), status))
+        self._world.log(Call.of(request.method, request.path, status))
         return outcome
 
     @property
@@ -276,17 +294,3 @@ def _check_type(kind: str, user_id: object, profile_id: object, granular_scopes:
 def _id(name: str, given: str | None) -> str:
     """Return the id that was given, or a new one."""
     return tokens.mint_id() if given is None else arguments.digits(name, given)
-
-
-def _moment(name: str, seconds: float | None, now: float) -> int:
-    """Return the unix second that lies ``seconds`` from ``now``, or 0 for never."""
-    if seconds is None:
-        return 0
-    checked = arguments.number(name, seconds, -10 * _YEAR, 100 * _YEAR)
-    return int(now + checked) if checked else 0
-
-
-def _loggable(path: str) -> str:
-    """Return a path on one line and without anything in it that could be a token."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in path)
-    return "/".join("***" if len(part) > _MAX_SEGMENT or "|" in part else part for part in shown.split("/"))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A sandbox may run for weeks; its log must not grow with it.
 _MAX_CALLS = 100_000
+# No id and no word of Graph's is longer, so a longer segment of a path may be a token.
+_MAX_SEGMENT = 64
 _GRANTED = "granted"
 _DECLINED = "declined"
 
@@ -90,12 +92,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How Graph takes batch calls: at all, and how many items at the end it does not get done."""
+
+    allowed: bool = True
+    unfinished: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One Graph call that arrived; ``status`` is None when the connection was broken instead."""
 
     method: str
     path: str
     status: int | None
+
+    @classmethod
+    def of(cls, method: str, path: str, status: int | None) -> Call:
+        """Build a record; its path is on one line and without anything in it that could be a token."""
+        shown = "".join(letter if letter.isprintable() else "?" for letter in path)
+        parts = ("***" if len(part) > _MAX_SEGMENT or "|" in part else part for part in shown.split("/"))
+        return cls(method, "/".join(parts), status)
 
 
 class World:
@@ -109,11 +126,13 @@ class World:
         # What a person answered when an app asked, by app and person: permission to status. It outlives
         # the sessions and ends when the app is removed.
         self._grants: dict[tuple[str, str], dict[str, str]] = {}
+        self._session_keys: dict[str, str] = {}
         self._pages: set[str] = set()
         self._held: dict[str, int] = {}
         self._proof_required = False
         self._throttled: int | None = None
         self._failure: Failure | None = None
+        self._batching = Batching()
         self._calls: deque[Call] = deque(maxlen=_MAX_CALLS)
 
     @property
@@ -126,6 +145,11 @@ class World:
         """The code that every Graph call is answered with, if any."""
         return self._throttled
 
+    @property
+    def batching(self) -> Batching:
+        """How batch calls are taken."""
+        return self._batching
+
     def __len__(self) -> int:
         """Return how many tokens were issued."""
         return len(self._tokens)
@@ -133,6 +157,10 @@ class World:
     def find(self, token: str) -> IssuedToken | None:
         """Return the record of a token that was issued here."""
         return self._tokens.get(token)
+
+    def token_of(self, session_key: str) -> str:
+        """Return the token that a session key stands for: itself, if it is none."""
+        return self._session_keys.get(session_key, session_key)
 
     def held(self, user_id: str | None) -> int | None:
         """Return the subcode that bars every session of this user for now."""
@@ -147,6 +175,11 @@ class World:
                 self._by_user.setdefault(record.user_id, []).append(token)
                 grants = self._grants.setdefault((record.app_id, record.user_id), {})
                 grants |= dict.fromkeys(record.scopes, _GRANTED)
+
+    def add_session_key(self, session_key: str, token: str) -> None:
+        """Let a session key stand for a token."""
+        with self._lock:
+            self._session_keys[session_key] = token
 
     def expire(self, token: str, now: float) -> None:
         """Let a token's time run out at ``now``, unless it already has."""
@@ -217,6 +250,11 @@ class World:
         """Answer every Graph call with this code; None ends it."""
         with self._lock:
             self._throttled = code
+
+    def batch(self, batching: Batching) -> None:
+        """Take batch calls like this from now on."""
+        with self._lock:
+            self._batching = batching
 
     def fail(self, failure: Failure | None) -> None:
         """Answer the next Graph calls with this fault; None ends it."""

@@ -283,7 +283,7 @@ def test_json_when_nobody_can_tell(sandbox, inspect):
     code, out = inspect(sandbox.issue_token(), "--json")
     body = json.loads(out)
     assert code == 3
-    assert (body["valid"], body["is_valid"], body["retry_after"]) == (None, None, 60)
+    assert (body["valid"], body["is_valid"], body["retry_after"]) == (None, None, 2)
     assert (body["reason"], body["fingerprint"]) == ("throttled", None)
 
 

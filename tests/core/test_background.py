@@ -59,7 +59,7 @@ from tests.support import FakeGraph, make_guard
 graph = FakeGraph()
 guard = make_guard(graph)
 assert guard.check("before").user_id == "1001"
-loop, client = background.running(), next(iter(guard._validator._local._by_loop.values())).client
+loop, client = background.running(), next(iter(guard._validator._local._by_loop.values())).connection.client
 # The worst moment for a fork: other threads hold every lock there is, and a look-up is in the air.
 graph.gate.shut()
 threading.Thread(target=lambda: guard.check("flying"), daemon=True).start()
@@ -67,6 +67,12 @@ graph.wait_for_calls(2)
 guard._validator._cache._lock.acquire()
 guard._validator._local._lock.acquire()
 background._lock.acquire()
+upstream = guard._validator._upstream
+governor = upstream._governor
+governor.throttled(4, 0.0)  # so that the breaker's lock is needed
+inner = [governor._breaker, governor._pace, governor._slots, upstream._credentials]
+for one in inner:
+    one._lock.acquire()
 pid = os.fork()
 if pid == 0:
     status = 1
@@ -76,12 +82,14 @@ if pid == 0:
         assert guard.check("after").user_id == "1001"
         assert background.running() is not loop
         mine = next(iter(guard._validator._local._by_loop.values()))
-        assert mine.client is not client and len(mine.flights) == 0
+        assert mine.connection.client is not client and len(mine.flights) == 0
         assert guard.check("flying").user_id == "1001"
         guard.close()
         status = 0
     finally:
         os._exit(status)
+for one in inner:
+    one._lock.release()
 background._lock.release()
 guard._validator._local._lock.release()
 guard._validator._cache._lock.release()

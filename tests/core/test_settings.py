@@ -11,6 +11,7 @@ from tests.support import SECRET, FakeClock, make_guard
 NUMBERS = ["ttl", "negative_ttl", "deadline"]
 SIZES = ["cache_size", "negative_cache_size", "max_in_flight", "max_queued"]
 URLS = ["graph_url", "dialog_url"]
+FLAGS = ["batch"]
 
 WRONG = [
     *[("max_calls_per_second", value, ValueError) for value in (0, -1, math.inf, math.nan)],
@@ -19,6 +20,7 @@ WRONG = [
     *[(name, value, TypeError) for name in NUMBERS for value in ("300", None, True, [1])],
     *[(name, value, ValueError) for name in SIZES for value in (0, -5)],
     *[(name, value, TypeError) for name in SIZES for value in (1.5, "10", None, True)],
+    *[(name, value, TypeError) for name in FLAGS for value in (0, 1, None, "", "false", [True])],
     *[(name, value, TypeError) for name in URLS for value in (None, b"https://x", 5)],
     *[
         (name, value, ValueError)
@@ -104,6 +106,8 @@ RIGHT = [
     ("redirect_uri", "fb123://authorize"),
     ("credential_in", "query"),
     ("app_id", "0"),
+    ("batch", True),
+    ("batch", False),
 ]
 
 

@@ -130,6 +130,69 @@ def test_a_waiter_that_is_cancelled_as_its_slot_comes_hands_it_on(woken):
     asyncio.run(main())
 
 
+def test_whether_all_are_taken():
+    async def main() -> None:
+        slots = Slots(2, 0)
+        assert not slots.are_taken
+        await slots.acquire()
+        assert not slots.are_taken
+        await slots.acquire()
+        assert slots.are_taken
+        slots.release()
+        assert not slots.are_taken
+
+    asyncio.run(main())
+
+
+def test_places_for_those_who_wait_elsewhere():
+    async def main() -> None:
+        slots = Slots(1, 3)
+        await slots.acquire()
+        (first,) = await stand_in_line(slots, 1)
+        assert [slots.reserve() for _ in range(3)] == [True, True, False]
+        assert slots.waiting == 3
+        assert await slots.acquire() is False  # they count
+        slots.unreserve()
+        (second,) = await stand_in_line(slots, 1)
+        assert slots.reserve() is False
+        slots.release()
+        assert await first is True
+        assert slots.reserve() is True
+        slots.release()
+        assert await second is True
+        for _ in range(3):  # one too many, as after a fork
+            slots.unreserve()
+        slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+        assert [slots.reserve() for _ in range(4)] == [True, True, True, False]
+
+    asyncio.run(main())
+
+
+def test_who_comes_for_them_finds_a_place_and_waits_his_turn():
+    async def main() -> None:
+        slots, order = Slots(1, 2), []
+        await slots.acquire()
+
+        async def work(name: str, **how: bool) -> None:
+            assert await slots.acquire(**how)
+            order.append(name)
+            slots.release()
+
+        first = asyncio.create_task(work("first"))
+        await until(lambda: slots.waiting == 1)
+        assert slots.reserve()
+        porter = asyncio.create_task(work("porter", for_reserved=True))
+        await until(lambda: len(slots._line) == 2)
+        slots.unreserve()
+        slots.release()
+        await asyncio.gather(first, porter)
+        assert order == ["first", "porter"]
+        assert (slots.taken, slots.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
 def forsaken(slots: Slots) -> tuple[asyncio.AbstractEventLoop, asyncio.Task[bool]]:
     """Return a loop that stands still, and the task on it that waits for a slot."""
     loop = asyncio.new_event_loop()
@@ -247,6 +310,7 @@ def test_a_child_starts_with_all_slots():
             await slots.acquire()
         (waiter,) = await stand_in_line(slots, 1)
         await asyncio.to_thread(slots._lock.acquire)  # a thread that the child has not
+        slots._reserved = 1
         slots.abandon()
         assert (slots.taken, slots.waiting) == (0, 0)
         waiter.cancel()  # the parent's tasks end in the child, sooner or later

@@ -208,6 +208,30 @@ def test_errors_about_our_own_call(code):
     assert understood(envelope(code)).reason == "unavailable"
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+@pytest.mark.parametrize(
+    ("code", "blames_us"),
+    [
+        *[(code, True) for code in (100, 101, 102, 104, 190)],
+        *[(code, False) for code in (1, 2, 3, 4, 10, 17, 200, 2500, 80001, 99_999, None, "190", True)],
+    ],
+)
+def test_which_errors_may_be_about_our_credential(code, blames_us, status):
+    finding = understood(envelope(code, status=status))
+    assert isinstance(finding, Finding)
+    assert finding.blames_us is blames_us
+
+
+@pytest.mark.parametrize("code", [100, 101, 102, 104, 190])
+def test_nothing_else_is_about_our_credential(code):
+    transient = {"error": {"code": code, "message": "Retry.", "is_transient": True}}
+    assert not understood(Reply(json.dumps(transient).encode(), 400)).blames_us
+    beside = {"error": {"code": code, "message": ""}, "data": facts()}
+    assert not understood(Reply(json.dumps(beside).encode(), 400)).blames_us
+    assert isinstance(understood(dead(code)), TokenInfo)
+    assert isinstance(understood(OTHER_APP), TokenInfo)
+
+
 @pytest.mark.parametrize("status", [201, 204, 206, 301, 304, 400, 401, 403, 429, 500, 503])
 def test_a_status_that_does_not_fit(status):
     assert read(status, valid().body, "") == UNAVAILABLE

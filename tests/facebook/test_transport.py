@@ -8,14 +8,18 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
 from fbguard import Guard, Refused
-from fbguard.facebook.transport import MAX_REPLY, GraphClient
+from fbguard.core.secret import Secret
+from fbguard.facebook.graph import MAX_REPLY
+from fbguard.facebook.graph import Reply as GraphReply
+from fbguard.facebook.pools import HttpxPool
+from fbguard.facebook.transport import GraphClient
 from tests.facebook.raw_server import Server, reply
 from tests.support import APP_ID, PATIENCE, SECRET, TOKEN, FakeClock, Reply, dead, make_guard, valid
 
@@ -273,7 +277,7 @@ def test_no_logger_prints_a_token(server, colour, place, caplog):
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
     log = "\n".join(f"{record.name} {record.getMessage()} {vars(record)!r}" for record in caplog.records)
-    assert "input_token=***" in log
+    assert log.count("fbguard token ") == 5
     assert len(server.requests) >= 5
     for secret in (TOKEN, SECRET):
         assert secret not in log
@@ -297,6 +301,15 @@ def test_what_http2_logs_shows_no_token(place, caplog):
     assert any(record.name == "hpack.hpack" for record in caplog.records)
 
 
+def test_what_other_clients_log_shows_no_token_either(server, caplog):
+    """An httpx client of the application, whose request lines name the URL."""
+    with guarding(server), caplog.at_level(logging.DEBUG), httpx.Client(trust_env=False) as client:
+        client.get(f"{server.url}/debug_token", params={"input_token": TOKEN, "access_token": SECRET})
+    assert "input_token=***" in caplog.text
+    for secret in (TOKEN, SECRET):
+        assert secret not in caplog.text
+
+
 def test_the_client_outlives_its_own_failures():
     """A transport's exceptions hold the URL: none of them, and no request, leaves the client."""
 
@@ -307,7 +320,7 @@ def test_the_client_outlives_its_own_failures():
     from fbguard.core.secret import Secret
 
     async def main() -> None:
-        client = GraphClient(Broken())
+        client = GraphClient(HttpxPool(Broken()))
         for _ in range(2):
             params = {"input_token": Secret(TOKEN)}
             answer = await client.get(
@@ -338,3 +351,81 @@ def test_the_callers_cancellation_is_not_swallowed(server):
                 await task
 
     asyncio.run(main())
+
+
+# -- forms -----------------------------------------------------------------------------------------------
+
+FORM = {"access_token": Secret(f"{APP_ID}|{SECRET}"), "batch": Secret(f'["{TOKEN}&=+/ "]'), "x": "y"}
+URL = "https://graph.example/v26.0/"
+
+
+def post(handler: Callable[[httpx.Request], httpx.Response], most: int = 100) -> GraphReply | None:
+    async def main() -> GraphReply | None:
+        client = GraphClient(HttpxPool(httpx.MockTransport(handler)))
+        try:
+            return await client.post(URL, FORM, most=most)
+        finally:
+            await client.aclose()
+
+    return asyncio.run(main())
+
+
+def streamed(body: bytes, status: int = 200, **headers: str) -> httpx.Response:
+    return httpx.Response(status, stream=httpx.ByteStream(body), headers=headers)
+
+
+def test_a_form():
+    seen: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return streamed(b"[]", 418, **{"X-App-Usage": "{}"})
+
+    reply = post(answer)
+    (request,) = seen
+    assert (request.method, str(request.url)) == ("POST", URL)
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert request.headers["Accept-Encoding"] == "identity"
+    assert not {"authorization", "cookie"} & request.headers.keys()
+    assert dict(parse_qsl(request.content.decode(), strict_parsing=True)) == {
+        "access_token": f"{APP_ID}|{SECRET}",
+        "batch": f'["{TOKEN}&=+/ "]',
+        "x": "y",
+    }
+    assert reply is not None
+    assert (reply.status, reply.body, reply.header("x-app-usage")) == (418, b"[]", "{}")
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(100, True), (101, False)])
+def test_the_largest_reply_to_a_form(size, is_read):
+    assert (post(lambda _request: streamed(b"x" * size)) is not None) == is_read
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(httpx.ConnectError, 2), (httpx.ConnectTimeout, 2), (httpx.ReadError, 1), (httpx.WriteError, 1)],
+)
+def test_a_form_is_sent_again_only_if_it_was_not_sent(error, tries, caplog):
+    caplog.set_level(logging.DEBUG)
+    count = itertools.count()
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        next(count)
+        raise error(f"{request.url} {request.content!r}")
+
+    assert post(fail) is None
+    assert next(count) == tries
+    assert SECRET not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_a_redirect_of_a_form_is_not_followed():
+    count = itertools.count()
+
+    def redirect(_request: httpx.Request) -> httpx.Response:
+        next(count)
+        return streamed(b"", 307, Location="https://elsewhere.example/")
+
+    reply = post(redirect)
+    assert reply is not None
+    assert (reply.status, next(count)) == (307, 1)

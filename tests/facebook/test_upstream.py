@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,18 +15,23 @@ import httpx
 import pytest
 
 from fbguard import Guard, Refused
+from fbguard.core.breaker import BURST, FAILURES
 from fbguard.facebook import transport
 from tests.support import (
     APP_ID,
+    OTHER_APP,
     PATIENCE,
+    SECRET,
     TOKEN,
     FakeClock,
     FakeGraph,
     Reply,
+    dead,
     envelope,
     make_guard,
     until,
     valid,
+    wait_until,
 )
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -68,6 +74,7 @@ class Facebook(FakeGraph):
                 raise reply
             return _response(reply, request)
         if secret in self.revoked:
+            await asyncio.sleep(0)
             self.calls.append(request.url.params["input_token"])
             return _response(REFUSED, request)
         with self._count:
@@ -144,6 +151,48 @@ def cold(count: int, start: int = 0) -> list[str]:
 # -- throttling ----------------------------------------------------------------------------------------
 
 
+def test_throttled(ask, guard, graph, clock):
+    assert ask(guard) == "1001"
+    graph.default = envelope(4, message="(#4) Application request limit reached", status=403)
+    assert ask(guard, "EAAfirst") == "throttled"
+    assert (ask.refused.code, ask.refused.retry_after) == (4, 2)
+    assert len(graph.calls) == 2
+    clock.advance(0.5)
+    for token in cold(20):
+        assert ask(guard, token) == "throttled"
+        assert (ask.refused.code, ask.refused.retry_after) == (4, 2)
+    assert ask(guard) == "1001"  # is known
+    assert len(graph.calls) == 2
+
+    clock.advance(1.5)
+    assert [ask(guard, token) for token in cold(20)] == ["throttled"] * 20
+    assert len(graph.calls) == 3  # the probe
+    clock.advance(3.9)  # and the back-off has doubled
+    assert ask(guard, "EAAfirst") == "throttled"
+    assert len(graph.calls) == 3
+
+    graph.default = valid()
+    clock.advance(0.1)
+    assert [ask(guard, token) for token in cold(20)] == ["1001"] * 20
+    assert len(graph.calls) == 23
+
+
+@pytest.mark.parametrize("code", [4, 17, 32, 341, 368, 613, 80001])
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_whatever_a_throttle_is_dressed_as(guard, graph, code, inside, status):
+    body = dead(code).body if inside else envelope(code).body
+    graph.default = Reply(body, status)
+    for token in cold(3):
+        with pytest.raises(Refused) as refused:
+            guard.check(token)
+        if inside and status != 200:
+            assert refused.value.reason in {"throttled", "unavailable"}
+        else:
+            assert (refused.value.reason, refused.value.code) == ("throttled", code)
+            assert len(graph.calls) == 1
+
+
 def test_a_throttled_token_is_not_known(ask, guard, graph, clock):
     graph.default = envelope(4)
     assert ask(guard) == "throttled"
@@ -153,7 +202,153 @@ def test_a_throttled_token_is_not_known(ask, guard, graph, clock):
     assert ask(guard) == "1001"
 
 
+def test_graph_says_for_how_long(ask, guard, graph, clock):
+    usage = {"1001": [{"type": "x", "call_count": 100, "estimated_time_to_regain_access": 7}]}
+    headers = (("X-Business-Use-Case-Usage", json.dumps(usage)),)
+    graph.default = Reply(envelope(4).body, 400, headers)
+    assert ask(guard) == "throttled"
+    assert ask.refused.retry_after == 420
+    graph.default = valid()
+    clock.advance(419)
+    assert ask(guard) == "throttled"
+    assert ask.refused.retry_after == 1
+    assert len(graph.calls) == 1
+    clock.advance(1)
+    assert ask(guard) == "1001"
+
+
+def test_usage_at_the_limit(ask, guard, graph, clock):
+    usage = json.dumps({"call_count": 100, "total_time": 3, "total_cputime": 1})
+    graph.default = Reply(valid().body, headers=(("X-App-Usage", usage),))
+    assert ask(guard) == "1001"  # the answer counts
+    assert ask(guard, "EAAother") == "throttled"
+    assert len(graph.calls) == 1
+    clock.advance(2)
+    assert [ask(guard, token) for token in cold(3)] == ["1001", "throttled", "throttled"]
+    graph.default = valid()
+    clock.advance(4)
+    assert [ask(guard, token) for token in cold(3)] == ["1001"] * 3
+    assert guard.health().status == "ok"
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_usage_at_the_limit_with_the_time_until_it_ends(ask, guard, graph, clock, is_good):
+    usage = {"1001": [{"call_count": 100, "estimated_time_to_regain_access": 7}]}
+    reply = valid() if is_good else dead(190, 463)
+    graph.default = Reply(reply.body, headers=(("X-Business-Use-Case-Usage", json.dumps(usage)),))
+    assert ask(guard) == ("1001" if is_good else "expired")
+    assert ask(guard, "EAAother") == "throttled"
+    assert (ask.refused.retry_after, ask.refused.code) == (420, None)
+    assert guard.health().reason == "throttled"
+    graph.default = valid()
+    clock.advance(420)
+    assert ask(guard, "EAAother") == "1001"
+    assert len(graph.calls) == 2
+
+
+def test_near_the_limit_calls_slow_down(make, graph, clock, monkeypatch):
+    from fbguard.core import governor
+
+    naps: list[float] = []
+    turn = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        if seconds:
+            naps.append(seconds)
+            clock.advance(seconds)
+        await turn(0)
+
+    monkeypatch.setattr(governor.asyncio, "sleep", sleep)
+    usage = (("X-App-Usage", '{"call_count": 95, "total_time": 3}'),)
+    graph.default = Reply(valid().body, headers=usage)
+    guard = make()
+    for token in cold(6):
+        guard.check(token)
+    assert naps == pytest.approx([0.2] * 4)  # the second call was free: the first one told of it
+    graph.default = valid()
+    guard.check("EAAlast")  # and Graph says nothing more about it
+    assert len(naps) == 5
+    assert guard.health().status == "ok"
+
+
+def test_calls_that_were_under_way_together_count_once(make, graph, clock):
+    async def main() -> None:
+        graph.gate.shut()
+        graph.default = envelope(4)
+        guard = make()
+        tasks = [asyncio.create_task(guard.acheck(token)) for token in cold(20)]
+        await until(lambda: len(graph.calls) == 20)
+        graph.gate.open()
+        refusals = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [refused.retry_after for refused in refusals] == [2] * 20
+        graph.default = valid()
+        clock.advance(2)
+        assert (await guard.acheck("EAAnext")).user_id == "1001"
+        await guard.aclose()
+
+    asyncio.run(main())
+
+
 # -- what opens the breaker, and what does not ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("reply", [dead(190, 463), dead(190), OTHER_APP, valid(app_id="42")], ids=said)
+def test_noes_never_open_the_breaker(ask, guard, graph, reply):
+    graph.default = reply
+    for token in cold(50):
+        assert ask(guard, token) not in {"unavailable", "throttled"}
+    assert len(graph.calls) == 50
+    assert guard.health().status == "ok"
+
+
+def test_calls_that_may_blame_us_do_not_either(ask, guard, graph):
+    graph.default = envelope(100, message="(#100) Something about this token")
+    assert [ask(guard, token) for token in cold(50)] == ["unavailable"] * 50
+    assert len(graph.calls) == 50
+    assert len(graph.probes) == 1
+    assert guard.health().status == "ok"  # Graph has answered each of them
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(b"", 500), Reply(b"{", 200), envelope(2), envelope(1, status=500), httpx.ReadError("")],
+    ids=said,
+)
+def test_dont_knows_in_a_row_open_it(ask, guard, graph, clock, reply):
+    assert ask(guard) == "1001"
+    graph.default = reply
+    for token in cold(50):
+        assert ask(guard, token) == "unavailable"
+        if len(graph.calls) <= FAILURES:
+            clock.advance(0.2)
+    assert len(graph.calls) == 1 + FAILURES
+    assert ask(guard) == "1001"
+    for count in (1, 2, 3):
+        clock.advance(1)
+        assert [ask(guard, token) for token in cold(5)] == ["unavailable"] * 5
+        assert len(graph.calls) == 1 + FAILURES + count
+    graph.default = dead(190, 463)  # an answer, whatever it says
+    clock.advance(1)
+    assert [ask(guard, token) for token in cold(5)] == ["expired"] * 5
+    assert guard.health().status == "ok"
+
+
+def test_a_moment_of_failures_does_not_open_it(ask, guard, graph):
+    graph.default = httpx.ReadError("")  # a lost connection takes many calls along at once
+    assert [ask(guard, token) for token in cold(2 * FAILURES)] == ["unavailable"] * 2 * FAILURES
+    graph.default = valid()
+    assert ask(guard) == "1001"
+
+
+def test_a_no_between_failures(ask, guard, graph, clock):
+    for number in range(5):
+        graph.default = Reply(b"", 500)
+        for token in cold(FAILURES - 1):
+            assert ask(guard, token) == "unavailable"
+            clock.advance(1)
+        graph.default = dead(190)
+        assert ask(guard, f"EAAno{number}") == "invalid_token"
+    assert len(graph.calls) == 5 * FAILURES
 
 
 # -- tries and the deadline ----------------------------------------------------------------------------
@@ -178,6 +373,12 @@ def test_only_what_was_not_sent_is_sent_again(ask, guard, graph, error, tries):
     assert graph.calls == [TOKEN] * tries
 
 
+def test_no_storm_of_tries(ask, guard, graph):
+    graph.default = httpx.ConnectError("")
+    assert [ask(guard, token) for token in cold(3 * BURST)] == ["unavailable"] * 3 * BURST
+    assert len(graph.calls) == 2 * BURST
+
+
 def test_the_second_try_has_what_is_left_of_the_deadline(ask, make, graph, monkeypatch):
     class Hangs(Facebook):
         async def handle_async_request(self, request):
@@ -192,6 +393,28 @@ def test_the_second_try_has_what_is_left_of_the_deadline(ask, make, graph, monke
     assert time.monotonic() - begun < 1
     assert len(hangs.calls) == 2
     assert guard.health().in_flight == 0
+
+
+def test_a_deadline_that_runs_out_is_a_failure(make, graph):
+    async def main() -> None:
+        graph.gate.shut()
+        guard = make(deadline=0.05, max_in_flight=BURST)
+        for count in (1, BURST - 1):
+            tasks = [asyncio.create_task(guard.acheck(token)) for token in cold(count)]
+            await until(lambda count=count: guard.health().in_flight == count)
+            refusals = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [refused.reason for refused in refusals] == ["unavailable"] * count
+            await until(lambda: guard.health().in_flight == 0)
+        calls = len(graph.calls)
+        with pytest.raises(Refused) as refused:
+            await guard.acheck("EAAnext")
+        assert refused.value.reason == "unavailable"
+        assert len(graph.calls) == calls
+        assert guard.health().reason == "unavailable"
+        graph.gate.open()
+        await guard.aclose()
+
+    asyncio.run(main())
 
 
 # -- how many at once ----------------------------------------------------------------------------------
@@ -287,3 +510,175 @@ def test_the_pace(make, graph, clock, monkeypatch):
 
 
 # -- our own credential --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [190, 100, 101, 102, 104])
+def test_a_token_about_which_graph_blames_us(ask, guard, graph, clock, code):
+    graph.replies["EAAevil"] = envelope(code)
+    assert ask(guard, "EAAevil") == "unavailable"
+    assert graph.probes == [SECRET]
+    for _ in range(5):
+        assert ask(guard, "EAAevil") == "unavailable"  # never cached
+    assert len(graph.calls) == 6
+    assert graph.probes == [SECRET]  # once a minute
+    assert ask(guard) == "1001"
+    assert guard.health().status == "ok"
+    clock.advance(60)
+    assert ask(guard, "EAAevil") == "unavailable"
+    assert graph.probes == [SECRET] * 2
+
+
+def test_misconfigured(ask, guard, graph, clock, caplog):
+    caplog.set_level(logging.DEBUG)
+    assert ask(guard) == "1001"
+    graph.revoked = {SECRET}
+    assert ask(guard, "EAAfirst") == "misconfigured"
+    assert ask.refused.relogin.action == "none"
+    assert ask.refused.relogin.url is None
+    assert ask.refused.retry_after == 60
+    assert (len(graph.calls), len(graph.probes)) == (2, 1)
+    clock.advance(20)
+    for token in cold(20):
+        assert ask(guard, token) == "misconfigured"
+        assert ask.refused.retry_after == 40
+    assert ask(guard) == "1001"  # is known
+    assert (len(graph.calls), len(graph.probes)) == (22, 1)
+    assert guard.health().reason == "misconfigured"
+
+    clock.advance(40)
+    assert [ask(guard, token) for token in cold(5)] == ["misconfigured"] * 5
+    assert (len(graph.calls), len(graph.probes)) == (27, 2)
+
+    graph.revoked = set()
+    clock.advance(1)
+    assert ask(guard, "EAAfirst") == "1001"  # whatever the probe has said
+    assert guard.health().status == "ok"
+    assert len(graph.probes) == 2
+
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert {record.name for record in warnings} == {"fbguard"}
+    assert len(warnings) == 2  # one for each refused probe
+    assert SECRET not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+def test_an_evil_token_after_a_recovery_is_not_our_fault(ask, guard, graph, clock):
+    graph.revoked = {SECRET}
+    assert ask(guard) == "misconfigured"
+    graph.revoked, graph.replies["EAAevil"] = set(), REFUSED
+    assert ask(guard) == "1001"
+    assert ask(guard, "EAAevil") == "unavailable"
+    assert len(graph.probes) == 1
+
+
+def test_other_troubles_keep_their_name_while_misconfigured(ask, guard, graph, clock):
+    graph.revoked = {SECRET}
+    assert ask(guard) == "misconfigured"
+    graph.revoked, graph.default = set(), Reply(b"", 500)
+    assert ask(guard) == "unavailable"
+    assert guard.health().reason == "unavailable"
+    graph.default = REFUSED
+    assert ask(guard) == "misconfigured"
+    assert guard.health().reason == "misconfigured"
+    graph.default = valid()
+    assert ask(guard) == "1001"
+    assert guard.health().status == "ok"
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [Reply(b"", 500), Reply(b"{}"), envelope(4), envelope(2), Reply(b'{"id": "42"}'), httpx.ReadError("")],
+    ids=said,
+)
+def test_a_probe_that_says_nothing_changes_nothing(ask, make, graph, clock, probe, caplog):
+    guard = make(app_secret=[OLD, NEW])
+    graph.replies["EAAevil"], graph.probe = REFUSED, probe
+    assert ask(guard, "EAAevil") == "unavailable"
+    assert graph.probes == [OLD]
+    assert ask(guard) == "1001"
+    assert guard.health().status == "ok"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+    graph.revoked, graph.probe = {OLD, NEW}, WELCOME
+    clock.advance(60)
+    assert ask(guard, "EAAevil") == "misconfigured"
+    graph.revoked, graph.probe = set(), probe
+    clock.advance(60)
+    assert ask(guard, "EAAevil") == "misconfigured"
+    assert ask(guard, "EAAfirst") == "1001"
+    assert ask(guard, "EAAevil") == "unavailable"
+
+
+def test_the_other_secret_is_tried_and_kept(ask, make, graph, clock, caplog):
+    caplog.set_level(logging.DEBUG)
+    guard = make(app_secret=[OLD, NEW])
+    fingerprint = guard.check(TOKEN).fingerprint
+    graph.revoked = {OLD}
+    assert ask(guard, "EAAfirst") == "1001"  # looked up once more
+    assert graph.calls == [TOKEN, "EAAfirst", "EAAfirst"]
+    assert graph.probes == [OLD, NEW]
+    for token in cold(5):
+        assert ask(guard, token) == "1001"
+    assert len(graph.calls) == 8
+    assert graph.probes == [OLD, NEW]
+    assert guard.health().status == "ok"
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+    assert OLD not in caplog.text
+    assert NEW not in caplog.text
+    clock.advance(3000)
+    assert guard.check(TOKEN).fingerprint == fingerprint  # the first goes on signing
+
+
+def test_the_old_secret_comes_back(ask, make, graph, clock):
+    guard = make(app_secret=[OLD, NEW])
+    graph.revoked = {OLD}
+    assert ask(guard) == "1001"
+    graph.revoked = {NEW}
+    assert ask(guard, "EAAfirst") == "unavailable"  # the next probe is a minute away
+    clock.advance(60)
+    assert ask(guard, "EAAfirst") == "1001"
+    assert graph.probes == [OLD, NEW, NEW, OLD]
+
+
+def test_recovery_by_the_other_secret(ask, make, graph, clock):
+    guard = make(app_secret=[OLD, NEW])
+    graph.revoked = {OLD, NEW}
+    assert ask(guard) == "misconfigured"
+    assert graph.probes == [OLD, NEW]
+    graph.revoked = {OLD}
+    clock.advance(60)
+    assert ask(guard) == "1001"
+    assert guard.health().status == "ok"
+
+
+def test_a_crowd_probes_once(make, graph):
+    async def main() -> None:
+        guard = make()
+        graph.revoked = {SECRET}
+        outcomes = await asyncio.gather(*map(guard.acheck, cold(50)), return_exceptions=True)
+        assert {outcome.status for outcome in outcomes} == {503}
+        reasons = [outcome.reason for outcome in outcomes]
+        assert set(reasons) <= {"unavailable", "misconfigured"}
+        assert "misconfigured" in reasons
+        assert len(graph.probes) == 1
+        await guard.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_probe_that_hangs_ends_with_the_deadline(make, graph):
+    class Hangs(Facebook):
+        async def handle_async_request(self, request):
+            if request.url.path.endswith(APP_ID):
+                await asyncio.Event().wait()
+            return await super().handle_async_request(request)
+
+    hangs = Hangs()
+    hangs.revoked = {SECRET}
+    guard = make(transport=hangs, deadline=0.1)
+    with pytest.raises(Refused) as refused:
+        guard.check(TOKEN)
+    assert refused.value.reason == "unavailable"
+    wait_until(lambda: guard.health().in_flight == 0)
+    assert graph.probes == []

@@ -1,4 +1,4 @@
-"""How long the usage headers ask to wait."""
+"""How much of its limit Graph says is used, and how long the headers ask to wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fbguard.facebook.usage import seconds_to_wait
+from fbguard.facebook.usage import Usage, seconds_to_wait, usage_of
 
 BUSINESS = "x-business-use-case-usage"
 ACCOUNT = "x-ad-account-usage"
@@ -145,3 +145,58 @@ def test_whole_seconds():
     seconds = account(100, 99.9)
     assert seconds == 99
     assert isinstance(seconds, int)
+
+
+# -- how much is used ------------------------------------------------------------------------------------
+
+
+def used(**headers: object) -> Usage:
+    """Do what :func:`wait` does, for the share."""
+    return usage_of(
+        {
+            name.replace("_", "-"): value if isinstance(value, str) else json.dumps(value)
+            for name, value in headers.items()
+        }.get
+    )
+
+
+def test_no_header_names_no_share():
+    assert used() == Usage(0, None)
+
+
+@pytest.mark.parametrize("name", ["call_count", "total_time", "total_cputime"])
+@pytest.mark.parametrize("percent", [1, 79, 100, 250])
+def test_every_share_of_the_app_counts(name, percent):
+    shares = {"call_count": 0, "total_time": 0, "total_cputime": 0} | {name: percent}
+    assert used(x_app_usage=shares) == Usage(percent)
+    entry = {"type": "pages", **shares, "estimated_time_to_regain_access": 0}
+    assert used(x_business_use_case_usage={"1": [{"call_count": 0}, entry], "2": []}) == Usage(percent)
+
+
+def test_the_share_of_an_ad_account_counts():
+    assert used(x_ad_account_usage={"acc_id_util_pct": 85.5, "reset_time_duration": 7}) == Usage(85)
+
+
+def test_the_highest_share_counts_and_comes_with_the_wait():
+    assert used(
+        x_app_usage={"call_count": 3, "total_time": 90},
+        x_business_use_case_usage={"1": [{"call_count": 95, "estimated_time_to_regain_access": 2}]},
+        x_ad_account_usage={"acc_id_util_pct": 100, "reset_time_duration": 7},
+    ) == Usage(100, 120)
+
+
+def test_a_page_is_not_the_app():
+    assert used(x_page_usage={"call_count": 100}) == Usage()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-5", "true", "null", '"100"', "9" * 5000])
+def test_no_sane_share(number):
+    text = '{"call_count": 7, "total_time": X}'.replace("X", number)
+    assert used(x_app_usage=text).percent <= 7
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "{", '{"call_count": {}}', '{"call_count": [99]}', "[" * 10**5]
+)
+def test_junk_names_no_share(text):
+    assert used(x_app_usage=text, x_business_use_case_usage=text, x_ad_account_usage=text) == Usage()

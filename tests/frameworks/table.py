@@ -205,7 +205,7 @@ DONT_KNOW = [
     _wait("down-dropped", "/me", "unavailable", failing(drop=True)),
     _wait("down-garbage", "/pages/501", "unavailable", failing(200, '{"data": {"is_valid": NaN}}')),
     _wait("down-web-page", "/machine", "unavailable", failing(200, "<html></html>")),
-    _wait("our-credential", "/me", "unavailable", failing(400, OUR_CREDENTIAL)),
+    Row("our-credential", "/me", 503, "misconfigured", "none", token=failing(400, OUR_CREDENTIAL)),
     _wait("down-in-indonesian", "/me", "unavailable", failing(),
           headers=(BEARER, "Accept-Language: id"), language="id"),
 ]  # fmt: skip

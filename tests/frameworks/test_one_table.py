@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -13,6 +14,7 @@ import pytest
 
 from tests.frameworks.apps import APPS
 from tests.frameworks.serving import REDIRECT_URI, Farm, Send, Served
+from tests.frameworks.sites.hasty import FASTER, HastyClock
 from tests.frameworks.sites.logs import WATCHED
 from tests.frameworks.table import ROWS, Row
 from tests.integrations.django_site import GUARDING
@@ -38,6 +40,7 @@ REASONS = {
     "password_changed", "logged_out", "session_invalidated", "not_authorized", "checkpointed",
     "unconfirmed_user", "role_lost", "app_inactive", "wrong_app", "wrong_token_type", "data_access_expired",
     "login_too_old", "insufficient_scope", "insufficient_target", "limited_login", "throttled", "unavailable",
+    "misconfigured",
 }  # fmt: skip
 
 
@@ -45,13 +48,26 @@ def ask(row: Row, farm: Farm, send: Send) -> Reply:
     """Send a request of the table; what it does to Facebook is over afterwards."""
     fields = row.fields(farm.sandbox)
     try:
-        return send(row.path, fields, row.method)
+        reply = send(row.path, fields, row.method)
     finally:
         farm.sandbox.recover()
+    wait = reply.header("retry-after")
+    if wait is not None:
+        settle(farm, send, int(wait))
+    return reply
+
+
+def settle(farm: Farm, send: Send, seconds: int) -> None:
+    """Wait, by the guard's clock, until Graph is asked again, and let it hear that all is well."""
+    time.sleep(seconds / FASTER)
+    reply = send("/me", [f"Authorization: Bearer {farm.sandbox.issue_token()}"], "GET")
+    assert reply.status == 200, reply
 
 
 def told(row: Row, reply: Reply) -> object:
     """Return what must be equal everywhere."""
+    if row.reason == "misconfigured":
+        return reply.status, reply.json | {"relogin": None}  # which tells of the time that is left
     if row.reason is not None:
         return reply.status, {name: reply.all(name) for name in HEADERS}, reply.body
     return reply.status, reply.json if reply.status == 200 and reply.body else None
@@ -223,6 +239,7 @@ def in_process(request: pytest.FixtureRequest, farm: Farm) -> Iterator[InProcess
         "app_secret": farm.sandbox.app_secret,
         "transport": farm.sandbox.transport,
         "redirect_uri": REDIRECT_URI,
+        "clock": HastyClock(),
         "policy": "tests.frameworks.apps.VIEWS",
     }
     urls = "tests.frameworks.sites.django_urls"

@@ -135,6 +135,14 @@ def test_a_late_true_answer(graph: Graph) -> None:
     assert time.monotonic() - started >= 0.02
 
 
+def test_a_true_answer_with_more_headers(quick: Graph) -> None:
+    usage = '{"call_count": 85}'
+    quick.sandbox.fail(status=None, headers={"X-App-Usage": usage}, times=1)
+    response = quick.get("/app")
+    assert (response.status_code, response.headers["x-app-usage"]) == (200, usage)
+    assert "x-app-usage" not in quick.get("/app").headers
+
+
 def test_no_times_at_all_ends_an_earlier_fault(quick: Graph) -> None:
     quick.sandbox.fail()
     quick.sandbox.fail(times=0)

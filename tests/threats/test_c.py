@@ -198,6 +198,8 @@ def test_C13_negative_poisoning(door, guard, graph, clock, trouble, is_warm):
         answer = behind.send(TOKEN)
         assert (answer.status, answer.ran, answer.challenge) == (503, False, "")
         assert answer.json["relogin"]["action"] == "wait"
+        clock.advance(int(answer.header("retry-after")))
+    assert len(graph.calls) == 3 * (2 if trouble == "connect" else 1) + is_warm
     assert negatives(guard) == 0
     graph.replies[TOKEN] = valid()
     assert behind.send(TOKEN).status == 200
@@ -225,10 +227,15 @@ def test_C14_negative_flood(door, graph, clock, reply):
     assert len(graph.calls) == 52
 
 
-def test_C14_a_flood_of_dont_knows_takes_no_room(door, guard, graph):
-    graph.default = envelope(4)
+@pytest.mark.parametrize("reply", [envelope(4), envelope(190), Reply(b"", 500)])
+def test_C14_a_flood_of_dont_knows_takes_no_room(door, guard, graph, clock, reply):
+    graph.default = reply
     behind = door(guard)
-    assert {behind.send(f"invented{number}").status for number in range(20)} == {503}
+    for number in range(20):
+        answer = behind.send(f"invented{number}")
+        assert answer.status == 503
+        clock.advance(int(answer.header("retry-after")))
+    assert len(graph.calls) == 20
     assert positives(guard) == negatives(guard) == 0
 
 
@@ -284,10 +291,12 @@ def test_C16_nothing_of_a_failure_is_kept(door, clock, outcome):
         behind = door(guard)
         for number in range(10):
             behind.send(f"warm{number}")
+            clock.advance(1)  # a Graph that fails is asked once a second
         graph.requests.clear()
         before = leftovers()
         for number in range(100):
             assert behind.send(f"token{number}").status in {401, 503}
+            clock.advance(1)
         graph.requests.clear()
         grown = leftovers() - before
     assert len(graph.calls) == 110

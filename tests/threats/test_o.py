@@ -14,7 +14,7 @@ import pytest
 
 import fbguard
 from fbguard import Guard, Policy, Requirement, Rule, asgi, require_fb_token, wsgi
-from fbguard.facebook.transport import GraphClient
+from fbguard.facebook.pools import AiohttpPool
 from tests.support import APP_ID, SECRET, call_asgi, call_wsgi, http_scope, valid, wsgi_environ
 from tests.threats.requests import unreachable
 
@@ -227,13 +227,11 @@ def test_O06_the_client_verifies_and_asks_no_environment(monkeypatch):
         monkeypatch.setenv(name, "/nonexistent")
 
     async def main() -> tuple[bool, bool, bool]:
-        client = GraphClient()
-        session = client._open_session()
+        session = AiohttpPool()._open()
         tls = session.connector._ssl
         verifies = tls.check_hostname and tls.verify_mode is ssl.CERT_REQUIRED and tls.get_ca_certs() != []
-        seen = client._client.trust_env, client._client.follow_redirects, verifies
+        seen = session.trust_env, session.connector.force_close, verifies
         await session.close()
-        await client.aclose()
         return seen
 
     assert asyncio.run(main()) == (False, False, True)

@@ -2,6 +2,8 @@
 
 import os
 
+from tests.frameworks.sites.hasty import HastyClock
+
 ALLOWED_HOSTS = ["*"]
 SECRET_KEY = "not one"
 ROOT_URLCONF = "tests.frameworks.sites.django_urls"
@@ -13,5 +15,6 @@ FBGUARD = {
     "graph_url": os.environ["FBGUARD_GRAPH_URL"],
     "redirect_uri": os.environ["FBGUARD_REDIRECT_URI"],
     "deadline": float(os.environ["FBGUARD_DEADLINE"]),
+    "clock": HastyClock(),
     "policy": "tests.frameworks.apps.VIEWS",
 }

@@ -13,8 +13,9 @@ from fbguard.asgi import FBTokenMiddleware
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from tests.frameworks.apps import OWN, PAGE, REQUIRED, RULES, bearer, before_stream, in_stream, said
 from tests.frameworks.sites import logs
+from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env()
+guard = Guard.from_env(clock=HastyClock())
 logs.watch()
 
 Me = Annotated[TokenInfo, Depends(FBToken())]

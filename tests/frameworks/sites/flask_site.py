@@ -21,8 +21,9 @@ from tests.frameworks.apps import (
     said,
 )
 from tests.frameworks.sites import logs
+from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env()
+guard = Guard.from_env(clock=HastyClock())
 logs.watch()
 
 

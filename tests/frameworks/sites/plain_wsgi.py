@@ -9,8 +9,9 @@ from fbguard import Guard
 from fbguard.wsgi import FBTokenMiddleware
 from tests.frameworks.apps import OWN, RULES, bearer, before_stream, encoded, in_stream, said
 from tests.frameworks.sites import logs
+from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env()
+guard = Guard.from_env(clock=HastyClock())
 logs.watch()
 
 VIEWS = {

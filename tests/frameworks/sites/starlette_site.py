@@ -16,8 +16,9 @@ from fbguard import Guard, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
 from tests.frameworks.apps import OWN, PAGE, REQUIRED, RULES, VIEWS, bearer, before_stream, in_stream, said
 from tests.frameworks.sites import logs
+from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env()
+guard = Guard.from_env(clock=HastyClock())
 logs.watch()
 
 

@@ -1,0 +1,47 @@
+"""What must be made anew in a forked child, and how a child is noticed.
+
+Locks may be held by threads that the child has not; sockets, loops and slots are the parent's. The
+interpreter tells of ``os.fork``. uWSGI forks without it, so whoever comes for the background loop or for
+a loop's connections looks at the process id, too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+_hooks: Final[list[Callable[[], None]]] = []
+_lock = threading.Lock()
+_pid = os.getpid()
+
+
+def in_child(hook: Callable[[], None]) -> None:
+    """Call ``hook`` in every forked child, in the order of registration."""
+    _hooks.append(hook)
+
+
+def check() -> None:
+    """Call the hooks if this is a child in which nobody has called them yet."""
+    if os.getpid() != _pid:
+        with _lock:
+            if os.getpid() != _pid:
+                _run()
+
+
+def _run() -> None:
+    global _pid  # noqa: PLW0603 - of the process, like the id itself
+    for hook in _hooks:
+        hook()
+    _pid = os.getpid()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _run()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
