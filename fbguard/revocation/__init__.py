@@ -1,0 +1,1 @@
+"""Sessions that end: by a call of the app, and by what Facebook tells it."""

@@ -1,0 +1,194 @@
+"""The callbacks as an ASGI app and as a WSGI app, to be mounted. Imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fbguard.core import background
+from fbguard.core.answers import Answer
+from fbguard.revocation.callbacks import Callbacks
+from fbguard.revocation.wire import Request, finished, plain, unavailable
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
+_GRACE: Final = 1.0  # seconds that a thread waits for the loop beyond the deadline, which answers itself
+_LONGEST_LENGTH: Final = 18  # digits of a Content-Length
+_UNDECODABLE: Final = "/\ufffd"  # no route
+
+
+class _Gone(Exception):  # noqa: N818
+    """The client left before its body was here."""
+
+
+class CallbacksASGI:
+    """Facebook's callbacks as an ASGI app; mount it, or serve it alone."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection; a WebSocket is refused."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._serve(scope, receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": ""})
+        elif kind == "lifespan":
+            await _live(receive, send)
+        else:
+            raise RuntimeError(f"fbguard does not know the scope type {kind!r}")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request_of_scope(scope)
+        admitted = self._callbacks.admit(request)
+        if isinstance(admitted, Answer):
+            answer = admitted
+        else:
+            try:
+                body = await _received(receive, admitted)
+            except _Gone:
+                return
+            answer = await self._callbacks.answer(replace(request, body=body))
+        headers = [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        sent = b"" if request.method == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": sent})
+
+
+class CallbacksWSGI:
+    """Facebook's callbacks as a WSGI app; the effects run on the background loop of the process."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request."""
+        answer = self._answer(environ)
+        status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
+        start_response(status, list(answer.headers))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
+
+    def _answer(self, environ: WSGIEnvironment) -> Answer:
+        request = _request_of_environ(environ)
+        admitted = self._callbacks.admit(request)
+        if isinstance(admitted, Answer):
+            return admitted
+        body = _read(environ, admitted)
+        if body is None:
+            return finished(plain(400, "The body did not come whole."))
+        future = background.submit(self._callbacks.answer(replace(request, body=body)))
+        try:
+            return future.result(self._callbacks.deadline + _GRACE)
+        except (TimeoutError, CancelledError):
+            future.cancel()
+        return finished(unavailable())
+
+
+def _request_of_scope(scope: Scope) -> Request:
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+        path = path[len(root) :]  # of a mount by the ASGI specification; older ones have cut it off
+    return Request(
+        method=scope["method"],
+        path=path,
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=[
+            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
+        ],
+        scheme=scope.get("scheme", "http"),
+        root=root,
+    )
+
+
+async def _received(receive: Receive, cap: int) -> bytes:
+    """Return a body, of one above the cap one byte more than that; raises _Gone."""
+    body = bytearray()
+    more = cap > 0
+    while more and len(body) <= cap:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        body += message.get("body", b"")[: cap + 1 - len(body)]
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Say that there is nothing to start and nothing to shut down."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def _request_of_environ(environ: WSGIEnvironment) -> Request:
+    headers = [
+        (name.removeprefix("HTTP_").replace("_", "-").lower(), value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in {"CONTENT_TYPE", "CONTENT_LENGTH"} and value)
+    ]
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=_decoded(environ.get("PATH_INFO", "")),
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        scheme=environ["wsgi.url_scheme"],
+        root=_decoded(environ.get("SCRIPT_NAME", "")),
+    )
+
+
+def _decoded(path: str) -> str:
+    """Decode a path whose bytes came as latin-1 (PEP 3333)."""
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeError:
+        return _UNDECODABLE
+
+
+class _Input(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def _read(environ: WSGIEnvironment, cap: int) -> bytes | None:
+    """Return a body, of one above the cap one byte more than that; None if it is not whole."""
+    if not cap:
+        return b""
+    length: str = environ.get("CONTENT_LENGTH") or ""
+    if length:
+        if not (length.isascii() and length.isdigit() and len(length) <= _LONGEST_LENGTH):
+            return None
+        wanted = min(int(length), cap + 1)
+    elif environ.get("wsgi.input_terminated"):  # the server reads chunks, and tells where they end
+        wanted = cap + 1
+    else:
+        return None if "HTTP_TRANSFER_ENCODING" in environ else b""
+    try:
+        body = _read_up_to(environ["wsgi.input"], wanted)
+    except OSError:  # the client left
+        return None
+    return body if not length or len(body) == wanted else None
+
+
+def _read_up_to(stream: _Input, wanted: int) -> bytes:
+    body = bytearray()
+    while len(body) < wanted:
+        chunk = stream.read(wanted - len(body))
+        if not chunk:
+            break
+        body += chunk
+    return bytes(body)

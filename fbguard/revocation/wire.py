@@ -1,0 +1,81 @@
+"""A callback as the rules see it, and the answers that all of them share. Pure; no protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import parse_qs
+
+from fbguard.core.answers import Answer
+
+RETRY_AFTER: Final = 5  # seconds
+_MAX_FIELDS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request in no protocol's words: ``path`` is decoded and starts below the mount ``root``.
+
+    ``query`` is raw; the names of ``headers`` are in lower case.
+    """
+
+    method: str
+    path: str
+    query: str = field(default="", repr=False)
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    scheme: str = "https"
+    root: str = ""
+
+    def all(self, name: str) -> list[str]:
+        """Return the values of all headers of this name, which is in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+
+def only(text: str, name: str) -> str | None:
+    """Return the one value of a field of a query or form; None without one or with several."""
+    try:
+        values = parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS).get(name, [])
+    except ValueError:
+        return None
+    return values[0] if len(values) == 1 else None
+
+
+def exceeds(length: str, cap: int) -> bool:
+    """Tell whether a Content-Length is a number above the cap."""
+    # No int() of what may have 5000 digits; what is no number is for the server to refuse.
+    digits = length.lstrip("0")
+    return digits.isascii() and digits.isdigit() and (len(digits) > len(str(cap)) or int(digits) > cap)
+
+
+def plain(status: int, text: str, *more: tuple[str, str], newline: str = "\n") -> Answer:
+    """Return an answer of one line; ``more`` are further headers."""
+    return Answer(status, [("Content-Type", "text/plain; charset=utf-8"), *more], f"{text}{newline}".encode())
+
+
+def forbidden() -> Answer:
+    """Return the answer to what nobody has proven to be Facebook's."""
+    return plain(403, "This is not from Facebook, or not for this app.")
+
+
+def too_large() -> Answer:
+    """Return the answer to a body above the cap."""
+    return plain(413, "The body is too large.")
+
+
+def unavailable() -> Answer:
+    """Return what asks Facebook to deliver again."""
+    return plain(503, "Try again later.", ("Retry-After", str(RETRY_AFTER)))
+
+
+def finished(answer: Answer) -> Answer:
+    """Return the answer with the headers that all have."""
+    given = {name.lower() for name, _ in answer.headers}
+    common = (
+        ("Content-Length", str(len(answer.body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    )
+    missing = [pair for pair in common if pair[0].lower() not in given]
+    return Answer(answer.status, [*answer.headers, *missing], answer.body)
