@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -14,6 +15,9 @@ from fbguard.core.secret import Secret
 from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Graph
 from fbguard.facebook.upstream import Upstream
+from fbguard.revocation.tombstones import Tombstones
+
+logger = logging.getLogger("fbguard")
 
 
 def make_cache(
@@ -32,6 +36,15 @@ def make_cache(
         size=settings.size("cache_size", cache_size),
         negative_size=settings.size("negative_cache_size", negative_cache_size),
     )
+
+
+def make_tombstones(clock: Clock) -> Tombstones:
+    """Return the tombstones; it is said when one must go before its time."""
+
+    def dropped() -> None:
+        logger.warning("more sessions were ended than can be remembered: the oldest is forgotten")
+
+    return Tombstones(clock.time, dropped)
 
 
 def make_upstream(

@@ -176,7 +176,7 @@ def negatives(guard: Guard) -> int:
 
 
 def in_flight(guard: Guard) -> int:
-    return sum(len(local.flights) for local in guard._validator._local._by_loop.values())
+    return sum(len(local.flights) for local in guard._look_ups._local._by_loop.values())
 
 
 async def until(condition: Callable[[], object]) -> None:

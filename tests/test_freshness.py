@@ -356,10 +356,10 @@ def test_a_refresh_that_fails_leaves_the_fact_its_time(ask, make, graph, clock, 
     graph.default = reply
     clock.advance(50)
     assert ask(guard) == "1001"
-    wait_until(lambda: len(graph.calls) > 1 and not guard._validator._refreshing)
+    wait_until(lambda: len(graph.calls) > 1 and not guard._look_ups._refreshing)
     clock.advance(49.5)
     assert ask(guard) == "1001"
-    wait_until(lambda: not guard._validator._refreshing)
+    wait_until(lambda: not guard._look_ups._refreshing)
     clock.advance(0.5)
     assert ask(guard) in {"unavailable", "throttled"}
 
@@ -370,7 +370,7 @@ def test_a_refresh_that_fails_is_tried_again(ask, make, graph, clock):
     graph.default = DOWN
     clock.advance(50)
     ask(guard)
-    wait_until(lambda: len(graph.calls) == 2 and not guard._validator._refreshing)
+    wait_until(lambda: len(graph.calls) == 2 and not guard._look_ups._refreshing)
     graph.default = valid(user_id="7")
     ask(guard)
     wait_until(lambda: guard.peek(TOKEN).user_id == "7")
@@ -394,7 +394,7 @@ def test_noes_are_not_refreshed(ask, make, graph, clock, reply):
     ask(guard)
     clock.advance(29)
     ask(guard)
-    assert not guard._validator._refreshing
+    assert not guard._look_ups._refreshing
     assert len(graph.calls) == 1
 
 
@@ -403,7 +403,7 @@ def test_without_it_nothing_is_refreshed(ask, make, graph, clock):
     ask(guard)
     clock.advance(99.5)
     ask(guard)
-    assert not guard._validator._refreshing
+    assert not guard._look_ups._refreshing
     assert len(graph.calls) == 1
 
 
@@ -415,7 +415,7 @@ def test_a_refresh_at_the_end_of_the_guard(make, graph, clock):
     guard.check(TOKEN)
     graph.wait_for_calls(2)
     guard.close()
-    wait_until(lambda: not guard._validator._refreshing)
+    wait_until(lambda: not guard._look_ups._refreshing)
     graph.gate.open()
 
 

@@ -27,11 +27,11 @@ FLOORS = (
     ),
     (
         "core.background", "core.breaker", "core.cache", "core.flights", "core.governor", "core.limits",
-        "core.loops", "core.pace", "core.slots",
+        "core.generations", "core.loops", "core.pace", "core.slots",
         "facebook.credentials", "facebook.graph", "facebook.line", "facebook.pools", "facebook.quiet",
-        "facebook.transport", "facebook.upstream",
+        "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones", "stores",
     ),
-    ("assembly", "core.validator", "guard", "legacy", "revocation"),
+    ("assembly", "core.lookups", "core.validator", "guard", "legacy", "revocation", "sessions", "verdicts"),
     ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded

@@ -81,7 +81,7 @@ def test_logs_and_answers_of_a_door(door, graph, clock, everything_logged, outco
     assert graph.calls
     log = everything_logged()
     assert "fbguard" in log
-    assert guard._validator._signer.fingerprint(Secret(TOKEN)) in log  # the look-ups were logged
+    assert guard.signer.fingerprint(Secret(TOKEN)) in log  # the look-ups were logged
     assert shows(log) == []
 
 

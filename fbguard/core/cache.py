@@ -11,12 +11,14 @@ import hashlib
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakSet
 
 from cachetools import LRUCache
 
 from fbguard.core import forks
 from fbguard.core.clock import Clock
+from fbguard.core.generations import Generations
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 
@@ -36,15 +38,25 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A token that is known: its key, what is known, and the wall time at which it was first seen."""
+
+    key: bytes
+    info: TokenInfo
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     info: TokenInfo
     wall: float
     monotonic: float
     ttl: float
     good: bool
+    since: float
 
 
-_FORGOTTEN = 10_000  # keys; a look-up lasts seconds, and nobody forgets that many meanwhile
+_FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
 
@@ -71,10 +83,10 @@ class FactCache:
         self._clock = clock
         self.ttl = ttl
         self._negative_ttl = negative_ttl
-        self._good: MutableMapping[bytes, _Entry] = LRUCache(size)
-        self._bad: MutableMapping[bytes, _Entry] = LRUCache(negative_size)
-        self._forgotten: MutableMapping[bytes, int] = LRUCache(_FORGOTTEN)
-        self._times_forgotten = 0
+        self._users = UserIndex()
+        self._good: MutableMapping[bytes, _Entry] = _Indexed(size, self._users)
+        self._bad: MutableMapping[bytes, _Entry] = _Indexed(negative_size, self._users)
+        self._forgotten = Generations(_FORGOTTEN)
         self._lock = threading.Lock()
         _caches.add(self)
 
@@ -105,6 +117,11 @@ class FactCache:
         info = entry.info if age < entry.ttl else replace(entry.info, stale=True)
         return Known(info, entry.wall + age, age)
 
+    def peek(self, key: bytes) -> TokenInfo | None:
+        """Return the fact under ``key``, however old."""
+        entry = self._find(key)
+        return None if entry is None else entry.info
+
     def knows(self, key: bytes) -> bool:
         """Tell whether there is a fact under ``key``, however old."""
         return self._find(key) is not None
@@ -117,27 +134,31 @@ class FactCache:
         """Return the seconds since a fact was stored, by the clock that counts more of them."""
         return max(self._clock.time() - entry.wall, self._clock.monotonic() - entry.monotonic)
 
-    def mark(self, key: bytes) -> int:
-        """Return what :meth:`put` wants to have from before a look-up."""
-        with self._lock:
-            return self._forgotten.get(key, 0)
+    def mark(self) -> int:
+        """Return what :meth:`put` and :meth:`is_forgotten` want to have from before a look-up."""
+        return self._forgotten.now
+
+    def is_forgotten(self, key: bytes, user_id: str | None, mark: int) -> bool:
+        """Tell whether the token, or all of its user, was forgotten since ``mark`` was taken."""
+        return self._forgotten.is_past(mark) and self._forgotten.since(mark, key, user_id)
 
     def put(self, key: bytes, info: TokenInfo, *, good: bool, mark: int | None = None) -> Known | None:
         """Store a fact; ``good`` tells which store. Returns it with the time to judge it at.
 
-        None, and nothing stored, if the key was forgotten since ``mark`` was taken: what Graph said before
-        that no longer counts.
+        None, and nothing stored, if the token or its user was forgotten since ``mark`` was taken: what
+        Graph said before that no longer counts.
         """
         wall, monotonic = self._clock.time(), self._clock.monotonic()
         ttl = self.ttl if good else self._negative_ttl
         store, other = (self._good, self._bad) if good else (self._bad, self._good)
         with self._lock:
-            if mark is not None and mark != self._forgotten.get(key, 0):
+            if mark is not None and self.is_forgotten(key, info.user_id, mark):
                 return None
             if len(store) >= _SPREAD_FROM:
                 ttl *= 1 - _SPREAD * key[0] / 256  # the key is a digest: its bytes are evenly spread
-            other.pop(key, None)
-            store[key] = _Entry(info, wall, monotonic, ttl, good)
+            before = store.get(key) or other.pop(key, None)
+            since = wall if before is None else min(wall, before.since)
+            store[key] = _Entry(info, wall, monotonic, ttl, good, since)
         return Known(info, wall)
 
     def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
@@ -158,8 +179,18 @@ class FactCache:
                 return
             self._good.pop(key, None)
             self._bad.pop(key, None)
-            self._times_forgotten += 1
-            self._forgotten[key] = self._times_forgotten
+            self._forgotten.note(key)
+
+    def forget_user(self, user_id: str) -> list[Seen]:
+        """Forget a user's tokens, and what look-ups under way will say of them; return what was known."""
+        with self._lock:
+            self._forgotten.note(user_id)
+            seen: list[Seen] = []
+            for key in self._users.keys_of(user_id):
+                entry = self._good.pop(key, None) or self._bad.pop(key, None)
+                if entry is not None:
+                    seen.append(Seen(key, entry.info, entry.since))
+            return seen
 
     def __len__(self) -> int:
         with self._lock:
@@ -168,6 +199,61 @@ class FactCache:
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
+
+
+class UserIndex:
+    """Which keys belong to a user. A user with one token, which is nearly everybody, costs no set."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, bytes | set[bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def keys_of(self, user_id: str) -> list[bytes]:
+        """Return the keys of a user."""
+        found = self._keys.get(user_id, set())
+        return [found] if isinstance(found, bytes) else list(found)
+
+    def add(self, user_id: str | None, key: bytes) -> None:
+        """Note a key."""
+        if user_id is None:
+            return
+        found = self._keys.setdefault(user_id, key)
+        if isinstance(found, set):
+            found.add(key)
+        elif found != key:
+            self._keys[user_id] = {found, key}
+
+    def discard(self, user_id: str | None, key: bytes) -> None:
+        """Drop a key."""
+        found = None if user_id is None else self._keys.get(user_id)
+        if user_id is None or found is None:
+            return
+        if isinstance(found, set):
+            found.discard(key)
+        if not found or found == key:
+            del self._keys[user_id]
+
+
+class _Indexed(LRUCache[bytes, _Entry]):
+    """Entries by key, the least recently used go first; keeps the index of users true."""
+
+    def __init__(self, size: int, users: UserIndex) -> None:
+        super().__init__(size)
+        self._users = users
+
+    def __setitem__(self, key: bytes, entry: _Entry, *args: Any, **kwargs: Any) -> None:
+        before = self.get(key)
+        if before is not None and before.info.user_id != entry.info.user_id:
+            self._users.discard(before.info.user_id, key)
+        super().__setitem__(key, entry, *args, **kwargs)
+        self._users.add(entry.info.user_id, key)
+
+    def __delitem__(self, key: bytes, *args: Any, **kwargs: Any) -> None:
+        entry = self[key]
+        super().__delitem__(key, *args, **kwargs)
+        self._users.discard(entry.info.user_id, key)
 
 
 def _renew_locks() -> None:

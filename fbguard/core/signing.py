@@ -23,6 +23,10 @@ class Signer:
         """Return a token's short name: safe to log, equal on all workers."""
         return self._digest(token)[:_FINGERPRINT_LENGTH]
 
+    def short(self, name: str) -> str:
+        """Return a short name for something that is no token, as a user id: equal on all workers."""
+        return self._digest(Secret(f"name:{name}"))[:_FINGERPRINT_LENGTH]
+
     def proof(self, token: Secret, at: int | None = None) -> dict[str, str]:
         """Return the parameters that prove to Graph that a call comes from the app's own server.
 

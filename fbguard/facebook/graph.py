@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
+from fbguard.core.errors import OAuthException
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.facebook import batch, debug_token
+from fbguard.facebook.graph_error import read_error
 from fbguard.facebook.usage import Usage, usage_of
 
 CredentialPlace = Literal["header", "query"]
@@ -40,6 +42,10 @@ class Client(Protocol):
 
     async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
         """Send a form; return what came back if it has at most ``most`` bytes, else None."""
+        ...
+
+    async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
+        """Send a DELETE as the owner of ``token``; return what came back, or None when nobody answered."""
         ...
 
     async def aclose(self) -> None:
@@ -112,6 +118,25 @@ class Graph:
             return True
         finding = debug_token.read(reply.status, reply.body, "")
         return False if isinstance(finding, Finding) and finding.blames_us else None
+
+    async def revoke(
+        self, client: Client, token: Secret, user: str, proof: Mapping[str, str]
+    ) -> OAuthException | Finding | None:
+        """Take all of the app's permissions of ``user`` (an id or "me") away, as the owner of ``token``.
+
+        That ends every token of the person for the app (Graph API, user permissions reference). Returns
+        None when it is done, else what Graph said, or a don't-know.
+        """
+        reply = await client.delete(f"{self.url}/{self.version}/{user}/permissions", proof, token=token)
+        if reply is None:
+            return debug_token.UNAVAILABLE
+        try:
+            body: object = json.loads(reply.body)
+        except (ValueError, RecursionError):
+            return debug_token.UNAVAILABLE
+        error = read_error(body, status=reply.status, header=reply.header, token=token)
+        done = reply.status == _OK and body in (True, {"success": True})  # either has been seen
+        return error or (None if done else debug_token.UNAVAILABLE)
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret

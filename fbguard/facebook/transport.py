@@ -51,6 +51,13 @@ class GraphClient:
         """Send a form; return what came back (at most ``most`` bytes), or None when no such reply came."""
         return await self._call(lambda: Call("POST", Secret(url), _FORM, body=_encoded(form)), most)
 
+    async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
+        """Send a DELETE as the owner of ``token``; return what came back, or None when no such reply came."""
+        return await self._call(
+            lambda: Call("DELETE", _encoded(params, f"{url}?"), _HEADERS, Secret(f"Bearer {token.reveal()}")),
+            MAX_REPLY,
+        )
+
     async def _call(self, build: Callable[[], Call], most: int) -> Reply | None:
         """Send a request, once more if it surely was not answered, and read what comes back.
 

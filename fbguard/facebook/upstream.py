@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from fbguard.core.clock import Clock
+from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
 from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
@@ -99,6 +100,14 @@ class Upstream:
             wait = max(math.ceil(self._credentials.seconds_to_probe()), 1)
             return Finding(_MISCONFIGURED, outcome.code, outcome.subcode, retry_after=wait)
         return outcome
+
+    async def revoke(
+        self, here: Connection, token: Secret, user: str, proof: Mapping[str, str]
+    ) -> OAuthException | Finding | None:
+        """End all tokens of a person for the app at Facebook; None when it is done, else why it is not."""
+        async with self._governor.slot() as refused:
+            held = refused or await self._governor.clearance()
+            return held or await self._graph.revoke(here.client, token, user, proof)
 
     # -- the call -----------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import MutableMapping
@@ -14,6 +13,7 @@ from weakref import WeakSet
 
 from cachetools import LRUCache
 
+from fbguard.core import forks
 from fbguard.core.cache import key_of
 from fbguard.core.secret import Secret
 from fbguard.facebook.rest import is_session_key
@@ -125,5 +125,4 @@ def _renew_locks() -> None:
         one.renew_lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+forks.in_child(_renew_locks)

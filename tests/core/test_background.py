@@ -59,13 +59,13 @@ from tests.support import FakeGraph, make_guard
 graph = FakeGraph()
 guard = make_guard(graph)
 assert guard.check("before").user_id == "1001"
-loop, client = background.running(), next(iter(guard._validator._local._by_loop.values())).connection.client
+loop, client = background.running(), next(iter(guard._look_ups._local._by_loop.values())).connection.client
 # The worst moment for a fork: other threads hold every lock there is, and a look-up is in the air.
 graph.gate.shut()
 threading.Thread(target=lambda: guard.check("flying"), daemon=True).start()
 graph.wait_for_calls(2)
 guard._validator._cache._lock.acquire()
-guard._validator._local._lock.acquire()
+guard._look_ups._local._lock.acquire()
 background._lock.acquire()
 upstream = guard._validator._upstream
 governor = upstream._governor
@@ -81,7 +81,7 @@ if pid == 0:
         assert background.running() is None
         assert guard.check("after").user_id == "1001"
         assert background.running() is not loop
-        mine = next(iter(guard._validator._local._by_loop.values()))
+        mine = next(iter(guard._look_ups._local._by_loop.values()))
         assert mine.connection.client is not client and len(mine.flights) == 0
         assert guard.check("flying").user_id == "1001"
         guard.close()
@@ -91,7 +91,7 @@ if pid == 0:
 for one in inner:
     one._lock.release()
 background._lock.release()
-guard._validator._local._lock.release()
+guard._look_ups._local._lock.release()
 guard._validator._cache._lock.release()
 _, status = os.waitpid(pid, 0)
 graph.gate.open()

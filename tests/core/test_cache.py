@@ -104,17 +104,17 @@ def test_forget(cache):
 def test_what_was_forgotten_during_a_look_up_is_not_stored(cache, good):
     """Whether there was a fact or not."""
     for _ in range(2):
-        mark = cache.mark(A)
+        mark = cache.mark()
         cache.forget(A)
         assert cache.put(A, info("old"), good=good, mark=mark) is None
         assert cache.get(A) is None
-        again = cache.mark(A)
+        again = cache.mark()
         assert cache.put(A, info("new"), good=good, mark=again).info.user_id == "new"
         assert cache.get(A).info.user_id == "new"
 
 
 def test_nobody_elses_look_up_is_in_vain(cache):
-    mark = cache.mark(A)
+    mark = cache.mark()
     cache.forget(B)
     assert cache.put(A, info(), good=True, mark=mark) is not None
     assert cache.put(A, info(), good=True) is not None  # nobody has asked for a mark
@@ -126,18 +126,18 @@ def test_only_the_facts_that_were_meant_are_forgotten(cache, good):
     assert old == new
     cache.put(A, old, good=True)
     cache.put(A, new, good=good)
-    mark = cache.mark(A)
+    mark = cache.mark()
     cache.forget(A, old)
-    assert (cache.get(A).info, cache.mark(A)) == (new, mark)
+    assert (cache.get(A).info, cache.mark()) == (new, mark)
     cache.forget(A, new)
     assert cache.get(A) is None
-    assert cache.mark(A) != mark
+    assert cache.mark() != mark
 
 
 def test_facts_that_are_gone_are_forgotten_for_look_ups_under_way(cache):
-    mark = cache.mark(A)
+    mark = cache.mark()
     cache.forget(A, info())
-    assert cache.mark(A) != mark
+    assert cache.mark() != mark
 
 
 def test_stale_facts_are_forgotten_by_their_copy(cache, clock):

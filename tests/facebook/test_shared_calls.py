@@ -140,7 +140,7 @@ async def crowd(guard: Guard, graph: Batching, tokens: list[str]) -> list[str]:
 
 
 def waiting(guard: Guard) -> int:
-    lines = (local.connection.line for local in guard._validator._local._by_loop.values())
+    lines = (local.connection.line for local in guard._look_ups._local._by_loop.values())
     return sum(len(line._waiting) for line in lines if line is not None)
 
 

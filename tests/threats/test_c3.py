@@ -51,7 +51,7 @@ def test_C19_refresh_ahead_meets_outage(door, graph, clock, outage):
         for age in (50, 75, 99.5):
             clock.wall, clock.mono = NOW + age, 1000.0 + age
             assert behind.send(TOKEN).status == 200
-            wait_until(lambda: not guard._validator._refreshing)
+            wait_until(lambda: not guard._look_ups._refreshing)
         assert len(graph.calls) >= 2  # it was tried
         clock.advance(0.5)
         answer = behind.send(TOKEN)
@@ -70,7 +70,7 @@ def test_C19_never_past_the_tokens_own_end(door, graph, clock, outage):
         graph.default = OUTAGES[outage]
         clock.advance(59.5)
         assert behind.send(TOKEN).status == 200
-        wait_until(lambda: not guard._validator._refreshing)
+        wait_until(lambda: not guard._look_ups._refreshing)
         clock.advance(0.5)
         assert behind.send(TOKEN).status == 401
 

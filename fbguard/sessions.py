@@ -1,0 +1,176 @@
+"""Sessions that end: by the app, by Facebook's callbacks, by legacy clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fbguard.core import credentials, settings
+from fbguard.core.cache import FactCache, key_of
+from fbguard.core.lookups import LookUps
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.legacy.sessions import SessionRegistry
+from fbguard.revocation.live import LiveConnections, Watch
+from fbguard.revocation.revoker import Revoker
+from fbguard.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    from fbguard.revocation.callbacks import Callbacks
+    from fbguard.revocation.live import End
+    from fbguard.revocation.mounts import CallbacksASGI, CallbacksWSGI
+
+Upstream = Literal["revoke"] | None
+
+
+class EndsSessions(Verdicts):
+    """The part of a :class:`fbguard.Guard` that ends sessions."""
+
+    app_id: str
+    live: LiveConnections
+    _secrets: Sequence[Secret]
+    _registry: SessionRegistry
+    _cache: FactCache
+    _look_ups: LookUps
+    _revoker: Revoker
+
+    def expire_session(self, token: str, *, upstream: Upstream = None) -> None:
+        """End the session of a token: when this returns, the token is refused (``session_invalidated``).
+
+        That is today's ``Auth.expireSession``: look-ups under way and open connections learn of it, too.
+        With ``upstream="revoke"`` Facebook is asked to take the app's permissions away, which ends every
+        token of that person for the app (``DELETE /{user}/permissions``). If it does not, the token is
+        refused here all the same, and what Graph said is raised: OAuthException, or Refused (503) when it
+        did not say. Raises TypeError for what is no str, ValueError for another ``upstream``.
+        """
+        given = credentials.boxed(token)
+        del token
+        _check("token", given)
+        _check_upstream(upstream)
+        user = self._user_of(given)
+        self._revoker.expire_here(given)
+        if upstream is not None:
+            self._wait(self._revoke(given, user))
+
+    async def aexpire_session(self, token: str, *, upstream: Upstream = None) -> None:
+        """Do what :meth:`expire_session` does, awaiting."""
+        given = credentials.boxed(token)
+        del token
+        _check("token", given)
+        _check_upstream(upstream)
+        user = self._user_of(given)
+        await self._revoker.expire(given)
+        if upstream is not None:
+            await self._revoke(given, user)
+
+    def forget_user(self, user_id: str) -> None:
+        """Have every token of a user looked up anew, look-ups under way included.
+
+        Raises TypeError for what is no str.
+        """
+        self._revoker.forget_user_here(_user(user_id))
+
+    async def aforget_user(self, user_id: str) -> None:
+        """Do what :meth:`forget_user` does, awaiting."""
+        await self._revoker.forget_user(_user(user_id))
+
+    def register_session(self, token: str, session_key: str, secret: str | None = None) -> None:
+        """Let a legacy client end this token's session by ``session_key``, its secret or the app's signing.
+
+        For ``/restserver.php`` of :meth:`callbacks_asgi`; in this process only. Raises TypeError for what is
+        no str, ValueError for a key that is empty, longer than 256 characters, or holds white space, ``=`` or
+        what is not printable ASCII, and for such a secret.
+        """
+        given, key = credentials.boxed(token), credentials.boxed(session_key)
+        its_secret = None if secret is None else credentials.boxed(secret)
+        del token, session_key, secret
+        for option, value in (("token", given), ("session_key", key), ("secret", its_secret)):
+            if value is not None:
+                _check(option, value)
+        self._registry.register(key, given, its_secret)
+
+    def callbacks_asgi(
+        self,
+        verify_token: str | None = None,
+        *,
+        delete: Callable[[str, str], object] | None = None,
+        status_url: str | None = None,
+    ) -> CallbacksASGI:
+        """Return an ASGI app for what Facebook and legacy clients call; mount it on a public path.
+
+        ``/deauthorize`` and ``/data-deletion`` refuse the user's tokens up to then, ``/webhook`` has them
+        looked up anew, ``/restserver.php`` is ``Auth.expireSession`` of 2009. ``verify_token`` is that of the
+        dashboard's webhook form (None: the handshake is 403). ``delete(user_id, confirmation_code)`` is the
+        app's own deletion, plain or async, and may be called twice. ``status_url`` is the public address of
+        ``/data-deletion``, if a proxy hides it. Raises TypeError or ValueError naming the option.
+        """
+        from fbguard.revocation.mounts import CallbacksASGI  # noqa: PLC0415
+
+        return CallbacksASGI(self._callbacks(settings.boxed(verify_token), delete, status_url))
+
+    def callbacks_wsgi(
+        self,
+        verify_token: str | None = None,
+        *,
+        delete: Callable[[str, str], object] | None = None,
+        status_url: str | None = None,
+    ) -> CallbacksWSGI:
+        """Return what :meth:`callbacks_asgi` returns, as a WSGI app."""
+        from fbguard.revocation.mounts import CallbacksWSGI  # noqa: PLC0415
+
+        return CallbacksWSGI(self._callbacks(settings.boxed(verify_token), delete, status_url))
+
+    def _callbacks(
+        self, verify_token: Any, delete: Callable[[str, str], object] | None, status_url: str | None
+    ) -> Callbacks:
+        # Here: what nobody mounts is not even imported.
+        from fbguard.legacy.endpoint import LegacyEndpoint  # noqa: PLC0415
+        from fbguard.revocation.callbacks import Callbacks  # noqa: PLC0415
+
+        return Callbacks(
+            self._revoker,
+            self._secrets,
+            now=self.now,
+            verify_token=verify_token,
+            delete=delete,
+            status_url=status_url,
+            endpoint=LegacyEndpoint(self.app_id, self._secrets, self._revoker, self._registry),
+        )
+
+    def watch(self, token: Secret, info: TokenInfo, end: End) -> Watch:
+        """Watch an open connection: ``end`` is called, on any thread, when its token expires or is ended."""
+        return self.live.watch(key_of(token), info, end)
+
+    def _user_of(self, token: Secret) -> str:
+        """Return whose token it is, in the words of Graph's paths."""
+        known = self._cache.peek(key_of(token))
+        return "me" if known is None or known.user_id is None else known.user_id
+
+    async def _revoke(self, token: Secret, user: str) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                failure = await self._look_ups.revoke(token, user)
+        except TimeoutError:
+            failure = Finding("unavailable", retry_after=1)
+        if isinstance(failure, Finding):
+            raise self.refusal(failure)
+        if failure is not None:
+            raise failure
+
+
+def _check(option: str, given: Secret) -> None:
+    if not isinstance(given.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{option} must be a str")
+
+
+def _check_upstream(upstream: object) -> None:
+    if upstream not in {None, "revoke"}:
+        raise ValueError('upstream must be None or "revoke"')
+
+
+def _user(user_id: object) -> str:
+    if not isinstance(user_id, str):
+        raise TypeError("user_id must be a str")
+    return user_id
