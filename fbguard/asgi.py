@@ -5,15 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final, cast
 
-from fbguard.context import inject
+from fbguard.connections import (
+    LIVE,
+    OUTGOING,
+    ASGIApp,
+    LiveResponse,
+    LiveSocket,
+    Message,
+    Outgoing,
+    Receive,
+    Scope,
+    Send,
+)
+from fbguard.context import DEMANDS, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
+from fbguard.core.reasons import Finding
+from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret
 from fbguard.entrance import (
     Way,
@@ -27,19 +43,11 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
+from fbguard.live import claim_of
 from fbguard.reports import heed, refusal_of
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+__all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
-_BEGINNINGS: Final = frozenset(
-    {"http.response.start", "websocket.accept", "websocket.close", "websocket.http.response.start"}
-)
-_ENDS: Final = frozenset({"websocket.close", "websocket.http.response.start"})  # no close may follow
-OUTGOING: Final = "fbguard.outgoing"  # of a scope: its Outgoing
 _POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 _EVERYTHING: Final = Policy()
 
@@ -61,6 +69,8 @@ class FBTokenMiddleware:
         self.app = app
         self.guard = guard
         self.policy = policy
+        # Chosen here, once: where no rule is live, no request pays for that.
+        self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
         self._root_path: str | None = None
         for one in behind(app):
@@ -74,8 +84,10 @@ class FBTokenMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
-        if kind in {"http", "websocket"}:
-            await self._serve(scope, receive, send)
+        if kind == "http":
+            await self._serve(scope, receive, send, self._enter_http)
+        elif kind == "websocket":
+            await self._serve(scope, receive, send, self._enter_live)
         elif kind == "lifespan":
             try:
                 await self.app(scope, receive, self._closing_first(send))
@@ -97,16 +109,16 @@ class FBTokenMiddleware:
 
         return closing_first
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, enter: ASGIApp) -> None:
         outgoing = scope[OUTGOING] = Outgoing(send)
         try:
             way = await self._admit(scope)
             if way is Way.PREFLIGHT:
                 await self._answer_preflight(scope, receive, outgoing)
             elif way is Way.MARKED:
-                await self._enter(scope, receive, self._marking(scope, outgoing))
+                await enter(scope, receive, self._marking(scope, outgoing))
             else:
-                await self._enter(scope, receive, outgoing)
+                await enter(scope, receive, outgoing)
         except Exception as error:
             refused = refusal_of(scope, error)
             if refused is None or (outgoing.started and scope["type"] == "http"):
@@ -134,6 +146,28 @@ class FBTokenMiddleware:
             await self.app(scope, receive, send)
         finally:
             carrier_of_request.reset(token)
+
+    async def _enter_live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Enter with a connection that ends with its token: a WebSocket, or under a live rule."""
+        live: LiveSocket | LiveResponse
+        demands = scope[DEMANDS]
+        if scope["type"] == "websocket":
+            live = LiveSocket(receive, send, partial(self._hang_up, scope, receive))
+        elif is_live(demands):
+            live = LiveResponse(receive, send, partial(self.guard.refusal, demands=demands))
+        else:
+            await self._enter(scope, receive, send)
+            return
+        scope[LIVE] = live
+        live.watch(claim_of(scope))
+        await live.run(self._enter, scope)
+
+    async def _hang_up(self, scope: Scope, receive: Receive, finding: Finding) -> None:
+        outgoing = scope[OUTGOING]
+        if not outgoing.closed:
+            refused = self.guard.refusal(finding, scope[DEMANDS])
+            with suppress(OSError):  # the client is quicker
+                await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing)
 
     def _marking(self, scope: Scope, send: Send) -> Send:
         """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
@@ -172,23 +206,6 @@ class FBTokenMiddleware:
             log_failed_preflight(error)
         if not (status and preflight.is_answered(status[0])):
             raise self.guard.refusal(MISSING)
-
-
-class Outgoing:
-    """The server's ``send``, which remembers whether the app has answered, and closed a WebSocket."""
-
-    __slots__ = ("_send", "closed", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-        self.closed = False
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        # Pushes, early hints and debug messages may go before an answer and are none.
-        self.started = self.started or message["type"] in _BEGINNINGS
-        self.closed = self.closed or message["type"] in _ENDS
-        return self._send(message)
 
 
 class RefusalResponse:

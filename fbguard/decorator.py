@@ -118,7 +118,7 @@ class _Decorate:
                     demands, verdict = request.consider(self._requirement)
                     if isinstance(verdict, Secret):
                         request.inject(await request.guard.asettle(demands, verdict))
-                    return request.outgoing(await view(*args, **kwargs))
+                    return request.outgoing(await request.running(view)(*args, **kwargs))
             except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
             return request.say(answer)

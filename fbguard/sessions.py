@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fbguard.core import credentials, settings
 from fbguard.core.cache import FactCache, key_of
+from fbguard.core.errors import Refused
 from fbguard.core.lookups import LookUps
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -141,7 +142,12 @@ class EndsSessions(Verdicts):
 
     def watch(self, token: Secret, info: TokenInfo, end: End) -> Watch:
         """Watch an open connection: ``end`` is called, on any thread, when its token expires or is ended."""
-        return self.live.watch(key_of(token), info, end)
+        watch = self.live.watch(key_of(token), info, end)
+        try:
+            self._validator.refuse_ended(token, info, ())
+        except Refused as refused:  # between the verdict and here
+            watch.end(Finding(refused.reason))
+        return watch
 
     def _user_of(self, token: Secret) -> str:
         """Return whose token it is, in the words of Graph's paths."""

@@ -1,11 +1,15 @@
-"""Bodies that code of the app makes while they are sent: it sees its request, as the view did."""
+"""Bodies that code of the app makes while they are sent: it sees its request, and some end with its token."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Generic, TypeVar
+from weakref import WeakMethod
 
 from fbguard.core.carrier import Carrier, entered
+from fbguard.core.reasons import Finding
+from fbguard.live import Breakable, Claim, Cut, Watched
 from fbguard.reports import heed
 
 T = TypeVar("T")
@@ -54,3 +58,120 @@ async def seeing_body(body: AsyncIterable[T], carrier: Carrier) -> AsyncIterator
                 heed(carrier, error)
                 raise  # as above
         yield chunk
+
+
+class LiveBody(Watched, Generic[T]):
+    """A body that ends with its token, looked at before each chunk; ``close`` is what closes the body.
+
+    Watches from the first chunk on. ``early`` makes the exception for an end before anything is out.
+    """
+
+    def __init__(
+        self,
+        body: Iterable[T],
+        claim: Claim,
+        close: Callable[[], object] | None = None,
+        early: Callable[[Finding], Exception] = Cut,
+    ) -> None:
+        super().__init__()
+        self._body = body
+        self._chunks: Iterator[T] | None = None
+        self._claim = claim
+        self._close = close
+        self._error = early
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._chunks is None:
+            self.watch(self._claim)
+            self._chunks = iter(self._body)
+        self._check()
+        try:
+            chunk = next(self._chunks)
+        except BaseException:
+            self.unwatch()
+            raise
+        self._check()  # it may have waited for long
+        if chunk:
+            self._error = Cut
+        return chunk
+
+    def _check(self) -> None:
+        if self.finding is not None:
+            raise self._error(self.finding)
+
+    def close(self) -> None:
+        """Close the body below."""
+        self.unwatch()
+        if self._close is not None:
+            self._close()
+
+    def _ending(self) -> Callable[[Finding], None]:
+        return _weakly(self)
+
+    def __del__(self) -> None:
+        self.drop()  # not every body is read to its end, or closed
+
+
+class LiveStream(Breakable, Generic[T]):
+    """A streamed body that ends with its token, also while it waits for its next chunk.
+
+    Watches from the first chunk on. ``cut`` is called, on the loop, if it is cut.
+    """
+
+    def __init__(
+        self, body: AsyncIterable[T], claim: Claim, cut: Callable[[Finding], None] | None = None
+    ) -> None:
+        super().__init__()
+        self._cut = cut
+        self._body = body
+        self._chunks: AsyncIterator[T] | None = None
+        self._claim = claim
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._chunks is None:
+            self._loop = asyncio.get_running_loop()
+            self.watch(self._claim)
+            self._chunks = aiter(self._body)
+        if self.finding is not None:
+            raise Cut(self.finding)
+        try:
+            return await self.wait(anext(self._chunks))
+        except BaseException:
+            self.unwatch()
+            raise
+
+    def _break_off(self, finding: Finding) -> None:
+        super()._break_off(finding)
+        if self._cut is not None and self.finding is finding:
+            self._cut(finding)
+
+    async def aclose(self) -> None:
+        """Close the body below."""
+        self.unwatch()
+        close = getattr(self._chunks, "aclose", None)
+        if close is not None:
+            await close()
+
+    def _ending(self) -> Callable[[Finding], None]:
+        return _weakly(self)
+
+    def __del__(self) -> None:
+        self.drop()
+
+
+def _weakly(one: Watched) -> Callable[[Finding], None]:
+    """Let nobody who watches keep a body alive that its server has dropped."""
+    end = WeakMethod(one.end)
+
+    def end_if_there(finding: Finding) -> None:
+        found = end()
+        if found is not None:
+            found(finding)
+
+    return end_if_there

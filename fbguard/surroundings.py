@@ -5,12 +5,14 @@ Imports no framework: each integration brings a kind of :class:`Surroundings`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
+from fbguard.connections import LIVE, LiveConnection, LiveResponse
 from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN, inject_facts
-from fbguard.core.carrier import Carrier, carrier_of_request, entered
+from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
 from fbguard.core.secret import Secret
@@ -18,12 +20,21 @@ from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 from fbguard.heads import head_of
+from fbguard.live import claim_of
 from fbguard.reports import refusal_of
+from fbguard.streams import LiveBody
 
 #: What to do where nobody can tell shared caches of a token outside the Authorization header.
 NEEDS_A_DOOR = (
     "a token may come by cookie or query, and nothing here can mark the answer for shared caches: put "
     "FBTokenMiddleware (policy=None guards no path by itself) around the app"
+)
+
+#: Why a view cannot be live there.
+NOTHING_TO_CUT = (
+    "live=True finds nothing here that it could cut: a WebSocket needs an FBTokenMiddleware around the app "
+    "(policy=None guards no path by itself); where a dependency guards, a Rule(..., live=True) of that door "
+    "must stand over the path of a streamed response, or @require_fb_token(live=True) before its view"
 )
 
 GuardSource = Guard | Callable[[], Guard]
@@ -72,6 +83,21 @@ class Surroundings:
         """Return a view's answer so that code which makes its body later finds this request, too."""
         return answer
 
+    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        """Return a live view so that its connection ends with its token; raises RuntimeError."""
+        if not is_asgi(self.carrier) or is_cut_by_door(self.carrier):
+            return view
+        return partial(_cut_response, view, guard)  # here a view is an ASGI app
+
+    def live(self, answer: object, guard: Guard) -> object:
+        """Return a live view's answer so that its body, if it is streamed, ends with its token."""
+        claim = claim_of(self.carrier)
+        is_whole = isinstance(answer, list | tuple)
+        if claim is None or is_whole or not isinstance(answer, Iterable):
+            return answer  # pyright: ignore[reportUnknownVariableType]
+        body = cast("Iterable[bytes]", answer)
+        return LiveBody(body, claim, getattr(body, "close", None), guard.refusal)
+
     def say(self, refused: Refused) -> object:
         """Return or raise what the framework takes for an ordinary answer."""
         raise refused
@@ -80,6 +106,21 @@ class Surroundings:
         """Do so for what Graph said of this request's token, unless the app has words of its own."""
         del refused
         raise error  # to the door
+
+
+def is_cut_by_door(carrier: Carrier) -> bool:
+    """Tell whether the door cuts this connection anyhow; raises RuntimeError for a WebSocket without one."""
+    if LIVE not in carrier and carrier.get("type") == "websocket":
+        raise RuntimeError(NOTHING_TO_CUT)
+    return LIVE in carrier
+
+
+async def _cut_response(view: Callable[..., Awaitable[None]], guard: Guard, *args: Any) -> None:
+    """Call a view that is an ASGI app, or a method that is one; raises Refused before it has answered."""
+    *own, scope, receive, send = args
+    live = LiveResponse(receive, send, partial(guard.refusal, demands=scope[DEMANDS]))
+    live.watch(claim_of(scope))
+    await live.run(partial(view, *own), scope)
 
 
 def _wants_news(requirement: Requirement, info: TokenInfo) -> bool:
@@ -94,12 +135,13 @@ class ViewRequest:
     Raises RuntimeError when there is none.
     """
 
-    __slots__ = ("_demands", "_is_entered", "_token", "guard", "surroundings")
+    __slots__ = ("_demands", "_is_entered", "_is_live", "_token", "guard", "surroundings")
 
     def __init__(self, surroundings: Surroundings, given: GuardSource | None) -> None:
         self.surroundings = surroundings
         self._token: Secret | None = None
         self._demands: Demands = ()
+        self._is_live = False
         # Not if there is no door, nor if middleware gave the view a scope of its own below the door.
         self._is_entered = carrier_of_request.get() is surroundings.carrier
         self.guard = self._find_guard(given)
@@ -128,6 +170,7 @@ class ViewRequest:
         RuntimeError for a requirement that could only loosen the door's.
         """
         carrier = self.surroundings.carrier
+        self._is_live = requirement.live
         params = None if requirement.target is None else self.surroundings.path_params()
         demands = self._demands = ((requirement, params),)
         info: TokenInfo | None = carrier.get(TOKEN)
@@ -156,6 +199,13 @@ class ViewRequest:
         door, asked = (carrier.get(DEMANDS, ()), carrier.get(ASKED, ())) if is_same else ((), ())
         self.surroundings.inject(self.guard, info, self._token)
         carrier[DEMANDS], carrier[ASKED] = door, (*asked, *self._demands)
+        live: LiveConnection | None = carrier.get(LIVE)
+        if live is not None:
+            live.watch(claim_of(carrier))
+
+    def running(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what to call for the view."""
+        return self.surroundings.live_view(view, self.guard) if self._is_live else view
 
     def say(self, error: Refused | OAuthException | ExceptionGroup) -> object:
         """Answer a refusal; what Graph said raise again if it is the application's own matter."""
@@ -174,4 +224,6 @@ class ViewRequest:
         """Do for a view's answer what a door does, where there is none."""
         if self.guard.sources.need_marks and self.surroundings.must_mark():
             answer = self.surroundings.marked(answer, self.guard)
-        return answer if self._is_entered else self.surroundings.outgoing(answer)
+        if not self._is_entered:
+            answer = self.surroundings.outgoing(answer)
+        return self.surroundings.live(answer, self.guard) if self._is_live else answer

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fbguard.context import inject
+from fbguard.context import DEMANDS, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
+from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret
 from fbguard.entrance import (
     Way,
@@ -28,7 +30,9 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
+from fbguard.live import claim_of
 from fbguard.reports import heed, refusal_of
+from fbguard.streams import LiveBody
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -54,6 +58,8 @@ class FBTokenMiddleware:
         self.app = app
         self.guard = guard
         self.policy = policy
+        # Chosen here, once: where no rule is live, no request pays for that.
+        self._enter_in = self._enter_live if policy is not None and policy.has_live else self._enter
         _teach(app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -65,8 +71,8 @@ class FBTokenMiddleware:
         if way is Way.PREFLIGHT:
             return self._answer_preflight(environ, start_response)
         if way is Way.MARKED:
-            return self._enter(environ, self._marking(environ, start_response))
-        return self._enter(environ, start_response)
+            return self._enter_in(environ, self._marking(environ, start_response))
+        return self._enter_in(environ, start_response)
 
     def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         try:
@@ -78,6 +84,15 @@ class FBTokenMiddleware:
                 raise
             return said(environ, start_response, _exc_info())
         return body if _is_whole(body, environ) else _Body(body, environ, start_response)
+
+    def _enter_live(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Enter, and let a streamed body that stands under a live rule end with its token."""
+        body = self._enter(environ, start_response)
+        claim, demands = claim_of(environ), environ[DEMANDS]
+        if isinstance(body, _Body) and claim is not None and is_live(demands):
+            early = partial(self.guard.refusal, demands=demands)
+            body.wrap(lambda below, close: LiveBody(below, claim, close, early))
+        return body
 
     def _admit(self, environ: WSGIEnvironment) -> Way:
         """Judge the request and inject the facts; raises Refused."""
@@ -150,6 +165,12 @@ class _Body:
             said = answer(self._environ, self._start_response, _exc_info())
         self._chunks = iter(said)
         return next(self._chunks)
+
+    def wrap(
+        self, wrapper: Callable[[Iterable[bytes], Callable[[], object] | None], Iterable[bytes]]
+    ) -> None:
+        """Put something around the body; it gets what closes it, too."""
+        self._body = wrapper(self._body, getattr(self._body, "close", None))
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)

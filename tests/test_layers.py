@@ -32,7 +32,8 @@ FLOORS = (
         "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones", "stores",
     ),
     ("assembly", "core.lookups", "core.validator", "guard", "legacy", "revocation", "sessions", "verdicts"),
-    ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings"),
+    ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings",
+     "connections", "live"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports

@@ -191,7 +191,7 @@ class Policy:
     on guarded paths like every other request without a token.
     """
 
-    __slots__ = ("_default", "default", "preflight", "rules")
+    __slots__ = ("_default", "default", "has_live", "preflight", "rules")
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
         for rule in rules:
@@ -204,6 +204,8 @@ class Policy:
         self.rules = rules
         self.default = default if default is not None else Requirement()
         self.preflight = preflight
+        #: Whether any response can be live: where none can, doors do not look for it.
+        self.has_live = self.default.live or any(rule.requirement.live for rule in rules)
         if isinstance(self.default.target, str):
             raise RuntimeError(  # noqa: TRY004 - the type is right, the name is not there
                 "the default has no path parameters, so its target must be a callable"

@@ -31,6 +31,7 @@ class RequirementOptions(TypedDict, total=False):
     max_login_age: float | None
     min_remaining: float
     stale_if_error: float | None
+    live: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class Requirement:
     ``min_remaining``: seconds the token must still live.
     ``stale_if_error``: seconds past the guard's ttl for which a fact still counts here while Graph cannot
     be asked (None: as the guard says).
+    ``live``: a streamed response is cut when the token expires or its session is ended; a WebSocket always
+    is (docs/live.md).
 
     Raises TypeError for a bare str (or anything else that is no sequence of str) as ``scopes``,
     ``any_scope`` or ``token_types``; ValueError for a scope outside the charset of RFC 6749
@@ -66,6 +69,7 @@ class Requirement:
     max_login_age: float | None = None
     min_remaining: float = 0.0
     stale_if_error: float | None = None
+    live: bool = False
     scope_set: frozenset[str] = field(init=False, repr=False, compare=False)
 
     if TYPE_CHECKING:  # what it takes is wider than what it keeps
@@ -82,6 +86,7 @@ class Requirement:
             max_login_age: float | None = None,
             min_remaining: float = 0.0,
             stale_if_error: float | None = None,
+            live: bool = False,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -96,8 +101,9 @@ class Requirement:
             raise ValueError("token_types must name at least one type")
         if any(name != name.upper() for name in self.token_types):
             raise ValueError("token_types are the words of debug_token, in capitals, such as 'USER'")
-        if type(self.optional) is not bool:
-            raise TypeError("optional must be a bool")
+        for name in ("optional", "live"):
+            if type(getattr(self, name)) is not bool:
+                raise TypeError(f"{name} must be a bool")
         _check_seconds("min_remaining", self.min_remaining)
         for name in ("max_fact_age", "max_login_age", "stale_if_error"):
             if getattr(self, name) is not None:
@@ -145,6 +151,11 @@ def with_scopes(requirement: Requirement, scopes: Iterable[str]) -> Requirement:
     return replace(requirement, scopes=(*requirement.scopes, *more)) if more else requirement
 
 
+def is_live(demands: Iterable[tuple[Requirement, object]]) -> bool:
+    """Tell whether a response that stands under these demands is cut when its token ends."""
+    return any(requirement.live for requirement, _ in demands)
+
+
 def could_only_loosen(own: Requirement, door: Sequence[Requirement]) -> bool:
     """Tell a view's requirement that lets in more than its door and asks for nothing more.
 
@@ -162,6 +173,7 @@ def could_only_loosen(own: Requirement, door: Sequence[Requirement]) -> bool:
         or own.max_fact_age is not None
         or own.max_login_age is not None
         or own.stale_if_error is not None
+        or (own.live and not any(other.live for other in door))
         or own.min_remaining > max((other.min_remaining for other in door), default=0.0)
     )
     return looser and not tighter

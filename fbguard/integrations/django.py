@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import AppConfig
@@ -20,11 +20,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from fbguard.context import TOKEN, inject
+from fbguard.context import DEMANDS, TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.policy import is_plain
-from fbguard.core.requirement import PathParams
+from fbguard.core.requirement import PathParams, is_live
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Approach, Way, approach, is_private, mark
@@ -32,8 +32,9 @@ from fbguard.guard import Guard
 from fbguard.heads import UNDECODABLE, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
+from fbguard.live import claim_of
 from fbguard.reports import heed, refusal_of
-from fbguard.streams import SeeingBody, seeing_body
+from fbguard.streams import LiveBody, LiveStream, SeeingBody, seeing_body
 from fbguard.surroundings import Surroundings
 
 __all__ = ["FBGuardConfig", "FBTokenMiddleware", "GuardedRequest", "check_settings", "guard", "policy"]
@@ -125,7 +126,8 @@ def _inject(
 def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way) -> HttpResponseBase:
     if way is Way.MARKED:
         _mark(response, carrier, judge)
-    return _let_stream_see(response, carrier)
+    response = _let_stream_see(response, carrier)
+    return _let_stream_end(response, carrier) if is_live(carrier[DEMANDS]) else response
 
 
 def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
@@ -196,8 +198,7 @@ def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
 
 def _let_stream_see(response: HttpResponseBase, carrier: Carrier) -> HttpResponseBase:
     """Let the code that makes a streamed body find its request, as the view did."""
-    # A file has no code to run, and servers may have a fast way for it, which must stay.
-    if not isinstance(response, StreamingHttpResponse) or getattr(response, "file_to_stream", None):
+    if not _is_stream(response):
         return response
     content = response.streaming_content
     if isinstance(content, AsyncIterator):
@@ -205,6 +206,24 @@ def _let_stream_see(response: HttpResponseBase, carrier: Carrier) -> HttpRespons
     else:
         response.streaming_content = SeeingBody(content, carrier)  # Django itself closes the body below
     return response
+
+
+def _let_stream_end(response: HttpResponseBase, carrier: Carrier) -> HttpResponseBase:
+    """Let a streamed body end with its token."""
+    claim = claim_of(carrier)
+    if claim is None or not _is_stream(response):
+        return response
+    content = response.streaming_content
+    if isinstance(content, AsyncIterator):
+        response.streaming_content = LiveStream(content, claim)
+    else:
+        response.streaming_content = LiveBody(content, claim)
+    return response
+
+
+def _is_stream(response: object) -> TypeGuard[StreamingHttpResponse]:
+    # A file has no code to run, and servers may have a fast way for it, which must stay.
+    return isinstance(response, StreamingHttpResponse) and not getattr(response, "file_to_stream", None)
 
 
 def surroundings_of(arguments: list[object]) -> DjangoSurroundings | None:
@@ -247,6 +266,14 @@ class DjangoSurroundings(Surroundings):
 
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
+
+    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        del guard
+        return view
+
+    def live(self, answer: object, guard: Guard) -> object:
+        del guard
+        return _let_stream_end(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
 
     def report(self, error: Exception, refused: Refused) -> object:
         return response_of(self._request, refused)

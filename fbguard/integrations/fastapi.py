@@ -24,6 +24,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from fbguard import asgi
+from fbguard.connections import LIVE
 from fbguard.context import DOOR
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
@@ -31,7 +32,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
 from fbguard.reports import heed
-from fbguard.surroundings import NEEDS_A_DOOR, GuardSource, ViewRequest, check_source
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
     "type": "object",
@@ -153,6 +154,8 @@ class FBToken:
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
         if request.guard.sources.need_marks and DOOR not in connection.scope:
             raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight
+        if self.requirement.live and LIVE not in connection.scope:
+            raise RuntimeError(NOTHING_TO_CUT)
         try:
             demands, verdict = request.consider(with_scopes(self.requirement, scopes))
             if isinstance(verdict, Secret):

@@ -11,20 +11,21 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import CREDENTIAL, DOOR, GUARD, LEFT, TOKEN, inject
+from fbguard.context import CREDENTIAL, DEMANDS, DOOR, GUARD, LEFT, TOKEN, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
-from fbguard.core.requirement import PathParams
+from fbguard.core.requirement import PathParams, is_live
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Way, approach, check_door, is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
+from fbguard.live import claim_of
 from fbguard.reports import heed
-from fbguard.streams import SeeingBody
+from fbguard.streams import LiveBody, SeeingBody
 from fbguard.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class _Gate:
         # the last of after_request, whose functions run from the end of the list.
         app.before_request_funcs.setdefault(None, []).insert(0, self._admit)
         app.after_request_funcs.setdefault(None, []).insert(0, self._finish)
+        if self._policy is not None and self._policy.has_live:
+            app.after_request_funcs[None].insert(0, self._end_with_token)
 
     def _admit(self) -> None:
         environ = flask.request.environ
@@ -112,6 +115,12 @@ class _Gate:
             return
         FlaskSurroundings().say(answer)
 
+    @staticmethod
+    def _end_with_token(response: flask.Response) -> flask.Response:
+        if is_live(flask.request.environ[DEMANDS]):
+            _let_stream_end(response, flask.request.environ)
+        return response
+
     def _finish(self, response: flask.Response) -> flask.Response:
         environ = flask.request.environ
         way = environ.get(_WAY)
@@ -128,6 +137,15 @@ def _marked(response: flask.Response, guard: Guard) -> flask.Response:
     environ = flask.request.environ
     private = is_private(environ, EnvironHead(environ))
     response.headers = Headers(mark(list(response.headers), guard.sources, private=private))
+    return response
+
+
+def _let_stream_end(response: Response, environ: Carrier) -> Response:
+    """Let a streamed body end with its token; a file has a fast way, which must stay."""
+    claim = claim_of(environ)
+    if claim is not None and response.is_streamed and not response.direct_passthrough:
+        close = getattr(response.response, "close", None)
+        response.response = LiveBody(response.iter_encoded(), claim, close)
     return response
 
 
@@ -210,6 +228,12 @@ class FlaskSurroundings(Surroundings):
             return _marked(response, guard)
 
         flask.after_this_request(mark_response)
+        return answer
+
+    def live(self, answer: object, guard: Guard) -> object:
+        del guard
+        environ = self.carrier
+        flask.after_this_request(lambda response: _let_stream_end(response, environ))
         return answer
 
     def outgoing(self, answer: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast
 
@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import asgi
+from fbguard.connections import LIVE, OUTGOING, LiveConnection, Outgoing
 from fbguard.context import DEMANDS, DOOR, TOKEN, inject, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
@@ -22,9 +23,10 @@ from fbguard.core.token import TokenInfo
 from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
+from fbguard.live import claim_of
 from fbguard.reports import heed
-from fbguard.streams import seeing_body
-from fbguard.surroundings import NEEDS_A_DOOR, Surroundings
+from fbguard.streams import LiveStream, seeing_body
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_cut_by_door
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
@@ -84,6 +86,8 @@ class FBAuthBackend(AuthenticationBackend):
             raise RuntimeError(
                 "a middleware stands before the routing: there are no path parameters for a target"
             )
+        if requirement.live:
+            raise RuntimeError(f"no response passes by here; {NOTHING_TO_CUT}")
         self.guard = guard
         self.requirement = requirement
 
@@ -108,6 +112,9 @@ class FBAuthBackend(AuthenticationBackend):
                 inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token=token)
             else:
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
+            live: LiveConnection | None = scope.get(LIVE)
+            if live is not None:
+                live.watch(claim_of(scope))
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
         raise error
 
@@ -135,11 +142,11 @@ class StarletteSurroundings(Surroundings):
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
-        door, outgoing = self._door, self.carrier.get(asgi.OUTGOING)
+        door, outgoing = self._door, self.carrier.get(OUTGOING)
         # Where middleware has copied the scope: by its own one the door tells whose answer it marks.
         if door is None or door is self.carrier or outgoing is None:
             return
-        if door.get(asgi.OUTGOING) is outgoing and door.get(TOKEN) is None:
+        if door.get(OUTGOING) is outgoing and door.get(TOKEN) is None:
             inject_facts(door, guard, info, token)
 
     def application_guard(self) -> Guard | None:
@@ -168,6 +175,19 @@ class StarletteSurroundings(Surroundings):
             answer.background = BackgroundTask(_run_seeing, answer.background, self.carrier)
         return answer
 
+    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        del guard
+        is_cut_by_door(self.carrier)
+        return view
+
+    def live(self, answer: object, guard: Guard) -> object:
+        del guard
+        claim, body = claim_of(self.carrier), getattr(answer, "body_iterator", None)  # StreamingResponse's
+        if claim is not None and isinstance(body, AsyncIterable) and not is_cut_by_door(self.carrier):
+            body = cast("AsyncIterable[object]", body)
+            answer.body_iterator = LiveStream(body, claim, getattr(self.carrier.get(OUTGOING), "cut", None))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        return answer
+
     def report(self, error: Exception, refused: Refused) -> object:
         asgi.teach_routed(self.carrier)
         raise error
@@ -194,8 +214,8 @@ def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteS
     for argument in arguments:
         scope = getattr(argument, "scope", None)
         if isinstance(scope, dict) and "starlette.exception_handlers" in scope:
-            if isinstance(argument, WebSocketEndpoint) and asgi.OUTGOING not in scope:
-                argument.send = scope[asgi.OUTGOING] = asgi.Outgoing(argument.send)
+            if isinstance(argument, WebSocketEndpoint) and OUTGOING not in scope:
+                argument.send = scope[OUTGOING] = Outgoing(argument.send)
             return StarletteSurroundings(cast("Carrier", scope))
     if door is not None and "starlette.exception_handlers" in door:
         return StarletteSurroundings(door)

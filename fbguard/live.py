@@ -1,0 +1,161 @@
+"""What ends with its token: watched by the guard that let it in, and how its waits are broken off.
+
+The guard of the token calls; nothing here has a task or a timer of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import Context
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from fbguard.context import CREDENTIAL, GUARD, TOKEN
+from fbguard.core.carrier import Carrier
+from fbguard.core.reasons import Finding
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.guard import Guard
+from fbguard.revocation.live import LiveConnections, Watch
+
+T = TypeVar("T")
+_DEEPEST: Final = 32  # exceptions behind one exception
+
+
+class Cut(ConnectionAbortedError):  # noqa: N818 - not always an error
+    """The connection was cut because its token has ended; ``finding`` says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        # The number of a client that went away: servers make no noise of that one.
+        super().__init__(errno.ECONNRESET, f"cut by fbguard: {finding.reason}")
+        self.finding = finding
+
+
+class Claim(NamedTuple):
+    """What a connection was opened with, and the guard that let it in."""
+
+    guard: Guard
+    token: Secret
+    info: TokenInfo
+
+
+def claim_of(carrier: Carrier) -> Claim | None:
+    """Return what a request was let in with, None for an anonymous or public one."""
+    guard, token, info = carrier.get(GUARD), carrier.get(CREDENTIAL), carrier.get(TOKEN)
+    if isinstance(guard, Guard) and isinstance(token, Secret) and isinstance(info, TokenInfo):
+        return Claim(guard, token, info)
+    return None
+
+
+class Watched:
+    """Something that ends with a token; with any of several, if several guards let it in."""
+
+    __slots__ = ("__weakref__", "_is_closed", "_watches", "finding")
+
+    def __init__(self) -> None:
+        self.finding: Finding | None = None
+        self._is_closed = False
+        self._watches: tuple[tuple[LiveConnections, Watch], ...] = ()
+
+    def watch(self, claim: Claim | None) -> None:
+        """End with this token from now on; of one guard the last word counts."""
+        if claim is None or self._is_closed:
+            return
+        registry, before = claim.guard.live, self._watches
+        new = claim.guard.watch(claim.token, claim.info, self._ending())
+        self._watches = (*(one for one in before if one[0] is not registry), (registry, new))
+        for known, watch in before:
+            if known is registry:
+                known.unwatch(watch)
+
+    def _ending(self) -> Callable[[Finding], None]:
+        return self.end
+
+    def end(self, finding: Finding) -> None:
+        """Note the end; on any thread."""
+        self.finding = finding
+
+    def unwatch(self) -> None:
+        """Stop watching: what comes now ends nothing any more."""
+        self._is_closed = True
+        watches, self._watches = self._watches, ()
+        for registry, watch in watches:
+            registry.unwatch(watch)
+
+    def drop(self) -> None:
+        """Do so in a destructor."""
+        watches, self._watches = self._watches, ()
+        for registry, watch in watches:
+            registry.drop(watch)
+
+
+class Breakable(Watched):
+    """Something of one event loop whose waits are broken off when it ends, whichever tasks are in them."""
+
+    __slots__ = ("_broken", "_inside", "_loop")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._inside: dict[asyncio.Task[Any], int] = {}  # waiting tasks: how often they were cancelled before
+        self._broken: frozenset[asyncio.Task[Any]] = frozenset()
+
+    def end(self, finding: Finding) -> None:
+        """Break the waits off, soon; on any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # that loop is closed, and the connection with it
+                # Not in the context of whoever ended the session.
+                self._loop.call_soon_threadsafe(self._break_off, finding, context=Context())
+
+    def _break_off(self, finding: Finding) -> None:
+        if self._is_closed or self.finding is not None:
+            return
+        self.finding = finding
+        self._broken = frozenset(self._inside)
+        for task in self._broken:
+            task.cancel()
+
+    async def wait(self, step: Awaitable[T]) -> T:
+        """Await a step; raises Cut if it is broken off. Who else cancels the task wins (asyncio.timeout)."""
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._inside[task] = task.cancelling()
+        try:
+            found = await step
+        except asyncio.CancelledError:
+            if not self._leave(task):
+                raise
+        except BaseException:
+            self._leave(task)
+            raise
+        else:
+            self._leave(task)
+            if self.finding is None:
+                return found
+        raise Cut(cast("Finding", self.finding))
+
+    def _leave(self, task: asyncio.Task[Any]) -> bool:
+        """Take our cancellation back; return whether it was the only one."""
+        before = self._inside.pop(task)
+        return task in self._broken and task.uncancel() <= before
+
+
+def is_cut(error: BaseException) -> bool:
+    """Tell a cut, or a group of nothing else, from an exception that an app may want to know of."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return group.split(Cut)[1] is None
+    return isinstance(error, Cut)
+
+
+def comes_of_cut(error: BaseException | None, deepest: int = _DEEPEST) -> bool:
+    """Tell an exception that the app, or its framework, made of a cut; of a group, if all of it is."""
+    if error is None or deepest == 0:
+        return False
+    if isinstance(error, Cut):
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(comes_of_cut(one, deepest // 2) for one in group.exceptions)
+    return comes_of_cut(error.__cause__ or error.__context__, deepest - 1)

@@ -1,0 +1,257 @@
+"""Bodies that end with their token: async and sync iterators, and what WSGI sends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fbguard import Guard, current_token, require_fb_token
+from fbguard.core.secret import Secret
+from fbguard.live import Claim, Cut
+from fbguard.streams import LiveBody, LiveStream
+from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
+from tests.support import (
+    PATIENCE,
+    TOKEN,
+    Server,
+    wsgi_environ,
+)
+from tests.test_live import BEARER, LIVE_POLICY, run
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+
+# -- bodies ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def claim(guard: Guard) -> Claim:
+    return Claim(guard, Secret(TOKEN), guard.check(TOKEN))
+
+
+async def ticks(closed: list[str] | None = None) -> AsyncIterator[str]:
+    try:
+        yield "one"
+        yield "two"
+        await asyncio.sleep(PATIENCE)
+    finally:
+        if closed is not None:
+            closed.append("closed")
+
+
+def test_a_stream_is_interrupted_while_it_waits(guard, claim):
+    closed: list[str] = []
+
+    async def test() -> None:
+        stream = LiveStream(ticks(closed), claim)
+        assert [await anext(stream), await anext(stream)] == ["one", "two"]
+        asyncio.get_running_loop().call_later(0.01, guard.expire_session, TOKEN)
+        with pytest.raises(Cut, match="session_invalidated"):
+            await anext(stream)
+        assert closed == ["closed"]
+        assert len(guard.live) == 0
+        with pytest.raises(Cut):
+            await anext(stream)
+
+    run(test)
+
+
+def test_a_stream_that_was_ended_between_chunks_gives_no_more(guard, claim):
+    async def test() -> None:
+        stream = LiveStream(ticks(), claim)
+        assert await anext(stream) == "one"
+        guard.expire_session(TOKEN)
+        await asyncio.sleep(0.01)
+        with pytest.raises(Cut):
+            await anext(stream)
+
+    run(test)
+
+
+def test_a_stream_that_swallows_the_interruption_gives_no_more(guard, claim):
+    async def stubborn() -> AsyncIterator[str]:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            yield "late"
+
+    async def test() -> None:
+        asyncio.get_running_loop().call_later(0.01, guard.expire_session, TOKEN)
+        with pytest.raises(Cut):
+            await anext(LiveStream(stubborn(), claim))
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+    run(test)
+
+
+@pytest.mark.parametrize("end", ["read", "failed", "closed", "dropped", "never read"])
+def test_a_stream_that_is_over_is_forgotten(guard, claim, end):
+    async def body() -> AsyncIterator[str]:
+        yield "one"
+        yield "two"
+        if end == "failed":
+            raise LookupError
+
+    async def test() -> None:
+        stream = LiveStream(body(), claim)
+        if end != "never read":
+            await anext(stream)
+            assert len(guard.live) == 1
+        if end == "read":
+            assert [item async for item in stream] == ["two"]
+        elif end == "failed":
+            with pytest.raises(LookupError):
+                [item async for item in stream]
+        elif end == "closed":
+            await stream.aclose()
+        elif end == "dropped":
+            del stream
+            gc.collect()
+        assert len(guard.live) == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("when", ["before", "between", "meanwhile"])
+def test_a_body_is_looked_at_before_each_chunk_and_after_it(guard, claim, when):
+    def body() -> Iterator[bytes]:
+        yield b"one"
+        if when == "meanwhile":
+            guard.expire_session(TOKEN)
+        yield b"two"
+
+    live = LiveBody(body(), claim)
+    if when == "before":
+        guard.expire_session(TOKEN)
+    else:
+        assert next(live) == b"one"
+    if when == "between":
+        guard.expire_session(TOKEN)
+    for _ in range(2):
+        with pytest.raises(Cut, match="session_invalidated"):
+            next(live)
+    live.close()
+    assert len(guard.live) == 0
+
+
+@pytest.mark.parametrize("end", ["read", "failed", "closed", "dropped", "never read"])
+def test_a_body_that_is_over_is_forgotten(guard, claim, end):
+    closed: list[str] = []
+
+    def body() -> Iterator[bytes]:
+        yield b"one"
+        yield b"two"
+        if end == "failed":
+            raise LookupError
+
+    live = LiveBody(body(), claim, lambda: closed.append("closed"))
+    if end != "never read":
+        next(live)
+        assert len(guard.live) == 1
+    if end == "read":
+        assert list(live) == [b"two"]
+    elif end == "failed":
+        with pytest.raises(LookupError):
+            list(live)
+    elif end == "closed":
+        live.close()
+        assert closed == ["closed"]
+    elif end == "dropped":
+        del live
+        gc.collect()
+    assert len(guard.live) == 0
+
+
+# -- WSGI ------------------------------------------------------------------------------------------------
+
+
+class WSGIStream:
+    """A WSGI app whose body can be told what to do between its chunks."""
+
+    def __init__(self, *acts: Callable[[], object]) -> None:
+        self.acts = acts
+        self.closed = 0
+        self.users: list[str | None] = []
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return self
+
+    def __iter__(self) -> Iterator[bytes]:
+        for act in self.acts:
+            self.users.append(current_token(required=True).user_id)
+            yield b"x"
+            act()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("how", ["rule", "view"])
+def test_a_live_wsgi_body_is_broken_off(guard, how):
+    app = WSGIStream(nothing, lambda: guard.expire_session(TOKEN), nothing)
+    if how == "rule":
+        door = WSGIDoor(app, guard, policy=LIVE_POLICY)
+    else:
+        door = WSGIDoor(require_fb_token(live=True)(app.__call__), guard, policy=None)
+    server = Server()
+    with pytest.raises(ConnectionAbortedError, match="session_invalidated"):
+        server.serve(door, wsgi_environ("/live", headers=BEARER))
+    assert (server.sent, app.closed, app.users) == (b"xx", 1, ["1001"] * 3)
+    assert len(guard.live) == 0
+
+
+@pytest.mark.parametrize("how", ["rule", "view"])
+def test_a_live_wsgi_body_that_has_not_begun_is_refused(guard, how):
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+
+        def body() -> Iterator[bytes]:
+            yield b""
+            guard.expire_session(TOKEN)
+            yield b"late"
+
+        return body()
+
+    view = app if how == "rule" else require_fb_token(live=True)(app)
+    door = WSGIDoor(view, guard, policy=LIVE_POLICY if how == "rule" else None)
+    answer = Server().serve(door, wsgi_environ("/live", headers=BEARER))
+    assert (answer.status, answer.json["reason"]) == (401, "session_invalidated")
+
+
+def test_a_live_wsgi_body_ends_with_its_tokens_time(guard, clock):
+    def expire() -> None:
+        clock.advance(3600)
+        guard.live.tick()
+
+    server = Server()
+    with pytest.raises(ConnectionAbortedError, match="expired"):
+        server.serve(
+            WSGIDoor(WSGIStream(nothing, expire, nothing), guard, policy=LIVE_POLICY),
+            wsgi_environ("/live", headers=BEARER),
+        )
+    assert server.sent == b"xx"
+
+
+@pytest.mark.parametrize("path", ["/plain", "/live"])
+def test_a_whole_wsgi_body_and_a_plain_one_are_what_they_were(guard, path):
+    whole = [b"all of it"]
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return whole
+
+    environ = wsgi_environ(path, headers=BEARER)
+    assert WSGIDoor(app, guard, policy=LIVE_POLICY)(environ, Server().start_response) is whole
+    stream = WSGIStream(lambda: guard.expire_session(TOKEN), nothing)
+    if path == "/plain":
+        answer = Server().serve(WSGIDoor(stream, guard, policy=LIVE_POLICY), environ)
+        assert answer.body == b"xx"
