@@ -1,4 +1,5 @@
-"""What must hold on the miss path under load, and the figures: herd, churn, flood, outage, throttle.
+"""What must hold on the miss path under load, and the figures: herd, churn, flood, outage, throttle,
+overload.
 
 Real sockets on loopback; Graph is a process of its own. Callers are tasks of one loop and threads.
 """
@@ -12,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, cycle
 from typing import Any, Final
@@ -34,6 +34,8 @@ from benchmarks.loads_callers import (
     until,
 )
 from benchmarks.loads_graph import Graph
+from benchmarks.loads_outcome import Outcome, line, outcome_of
+from benchmarks.loads_overload import overload
 from benchmarks.requests import requests_with, scope_of
 from fbguard.asgi import FBTokenMiddleware
 
@@ -41,14 +43,6 @@ _LEAVERS: Final = 11
 _KNOWN: Final = 500  # tokens
 _MEBIBYTE: Final = 2**20
 _JITTER: Final = 1.25  # calls are spaced where they are made; on their way they come closer together
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The figures of a load, and those of its promises that were broken."""
-
-    figures: Mapping[str, float]
-    broken: Sequence[str]
 
 
 # -- the loads -----------------------------------------------------------------------------------------
@@ -60,7 +54,7 @@ def herd(*, requests: int) -> Outcome:
         statuses, seconds = asyncio.run(_herd(graph, requests))
         calls = len(graph.set().moments)
     figures = {"requests": requests, "calls": calls, "p99_ms": 1000 * percentile(seconds, 0.99)}
-    return _outcome(
+    return outcome_of(
         figures,
         {
             "one call": calls == 1,
@@ -100,7 +94,7 @@ def herd_of_threads(*, threads: int) -> Outcome:
             asks = [future.result() for future in [pool.submit(ask) for _ in range(threads)]]
         calls = len(graph.set().moments)
     figures = {"threads": threads, "calls": calls, "p99_ms": 1000 * percentile(seconds_of(asks), 0.99)}
-    return _outcome(
+    return outcome_of(
         figures, {"one call": calls == 1, "all are answered": {ask.status for ask in asks} == {200}}
     )
 
@@ -124,7 +118,7 @@ async def _churn(graph: Graph, clients: int) -> Outcome:
         "clients": clients, "dropped": dropped, "calls": calls, "sockets": connected,
         "slots_lost": lost, "worst_cold_ms": 1000 * max(seconds_of(asks)),
     }  # fmt: skip
-    return _outcome(
+    return outcome_of(
         figures,
         {
             "clients were dropped": dropped >= clients / 2,
@@ -162,7 +156,7 @@ async def _flood(graph: Graph, tokens: int, rate: float, attackers: int) -> Outc
         "rss_growth_mib": (most - before) / _MEBIBYTE, "cached": cached, "cap": rate,
         "calls_per_second": mean, "busiest_second": seen.busiest_second,
     }  # fmt: skip
-    return _outcome(
+    return outcome_of(
         figures,
         {
             "hit ratio of the good": hits >= 0.999,
@@ -210,7 +204,7 @@ def _judge_outage(
         "seconds": end - down, "cached_asked": len(old), "cached_503": sum(ask.status != 200 for ask in old),
         "cold_asked": len(new), "cold_503": len(failed), "worst_cold_s": worst, "recovery_s": recovery,
     }  # fmt: skip
-    return _outcome(
+    return outcome_of(
         figures,
         {
             "known tokens are answered": {ask.status for ask in old} == {200},
@@ -241,7 +235,7 @@ async def _throttle(graph: Graph, seconds: float) -> Outcome:
     late = sum(ask.begun >= known_at for ask in asks)
     calls = sum(moment >= known_at for moment in moments)
     figures = {"asked": len(asks), "calls": len(moments), "late_asked": late, "late_calls": calls}
-    return _outcome(
+    return outcome_of(
         figures,
         {
             "all are 503": {ask.status for ask in asks} == {503},
@@ -258,22 +252,12 @@ LOADS: Final[Mapping[str, tuple[Callable[[], Outcome], Callable[[], Outcome]]]] 
     "flood": (partial(flood, tokens=300_000, rate=500), partial(flood, tokens=5000, rate=500)),
     "outage": (partial(outage, seconds=30), partial(outage, seconds=2, margin=0.5)),
     "hang": (partial(outage, seconds=30, hangs=True), partial(outage, seconds=2, hangs=True, margin=0.5)),
+    "overload": (partial(overload, seconds=20), partial(overload, seconds=3)),
     "throttle": (partial(throttle, seconds=20), partial(throttle, seconds=3)),
 }
 
 
-# -- what they share -----------------------------------------------------------------------------------
-
-
-def _outcome(figures: Mapping[str, float], promises: Mapping[str, bool]) -> Outcome:
-    return Outcome(figures, [name for name, is_kept in promises.items() if not is_kept])
-
-
-def line(name: str, outcome: Outcome) -> str:
-    """Return an outcome as text for people."""
-    figures = ", ".join(f"{key} {value:.6g}" for key, value in outcome.figures.items())
-    verdict = "holds" if not outcome.broken else f"DOES NOT HOLD ({'; '.join(outcome.broken)})"
-    return f"{name}: {figures}: {verdict}"
+# -- the command -----------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -69,6 +69,15 @@ class Crowd:
             await asyncio.sleep(max(due - time.monotonic(), 0))
         return [*await asyncio.gather(*tasks), *await threaded]
 
+    async def at_once(self, tokens: Iterable[str], rate: float, seconds: float) -> list[Ask]:
+        """Ask at a steady rate for some time as tasks, whether they are answered or not."""
+        tasks: list[asyncio.Task[Ask]] = []
+        begun = time.monotonic()
+        for number, token in zip(range(int(rate * seconds)), tokens, strict=False):
+            await asyncio.sleep(max(begun + number / rate - time.monotonic(), 0))
+            tasks.append(asyncio.create_task(self.ask(token)))
+        return list(await asyncio.gather(*tasks))
+
     def _in_thread(self, tokens: Iterator[str], rate: float) -> list[Ask]:
         asks: list[Ask] = []
         due = time.monotonic()

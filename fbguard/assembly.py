@@ -15,7 +15,13 @@ from fbguard.core.secret import Secret
 from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Graph
 from fbguard.facebook.upstream import Upstream
+from fbguard.revocation.revoker import Revoker
 from fbguard.revocation.tombstones import Tombstones
+from fbguard.stores.codec import Codec
+from fbguard.stores.protocol import Store
+from fbguard.stores.shared import SharedStore
+
+_STORE = ("find", "keep", "stone_of_user", "bury", "bury_user", "forget", "forget_user", "news", "aclose")
 
 logger = logging.getLogger("fbguard")
 
@@ -45,6 +51,23 @@ def make_tombstones(clock: Clock) -> Tombstones:
         logger.warning("more sessions were ended than can be remembered: the oldest is forgotten")
 
     return Tombstones(clock.time, dropped)
+
+
+def make_shared(
+    store: object, revoker: Revoker, clock: Clock, secrets: Sequence[Secret], *, parts: Sequence[str]
+) -> SharedStore | None:
+    """Return the guard's side of a shared store, wired to what ends sessions here; None without a store."""
+    if store is None:
+        return None
+    if isinstance(store, str):
+        raise ValueError("store: a URL is not understood in this version of fbguard")  # noqa: TRY004 - some day it is
+    missing = [name for name in _STORE if not callable(getattr(store, name, None))]
+    if missing:
+        raise TypeError(f"store must be a fbguard.stores.protocol.Store; it has no {missing[0]}()")
+    revoker.shared = SharedStore(
+        cast("Store", store), Codec(parts, secrets), clock, hear=revoker.hear, lost=revoker.lost
+    )
+    return revoker.shared
 
 
 def make_upstream(

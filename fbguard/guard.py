@@ -26,6 +26,8 @@ from fbguard.sessions import EndsSessions
 if TYPE_CHECKING:
     import httpx
 
+    from fbguard.stores.protocol import Store
+
 
 class Guard(EndsSessions):
     """Says whether a Facebook access token may pass, and remembers what Graph said about it.
@@ -40,6 +42,7 @@ class Guard(EndsSessions):
     the token's end; ``refresh_ahead`` the fraction of the ttl after which a hit asks anew in the background.
     ``miss_limit`` is (count, seconds): look-ups of unknown tokens a client, by the peer's address or, from
     ``trusted_proxies`` (networks), by X-Forwarded-For.
+    ``store`` is shared with other guards of the app (:mod:`fbguard.stores.protocol`).
     ``credential_in="query"`` sends the app credential as a query parameter, should Graph refuse the
     header. ``redirect_uri`` lets re-login hints carry the address of Facebook's login dialog.
     ``token_from`` are the places where a request may carry its token (:mod:`fbguard.core.sources`).
@@ -73,6 +76,7 @@ class Guard(EndsSessions):
         redirect_uri: str | None = None,
         realm: str = "fbguard",
         token_from: Sequence[str] = ("header",),
+        store: Store | None = None,
         miss_limit: tuple[int, float] | None = None,
         trusted_proxies: Sequence[str] = (),
         clock: Clock | None = None,
@@ -126,10 +130,13 @@ class Guard(EndsSessions):
         )
         tombstones = assembly.make_tombstones(clock)
         self.live = LiveConnections(clock)
+        self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)
+        parts = (site.app_id, self.graph_url, self.graph_version)
         self._look_ups = LookUps(
             upstream,
             self._cache,
             tombstones,
+            assembly.make_shared(store, self._revoker, clock, secrets, parts=parts),
             app_id=site.app_id,
             signer=self.signer,
             deadline=self._deadline,
@@ -145,7 +152,6 @@ class Guard(EndsSessions):
             refresh_ahead=refresh_ahead,
             stale_if_error=settings.seconds_or_zero("stale_if_error", stale_if_error),
         )
-        self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)
         self._secrets = secrets
         self._registry = SessionRegistry()
         self._shut = weakref.finalize(self, self._look_ups.shut)

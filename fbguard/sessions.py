@@ -15,7 +15,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.legacy.sessions import SessionRegistry
 from fbguard.revocation.live import LiveConnections, Watch
-from fbguard.revocation.revoker import Revoker
+from fbguard.stores.shared import News
 from fbguard.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fbguard.revocation.mounts import CallbacksASGI, CallbacksWSGI
 
 Upstream = Literal["revoke"] | None
+
+_ME = "me"  # in Graph's paths
 
 
 class EndsSessions(Verdicts):
@@ -35,7 +37,6 @@ class EndsSessions(Verdicts):
     _registry: SessionRegistry
     _cache: FactCache
     _look_ups: LookUps
-    _revoker: Revoker
 
     def expire_session(self, token: str, *, upstream: Upstream = None) -> None:
         """End the session of a token: when this returns, the token is refused (``session_invalidated``).
@@ -44,14 +45,15 @@ class EndsSessions(Verdicts):
         With ``upstream="revoke"`` Facebook is asked to take the app's permissions away, which ends every
         token of that person for the app (``DELETE /{user}/permissions``). If it does not, the token is
         refused here all the same, and what Graph said is raised: OAuthException, or Refused (503) when it
-        did not say. Raises TypeError for what is no str, ValueError for another ``upstream``.
+        did not say. With the shared store away it is refused here, and StoreUnavailable is raised. Raises
+        TypeError for what is no str, ValueError for another ``upstream``.
         """
         given = credentials.boxed(token)
         del token
-        _check("token", given)
-        _check_upstream(upstream)
+        if not self._may_end(given, upstream):
+            return
         user = self._user_of(given)
-        self._revoker.expire_here(given)
+        self._spread(self._revoker.expire_here(given))
         if upstream is not None:
             self._wait(self._revoke(given, user))
 
@@ -59,8 +61,8 @@ class EndsSessions(Verdicts):
         """Do what :meth:`expire_session` does, awaiting."""
         given = credentials.boxed(token)
         del token
-        _check("token", given)
-        _check_upstream(upstream)
+        if not self._may_end(given, upstream):
+            return
         user = self._user_of(given)
         await self._revoker.expire(given)
         if upstream is not None:
@@ -71,7 +73,7 @@ class EndsSessions(Verdicts):
 
         Raises TypeError for what is no str.
         """
-        self._revoker.forget_user_here(_user(user_id))
+        self._spread(self._revoker.forget_user_here(_user(user_id)))
 
     async def aforget_user(self, user_id: str) -> None:
         """Do what :meth:`forget_user` does, awaiting."""
@@ -109,7 +111,9 @@ class EndsSessions(Verdicts):
         """
         from fbguard.revocation.mounts import CallbacksASGI  # noqa: PLC0415
 
-        return CallbacksASGI(self._callbacks(settings.boxed(verify_token), delete, status_url))
+        boxed = settings.boxed(verify_token)
+        del verify_token
+        return CallbacksASGI(self._callbacks(boxed, delete, status_url))
 
     def callbacks_wsgi(
         self,
@@ -121,7 +125,9 @@ class EndsSessions(Verdicts):
         """Return what :meth:`callbacks_asgi` returns, as a WSGI app."""
         from fbguard.revocation.mounts import CallbacksWSGI  # noqa: PLC0415
 
-        return CallbacksWSGI(self._callbacks(settings.boxed(verify_token), delete, status_url))
+        boxed = settings.boxed(verify_token)
+        del verify_token
+        return CallbacksWSGI(self._callbacks(boxed, delete, status_url))
 
     def _callbacks(
         self, verify_token: Any, delete: Callable[[str, str], object] | None, status_url: str | None
@@ -149,10 +155,24 @@ class EndsSessions(Verdicts):
             watch.end(Finding(refused.reason))
         return watch
 
+    def _may_end(self, token: Secret, upstream: object) -> bool:
+        """Check the arguments; tell whether the token can be one at all, or is refused anyway."""
+        _check("token", token)
+        if upstream not in {None, "revoke"}:
+            raise ValueError('upstream must be None or "revoke"')
+        found = credentials.screen(token)
+        if isinstance(found, Finding) and upstream is not None:
+            raise self.refusal(found)
+        return not isinstance(found, Finding)
+
+    def _spread(self, news: News) -> None:
+        if self._revoker.shared is not None:
+            self._wait(self._revoker.spread(news))
+
     def _user_of(self, token: Secret) -> str:
         """Return whose token it is, in the words of Graph's paths."""
         known = self._cache.peek(key_of(token))
-        return "me" if known is None or known.user_id is None else known.user_id
+        return _ME if known is None or known.user_id is None else known.user_id
 
     async def _revoke(self, token: Secret, user: str) -> None:
         try:
@@ -164,6 +184,8 @@ class EndsSessions(Verdicts):
             raise self.refusal(failure)
         if failure is not None:
             raise failure
+        if user != _ME:
+            await self._revoker.forget_user(user)  # all of their tokens have ended there
 
 
 def _check(option: str, given: Secret) -> None:
@@ -171,12 +193,8 @@ def _check(option: str, given: Secret) -> None:
         raise TypeError(f"{option} must be a str")
 
 
-def _check_upstream(upstream: object) -> None:
-    if upstream not in {None, "revoke"}:
-        raise ValueError('upstream must be None or "revoke"')
-
-
 def _user(user_id: object) -> str:
     if not isinstance(user_id, str):
         raise TypeError("user_id must be a str")
+    user_id.encode()  # UnicodeEncodeError, a ValueError: no store could keep it
     return user_id

@@ -17,6 +17,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands, Validator
 from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.revocation.revoker import Revoker
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class Verdicts:
     """The part of a :class:`fbguard.Guard` that says yes or no."""
 
     _validator: Validator
+    _revoker: Revoker
     _deadline: float
 
     def _is_open(self) -> bool:
@@ -134,7 +136,7 @@ class Verdicts:
 
     def forget(self, token: Secret, info: TokenInfo | None = None) -> None:
         """Forget what is known about a token, with ``info`` unless something newer is known."""
-        self._validator.forget(token, info)
+        self._revoker.forget(token, info)
 
     def now(self) -> float:
         """Return wall time in seconds, by the guard's clock."""

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
 DOWN = Reply(b"", 500)
 REFUSED = envelope(190, message="Invalid OAuth access token signature.")
+REGAINED = '{"1001": [{"call_count": 100, "estimated_time_to_regain_access": 1}]}'
 
 
 class Refusing(FakeGraph):
@@ -146,8 +147,71 @@ def test_misconfigured(make, clock):
     assert ask(guard) == "misconfigured"
     assert guard.health().since == at(7)
     graph.refuses = False
+    assert ask(guard) == "misconfigured"  # one look-up a second is tried
+    clock.advance(1)
     assert ask(guard) == "1001"
     assert guard.health() == ok(1)
+
+
+ABOUT_ONE = {
+    "unknown code": envelope(9999),
+    "unknown code, 404": envelope(803, status=404),
+    "odd data": valid(is_valid="true"),
+    "no data": Reply(b"{}"),
+    "throttle code inside": dead(4),
+    "transient code inside": dead(2),
+    "unknown, inside": dead(1),
+}
+
+
+@pytest.mark.parametrize("reply", ABOUT_ONE.values(), ids=ABOUT_ONE)
+def test_what_is_said_about_one_token_is_no_trouble(make, graph, reply):
+    guard = make()
+    graph.replies["EAAodd"] = reply
+    assert ask(guard, "EAAodd") in {"unavailable", "throttled"}
+    assert guard.health() == ok()
+
+
+class Late(FakeGraph):
+    """Answers about one token when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if request.url.params["input_token"] == "EAAlate":
+            await self.now.wait()
+        return response
+
+
+@pytest.mark.parametrize("headers", [(), (("X-Business-Use-Case-Usage", REGAINED),)], ids=["", "named"])
+def test_an_answer_to_a_call_made_before_ends_no_throttling(make, clock, headers):
+    """Many calls are under way when Graph begins to throttle: what the late ones hear is of before."""
+
+    async def main() -> None:
+        graph = Late()
+        guard = make(graph=graph)
+        late = asyncio.create_task(guard.acheck("EAAlate"))
+        await until(lambda: graph.calls)
+        graph.replies["EAAfirst"] = Reply(envelope(4).body, 400, headers)
+        with pytest.raises(Refused):
+            await guard.acheck("EAAfirst")
+        graph.now.set()
+        assert (await late).user_id == "1001"  # it counts
+        assert guard.health() == Health("degraded", "throttled", at(0), 0, 1)
+        with pytest.raises(Refused) as refused:
+            await guard.acheck("EAAnext")
+        assert refused.value.reason == "throttled"
+        assert refused.value.retry_after == (60 if headers else 2)
+        assert len(graph.calls) == 2
+        clock.advance(refused.value.retry_after)
+        assert (await guard.acheck("EAAnext")).user_id == "1001"
+        assert guard.health() == ok(2)
+        await guard.aclose()
+
+    asyncio.run(main())
 
 
 def test_one_trouble_after_the_other(make, graph, clock):

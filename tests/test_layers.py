@@ -16,7 +16,7 @@ FLOORS = (
     (
         "core.answers", "core.carrier", "core.clock", "core.errors", "core.forks", "core.health",
         "core.languages", "core.messages", "core.options", "core.process", "core.reasons",
-        "core.secret", "core.settings", "core.signing", "core.token",
+        "core.secret", "core.settings", "core.signing", "core.token", "core.user_index",
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
@@ -29,7 +29,8 @@ FLOORS = (
         "core.background", "core.breaker", "core.cache", "core.flights", "core.governor", "core.limits",
         "core.generations", "core.loops", "core.pace", "core.slots",
         "facebook.credentials", "facebook.graph", "facebook.line", "facebook.pools", "facebook.quiet",
-        "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones", "stores",
+        "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones",
+        "stores",
     ),
     ("assembly", "core.lookups", "core.validator", "guard", "legacy", "revocation", "sessions", "verdicts"),
     ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings",
@@ -50,6 +51,7 @@ THIRD_PARTY = {
     "facebook.pools": {"aiohttp", "httpx", "yarl"},
     "facebook.transport": {"httpx"},
     "guard": {"httpx"},  # for a type only
+    "stores.shared": {"cachetools"},
     "legacy.client": {"httpx"},
     "legacy.sessions": {"cachetools"},
     "integrations.django": {"asgiref", "django"},

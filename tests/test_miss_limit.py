@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from fbguard import Guard, Policy, Rule, require_fb_token
+from fbguard import Guard, Policy, Rule, asgi, require_fb_token
 from tests.conftest import Door
 from tests.support import (
     TOKEN,
@@ -20,6 +21,7 @@ from tests.support import (
     dead,
     http_scope,
     make_guard,
+    until,
     valid,
     wsgi_environ,
 )
@@ -245,3 +247,30 @@ def test_a_flood_of_invented_tokens_costs_no_more_than_the_limit(door, make, gra
     assert known.status == send(asking, TOKEN).status == 200
     graph.default = valid()
     assert send(asking, "EAAsomebody-else", "192.0.2.77").status == 200
+
+
+def test_who_hangs_up_has_had_the_look_up(make, graph):
+    """Who comes back for the token pays again, as who comes back after an answer does."""
+
+    async def main() -> None:
+        guard = make(2, 3600)
+        app = asgi.FBTokenMiddleware(never_reached, guard, policy=Policy())
+        scope = http_scope(headers=[("Authorization", f"Bearer {TOKEN}")], client=(PEER, 50_000))
+        graph.gate.shut()
+        for _ in range(2):
+            task = asyncio.create_task(call_asgi(app, scope))
+            await until(lambda: graph.calls)
+            for _ in range(10):  # turns of the loop, until it waits for the answer
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert (await call_asgi(app, scope)).status == 429
+        assert len(graph.calls) == 1  # the look-up itself goes on
+        await guard.aclose()
+        graph.gate.open()
+
+    asyncio.run(main())
+
+
+async def never_reached(scope: object, receive: object, send: object) -> None:
+    raise AssertionError("nobody gets here")

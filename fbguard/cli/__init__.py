@@ -1,11 +1,12 @@
-"""The command line: ``fbguard demo``, ``sandbox``, ``inspect`` and ``explain``.
+"""The command line: ``fbguard demo``, ``sandbox``, ``inspect``, ``expire-session`` and ``explain``.
 
 Importing this package imports no framework: a command imports what it runs on when it is called.
 ``commands`` is what can be typed. ``demo`` plays the ``tour`` (data, in the words of ``steps``) against
-``apps`` on ``servers``: ``walk`` asks, ``compare`` judges, ``show`` prints on the ``terminal``.
-``local_facebook`` is the sandbox command, ``curl`` the lines to copy, ``waiting`` the end by Ctrl-C.
-``inspect`` shows one token: ``asking`` gets it and the secret, ``report`` says what is known, ``sheet`` and
-``moments`` lay it out. ``explain`` and ``error_table`` show the catalogue of codes.
+``apps`` on ``servers``: ``walk`` asks, ``callers`` end sessions, ``compare`` judges, ``show`` prints on
+the ``terminal``. ``local_facebook`` is the sandbox command, ``curl`` the lines to copy, ``waiting`` the end
+by Ctrl-C. ``inspect`` shows one token, ``expire`` ends its session, each by a guard of ``guards``:
+``asking`` gets token and secret, ``report`` says what is known, ``sheet`` and ``moments`` lay it out.
+``explain`` and ``error_table`` show the catalogue of codes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The two apps of the demo: the same routes in Starlette and in Flask, guarded by one policy.
 
 ``/name`` and ``/page-name`` call Graph as the request's user, and ``/insights`` with a token of a
-page that the app itself keeps, which has died.
+page that the app itself keeps, which has died. ``/log-out`` ends the session of the request's token, and
+below ``/facebook`` is what Facebook and legacy clients call when a session ends elsewhere.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 from flask import Flask, abort
+from flask import request as flask_request
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from fbguard import (
     GraphAuth,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 # What no rule names, /me among it, takes any valid user token of the app.
 POLICY: Final = Policy(
     Rule("/health", public=True),
+    Rule("/facebook/{rest:path}", public=True),  # who calls there proves it by a signature
     Rule("/pages/{page_id}", scopes=["pages_manage_posts"], target="page_id"),
     Rule("/payout", max_login_age=600),
 )
@@ -69,6 +73,10 @@ def starlette_app(guard: Guard, page_id: str, page_token: str) -> asgi.FBTokenMi
         except OAuthException:
             raise HTTPException(502) from None
 
+    async def log_out(request: Request) -> JSONResponse:
+        await guard.aexpire_session(request.headers["Authorization"].partition(" ")[2])
+        return JSONResponse(_facts())
+
     tls = httpx.create_ssl_context()  # once: it takes so long that no request should wait for it
 
     async def call(path: str, auth: GraphAuth) -> dict[str, object]:
@@ -77,9 +85,10 @@ def starlette_app(guard: Guard, page_id: str, page_token: str) -> asgi.FBTokenMi
             return body
 
     open_to_policy = ("/health", "/me", "/pages/{page_id}", "/payout")
-    routes = [Route(path, facts) for path in open_to_policy]
+    routes: list[BaseRoute] = [Route(path, facts) for path in open_to_policy]
     routes += [Route("/email", email), Route("/name", name)]
     routes += [Route("/page-name", page_name), Route("/insights", insights)]
+    routes += [Route("/log-out", log_out, methods=["POST"]), Mount("/facebook", guard.callbacks_asgi())]
     return asgi.FBTokenMiddleware(Starlette(routes=routes), guard, policy=POLICY)
 
 
@@ -121,4 +130,10 @@ def flask_app(guard: Guard, page_id: str, page_token: str) -> WSGIApplication:
         except OAuthException:
             abort(502)
 
-    return wsgi.FBTokenMiddleware(app, guard, policy=POLICY)
+    @app.post("/log-out")
+    def log_out() -> dict[str, object]:
+        guard.expire_session(flask_request.headers["Authorization"].partition(" ")[2])
+        return _facts()
+
+    mounted = DispatcherMiddleware(app, {"/facebook": guard.callbacks_wsgi()})
+    return wsgi.FBTokenMiddleware(mounted, guard, policy=POLICY)

@@ -11,6 +11,7 @@ import typer
 from fbguard.core.secret import Secret
 
 _SECRET_VARIABLE: Final = "FBGUARD_APP_SECRET"  # noqa: S105 - a name
+_STDIN: Final = "-"
 _MAX_INPUT: Final = 65_536  # bytes; no token has as many
 
 
@@ -21,9 +22,9 @@ class WrongUse(Exception):  # noqa: N818 - of the command, by its user
 def token(given: Secret | None) -> Secret:
     """Return the token that was given, else standard input if it is no terminal, else ask for it.
 
-    Raises WrongUse if there is none.
+    ``-`` is as good as none given. Raises WrongUse if there is none.
     """
-    if given is not None:
+    if given is not None and given.reveal() != _STDIN:
         return Secret(given.reveal().strip())
     if _is_terminal():
         return _ask("Access token")
@@ -31,6 +32,13 @@ def token(given: Secret | None) -> Secret:
     if not piped.reveal():
         raise WrongUse("no token: give it on standard input, in FBGUARD_TOKEN, or type it at the prompt")
     return piped
+
+
+def app_id(given: str | None) -> str:
+    """Return the app's id that was given; raises WrongUse if none was."""
+    if given is None:
+        raise WrongUse("the app's id is needed: --app-id or FBGUARD_APP_ID")
+    return given
 
 
 def app_secret() -> Secret | None:
@@ -43,6 +51,14 @@ def app_secret() -> Secret | None:
     if not _is_terminal():
         raise WrongUse(f"{_SECRET_VARIABLE} is not set")
     return _ask("App secret")
+
+
+def signing_secret() -> Secret:
+    """Return the app's secret that signs: of several in the environment, while they are rotated, the first.
+
+    Raises WrongUse if there is none.
+    """
+    return app_secret() or Secret(os.environ[_SECRET_VARIABLE].partition(",")[0])
 
 
 def _is_terminal() -> bool:

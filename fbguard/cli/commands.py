@@ -11,6 +11,37 @@ from fbguard.core.secret import Secret
 
 _DEFAULT_PORT: Final = 8090
 
+# What several commands take.
+_Token = Annotated[
+    Secret | None,
+    typer.Argument(
+        parser=Secret,
+        metavar="TOKEN",
+        envvar="FBGUARD_TOKEN",
+        help="The access token (it stays in the shell's history, so better leave it out), or - for stdin.",
+    ),
+]
+_AppId = Annotated[
+    str | None, typer.Option("--app-id", envvar="FBGUARD_APP_ID", help="The Facebook app's id.")
+]
+_GraphUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-url",
+        envvar="FBGUARD_GRAPH_URL",
+        help="Whom to ask.",
+        show_default="https://graph.facebook.com",
+    ),
+]
+_GraphVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
+    ),
+]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+_TWO_TOKENS: Final = "one token only, and without white space inside"
+
 # Long option names only, and no pretty tracebacks: those print local variables, tokens among them.
 app = typer.Typer(
     name="fbguard",
@@ -122,34 +153,11 @@ Exit codes: 0 valid for this app, 1 not valid, 2 wrong usage, 3 nobody can tell.
 def inspect(
     context: typer.Context,
     *,
-    token: Annotated[
-        Secret | None,
-        typer.Argument(
-            parser=Secret,
-            metavar="TOKEN",
-            envvar="FBGUARD_TOKEN",
-            help="The access token; it stays in the shell's history, so better leave it out.",
-        ),
-    ] = None,
-    app_id: Annotated[
-        str | None, typer.Option("--app-id", envvar="FBGUARD_APP_ID", help="The Facebook app's id.")
-    ] = None,
-    graph_url: Annotated[
-        str | None,
-        typer.Option(
-            "--graph-url",
-            envvar="FBGUARD_GRAPH_URL",
-            help="Whom to ask.",
-            show_default="https://graph.facebook.com",
-        ),
-    ] = None,
-    graph_version: Annotated[
-        str | None,
-        typer.Option(
-            "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    token: _Token = None,
+    app_id: _AppId = None,
+    graph_url: _GraphUrl = None,
+    graph_version: _GraphVersion = None,
+    as_json: _AsJson = False,
 ) -> None:
     """Show what Facebook says about an access token, and what a guard makes of it.
 
@@ -160,9 +168,75 @@ def inspect(
     from fbguard.cli.inspect import run  # noqa: PLC0415
 
     if context.args:
-        raise typer.BadParameter("one token only, and without white space inside")
+        raise typer.BadParameter(_TWO_TOKENS)
     try:
         code = run(token, app_id=app_id, graph_url=graph_url, graph_version=graph_version, as_json=as_json)
+    except WrongUse as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(code)
+
+
+@app.command(
+    "expire-session",
+    context_settings={"allow_extra_args": True},  # as above
+    epilog="""Examples:
+
+- `fbguard expire-session`
+- `fbguard expire-session - < token.txt`
+- `fbguard expire-session --endpoint https://api.example.com/facebook`
+- `fbguard expire-session --legacy https://old.example.com/restserver.php --format JSON`
+
+Exit codes: 0 ended, 1 refused, or not known to be ended, 2 wrong usage.
+""",
+)
+def expire_session(
+    context: typer.Context,
+    *,
+    token: _Token = None,
+    app_id: _AppId = None,
+    graph_url: _GraphUrl = None,
+    graph_version: _GraphVersion = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", metavar="URL", help="A guard's callbacks, as the app has mounted them."),
+    ] = None,
+    legacy: Annotated[
+        str | None, typer.Option("--legacy", metavar="URL", help="Any server of auth.expireSession.")
+    ] = None,
+    session_key: Annotated[
+        Secret | None,
+        typer.Option(
+            "--session-key",
+            parser=Secret,
+            metavar="KEY",
+            envvar="FBGUARD_SESSION_KEY",
+            help="For these two: the session's key, if it is not the token; - for stdin.",
+        ),
+    ] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option("--format", metavar="XML|JSON", help="For these two: the answer's.", show_default="XML"),
+    ] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """End a session: of one token at a guard or a legacy server, or else of the person at Facebook.
+
+    Without `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of this person
+    away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the app must be
+    allowed anew. With them the call is signed by the app's secret. Token and secret are taken as by
+    `fbguard inspect`, and never printed.
+    """
+    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
+    from fbguard.cli.expire import Options, run  # noqa: PLC0415
+
+    if context.args:
+        raise typer.BadParameter(_TWO_TOKENS)
+    options = Options(
+        app_id=app_id, graph_url=graph_url, graph_version=graph_version,
+        endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
+    )  # fmt: skip
+    try:
+        code = run(token, options, as_json=as_json)
     except WrongUse as error:
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
@@ -186,7 +260,7 @@ def explain(
     subcode: Annotated[int | None, typer.Argument(metavar="SUBCODE", help="Graph's error subcode.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Print all of it, as Markdown tables.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
     """Explain an error of Graph's: what happened, what fbguard answers, and what helps."""
     from fbguard.cli.asking import WrongUse  # noqa: PLC0415

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fbguard.cli import tour
-from fbguard.cli.steps import Expected, Step
+from fbguard.cli.steps import Expected, Login, Step
 from fbguard.cli.walk import log_in
 from fbguard.sandbox import Sandbox
 
@@ -49,9 +49,21 @@ def app_examples(apps: Iterable[tuple[str, str]], sandbox: Sandbox) -> Iterator[
             yield Example(comment, _curl("-i", f"{url}{step.path}", *headers))
 
 
+def log_out_examples(apps: Iterable[tuple[str, str]], sandbox: Sandbox) -> Iterator[Example]:
+    """Give the end of a session by the app's own log-out, one person for each app, (name, URL) each."""
+    for name, url in apps:
+        login = _somebody(sandbox)
+        credential = ("-H", f"Authorization: Bearer {login.token}")
+        yield Example(f"200 from {name}: log out", _curl("-i", "-X", "POST", f"{url}/log-out", *credential))
+        yield Example(
+            f"401 from {name}: that token from then on, without asking Facebook",
+            _curl("-i", f"{url}/me", *credential),
+        )
+
+
 def control_examples(url: str, sandbox: Sandbox, apps: Iterable[tuple[str, str]]) -> Iterator[Example]:
     """Give calls of the sandbox's control API, for the sandbox at ``url`` and apps in front of it."""
-    login = log_in(Step(name="", path="", expected=Expected(status=200, graph_calls=1)), sandbox)
+    login = _somebody(sandbox)
     for name, app_url in apps:
         yield Example(
             f"200 from {name}, for a person whose session is about to end",
@@ -80,6 +92,10 @@ def debug_token(url: str, token: str, credential: str) -> str:
     ``credential`` stands in double quotes, so that it may name a shell variable.
     """
     return f'{_curl(f"{url}/debug_token?input_token={token}")} -H "Authorization: Bearer {credential}"'
+
+
+def _somebody(sandbox: Sandbox) -> Login:
+    return log_in(Step(name="", path="", expected=Expected(status=200, graph_calls=1)), sandbox)
 
 
 def _authorization(step: Step, sandbox: Sandbox) -> tuple[str, ...]:

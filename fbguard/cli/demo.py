@@ -116,6 +116,7 @@ def _print_examples(playing: Stage, terminal: Terminal) -> None:
     terminal.line(("Everything stays up until Ctrl-C. Copy and paste:", "bold"))
     for example in (
         *curl.app_examples(playing.apps, playing.sandbox),
+        *curl.log_out_examples(playing.apps, playing.sandbox),
         *curl.control_examples(playing.graph_url, playing.sandbox, playing.apps),
     ):
         terminal.line()

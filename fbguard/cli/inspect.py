@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from fbguard.cli import asking, moments
+from fbguard.cli.guards import one_off_guard
 from fbguard.cli.report import Report, Targets
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
@@ -22,9 +22,6 @@ _NEVER_OR_NOT_SAID: Final = "never, or not said"
 _TARGETS: Final = "Targets"
 _HANG: Final = 2
 _EXIT_CODE: Final = {True: 0, False: 1, None: 3}
-# Asked once, by a person who waits: from Facebook and not from a store, and with patience.
-_ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0, "store": None}
-_DEADLINE: Final = 10.0  # seconds
 
 
 def run(
@@ -40,29 +37,15 @@ def run(
     Options that are None have the guard's defaults. Raises :class:`fbguard.cli.asking.WrongUse` for
     options that are wrong or missing.
     """
-    options: dict[str, Any] = {"app_id": app_id, "graph_url": graph_url, "graph_version": graph_version}
-    if app_id is None:
-        raise asking.WrongUse("the app's id is needed: --app-id or FBGUARD_APP_ID")
+    app_id = asking.app_id(app_id)
     token = asking.token(given)
-    with _guard({name: value for name, value in options.items() if value is not None}) as guard:
+    with one_off_guard(app_id=app_id, graph_url=graph_url, graph_version=graph_version) as guard:
         report = _inspect(guard, token)
     if as_json:
         sys.stdout.write(f"{json.dumps(report.as_json(), indent=2)}\n")
     else:
         _print(report, Terminal())
     return _EXIT_CODE[report.valid]
-
-
-def _guard(options: dict[str, Any]) -> Guard:
-    secret = asking.app_secret()
-    if secret is not None:
-        options["app_secret"] = secret
-    if "FBGUARD_DEADLINE" not in os.environ:
-        options["deadline"] = _DEADLINE
-    try:
-        return Guard.from_env(**_ASKED_ONCE, **options)
-    except (TypeError, ValueError) as error:  # it names the option or variable, never its value
-        raise asking.WrongUse(str(error)) from None
 
 
 def _inspect(guard: Guard, token: Secret) -> Report:

@@ -136,7 +136,7 @@ class DemoScreen:
     def row(self, outcome: Outcome) -> Row:
         """Put an outcome into words."""
         went = outcome.visit
-        request = f"GET {outcome.step.path}"
+        request = f"{outcome.step.method} {outcome.step.path}"
         if went is None:
             none = self._signs.none
             return Row(False, outcome.step.name, request, "none", "red", none, none, 0, outcome.differences)

@@ -56,19 +56,24 @@ class Step:
     """One request of the tour.
 
     ``token`` are the keywords of ``Sandbox.issue_token``; ``headers`` makes the Authorization headers
-    of it. With ``cached`` the request is made once before, so that the guard knows the token; then
-    ``event`` happens on Facebook; then ``after`` names a path that is asked for first; then comes the
-    request that counts. ``anonymous`` tells that the view is expected to see no token.
+    of it. With ``cached`` a GET of ``known_by``, or else of the path, is made once before, so that the
+    guard knows the token; then ``event`` happens on Facebook; then ``after`` names a path that is asked
+    for first, and ``caller`` calls the app at its URL; with ``again`` the person logs in once more; then
+    comes the request that counts. ``anonymous`` tells that the view is expected to see no token.
     """
 
     name: str
     path: str
     expected: Expected
+    method: str = "GET"
     token: Mapping[str, Any] = field(default_factory=dict[str, Any])
     headers: Callable[[Login], tuple[str, ...]] = bearer
     cached: bool = False
+    known_by: str | None = None
     event: Callable[[Sandbox, Login], object] | None = None
     after: str | None = None
+    caller: Callable[[str, Sandbox, Login], object] | None = None
+    again: bool = False
     anonymous: bool = False
 
 

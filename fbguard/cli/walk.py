@@ -53,16 +53,12 @@ class Visit:
 def visit(step: Step, url: str, sandbox: Sandbox) -> Visit:
     """Play one step against the app at ``url``. Raises OSError or HTTPException if nobody answers."""
     login = log_in(step, sandbox)
-    headers = step.headers(login)
     try:
-        if step.cached:
-            ask(url, step.path, headers)
-        if step.event is not None:
-            step.event(sandbox, login)
-        if step.after is not None:
-            ask(url, step.after, headers)
+        _prepare(step, url, sandbox, login)
+        if step.again:
+            login = log_in(step, sandbox, login.user_id)
         before = len(sandbox.calls)
-        answer = ask(url, step.path, headers)
+        answer = ask(url, step.path, step.headers(login), step.method)
         # Until then the guard leaves Graph alone, and the steps that follow would be refused unasked.
         wait = answer.header("retry-after") or ""
         sandbox.clock.advance(int(wait) if wait.isdecimal() else 0)
@@ -71,21 +67,36 @@ def visit(step: Step, url: str, sandbox: Sandbox) -> Visit:
         sandbox.recover()
 
 
-def log_in(step: Step, sandbox: Sandbox) -> Login:
-    """Let a new person log in the way the step says."""
-    user_id = str(next(_people))
+def _prepare(step: Step, url: str, sandbox: Sandbox, login: Login) -> None:
+    """Let happen what comes before the request that counts."""
+    headers = step.headers(login)
+    if step.cached:
+        ask(url, step.known_by or step.path, headers)
+    if step.event is not None:
+        step.event(sandbox, login)
+    if step.after is not None:
+        ask(url, step.after, headers)
+    if step.caller is not None:
+        step.caller(url, sandbox, login)
+
+
+def log_in(step: Step, sandbox: Sandbox, user_id: str | None = None) -> Login:
+    """Let a person, a new one unless named, log in the way the step says."""
+    user_id = user_id or str(next(_people))
     keywords: dict[str, Any] = {"user_id": user_id, **step.token}
     return Login(user_id, sandbox.issue_token(**keywords))
 
 
-def ask(url: str, path: str, authorization: tuple[str, ...]) -> Answer:
-    """Send one GET with these Authorization headers, each a header of its own, exactly as given."""
+def ask(url: str, path: str, authorization: tuple[str, ...], method: str = "GET") -> Answer:
+    """Send one request with these Authorization headers, each a header of its own, exactly as given."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT)
     try:
-        connection.putrequest("GET", path)
+        connection.putrequest(method, path)
         connection.putheader("Accept", "application/json")
         for value in authorization:
             connection.putheader("Authorization", value)
+        if method == "POST":
+            connection.putheader("Content-Length", "0")
         connection.endheaders()
         response = connection.getresponse()
         headers = tuple((name.lower(), value) for name, value in response.getheaders())

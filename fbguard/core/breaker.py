@@ -48,6 +48,7 @@ class Breaker:
         self._is_open = self._is_throttled = self._is_probed = False
         self._throttled_at = self._throttled_until = 0.0
         self._wait = SHORTEST
+        self.era = 0  # grows with each time that Graph is left alone, and with each probe after it
         _all.add(self)
 
     @property
@@ -85,16 +86,22 @@ class Breaker:
         if self._is_throttled:
             self._throttled_at, self._throttled_until = now, now + SHORTEST
             self._is_probed = True
+            self.era += 1
         self._next_probe = now + PROBE_EVERY
 
-    def answered(self) -> None:
-        """Note that Graph said something about a token, good or bad."""
+    def answered(self, era: int) -> None:
+        """Note that Graph said something, good or bad, to a call that was made in ``era``.
+
+        What was under way when Graph began to throttle tells nothing about now.
+        """
         if self.is_calm and not self._failures:
             return
         with self._lock:
             self._failures = 0
-            self._is_open = self._is_throttled = False
-            self._wait = SHORTEST
+            self._is_open = False
+            if era == self.era:
+                self._is_throttled = False
+                self._wait = SHORTEST
 
     def failed(self) -> None:
         """Note a don't-know."""
@@ -116,12 +123,14 @@ class Breaker:
             self._is_open = False
             is_held = self._is_throttled and self._throttled_at <= now
             left = max(self._throttled_until - now, 0.0) if is_held else 0.0
-            if seconds is None and left and not self._is_probed:
-                return left  # of calls that were under way together the first counts
-            wait = max(self._wait if seconds is None else min(seconds, LONGEST_NAMED), left)
-            self._wait = min(self._wait * 2, LONGEST)
+            if seconds is None:
+                if left and not self._is_probed:
+                    return left  # of calls that were under way together the first counts
+                seconds, self._wait = self._wait, min(self._wait * 2, LONGEST)
+            wait = max(min(seconds, LONGEST_NAMED), left)
             self._is_throttled, self._is_probed = True, False
             self._throttled_at, self._throttled_until = now, now + wait
+            self.era += 1
             return wait
 
     def renew_lock(self) -> None:

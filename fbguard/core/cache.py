@@ -21,6 +21,7 @@ from fbguard.core.clock import Clock
 from fbguard.core.generations import Generations
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.core.user_index import UserIndex
 
 
 def key_of(token: Secret) -> bytes:
@@ -87,6 +88,7 @@ class FactCache:
         self._good: MutableMapping[bytes, _Entry] = _Indexed(size, self._users)
         self._bad: MutableMapping[bytes, _Entry] = _Indexed(negative_size, self._users)
         self._forgotten = Generations(_FORGOTTEN)
+        self._gone: MutableMapping[bytes, Seen] = LRUCache(_FORGOTTEN)
         self._lock = threading.Lock()
         _caches.add(self)
 
@@ -142,14 +144,25 @@ class FactCache:
         """Tell whether the token, or all of its user, was forgotten since ``mark`` was taken."""
         return self._forgotten.is_past(mark) and self._forgotten.since(mark, key, user_id)
 
-    def put(self, key: bytes, info: TokenInfo, *, good: bool, mark: int | None = None) -> Known | None:
+    def put(
+        self,
+        key: bytes,
+        info: TokenInfo,
+        *,
+        good: bool,
+        mark: int | None = None,
+        age: float = 0.0,
+        since: float | None = None,
+    ) -> Known | None:
         """Store a fact; ``good`` tells which store. Returns it with the time to judge it at.
 
-        None, and nothing stored, if the token or its user was forgotten since ``mark`` was taken: what
-        Graph said before that no longer counts.
+        ``age`` is the seconds since Graph said it, ``since`` the wall time at which anybody saw the token
+        first. None, and nothing stored, if the token or its user was forgotten since ``mark`` was taken:
+        what Graph said before that no longer counts.
         """
-        wall, monotonic = self._clock.time(), self._clock.monotonic()
-        ttl = self.ttl if good else self._negative_ttl
+        now = self._clock.time()
+        wall, monotonic = now - age, self._clock.monotonic() - age
+        ttl = self.ttl_of(good=good)
         store, other = (self._good, self._bad) if good else (self._bad, self._good)
         with self._lock:
             if mark is not None and self.is_forgotten(key, info.user_id, mark):
@@ -157,9 +170,19 @@ class FactCache:
             if len(store) >= _SPREAD_FROM:
                 ttl *= 1 - _SPREAD * key[0] / 256  # the key is a digest: its bytes are evenly spread
             before = store.get(key) or other.pop(key, None)
-            since = wall if before is None else min(wall, before.since)
-            store[key] = _Entry(info, wall, monotonic, ttl, good, since)
-        return Known(info, wall)
+            gone = None if before is not None else self._gone.pop(key, None)
+            first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)
+            store[key] = _Entry(info, wall, monotonic, ttl, good, first)
+        return Known(info, now, age)
+
+    def ttl_of(self, *, good: bool) -> float:
+        """Return the seconds that a fact is believed, at most."""
+        return self.ttl if good else self._negative_ttl
+
+    def since(self, key: bytes) -> float | None:
+        """Return the wall time at which a token was first seen, None if nobody remembers it."""
+        with self._lock:
+            return _since(self._good.get(key) or self._bad.get(key) or self._gone.get(key))
 
     def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
         """Drop an entry whose time is over, unless another thread has stored a new one meanwhile."""
@@ -168,29 +191,57 @@ class FactCache:
                 if store.get(key) is entry:
                     del store[key]
 
-    def forget(self, key: bytes, info: TokenInfo | None = None) -> None:
+    def forget(self, key: bytes, info: TokenInfo | None = None) -> bool:
         """Forget what is stored under ``key``, and what look-ups under way will say.
 
-        With ``info`` only if that is what is stored, or nothing is: a newer fact stays.
+        With ``info`` only if that is what is stored, or nothing is: a newer fact stays (False).
         """
         with self._lock:
             entry = self._good.get(key) or self._bad.get(key)
             if info is not None and not info.stale and entry is not None and entry.info is not info:
-                return
-            self._good.pop(key, None)
-            self._bad.pop(key, None)
-            self._forgotten.note(key)
+                return False
+            self._drop(key)
+            return True
+
+    def _drop(self, key: bytes) -> None:
+        self._forgotten.note(key)
+        self._take_out(key)
+
+    def _take_out(self, key: bytes) -> None:
+        """Drop a fact, but not since when its token is known: an older event may be heard of later."""
+        entry = self._good.pop(key, None) or self._bad.pop(key, None)
+        if entry is not None:
+            self._gone[key] = Seen(key, entry.info, entry.since)
+
+    def seen_of(self, user_id: str) -> list[Seen]:
+        """Return what is known of a user's tokens, and what was until it was forgotten."""
+        with self._lock:
+            gone = [one for one in self._gone.values() if one.info.user_id == user_id]
+            return gone + self._cached_of(user_id)
+
+    def _cached_of(self, user_id: str) -> list[Seen]:
+        seen: list[Seen] = []
+        for key in self._users.keys_of(user_id):
+            entry = self._good.get(key) or self._bad.get(key)
+            if entry is not None:
+                seen.append(Seen(key, entry.info, entry.since))
+        return seen
 
     def forget_user(self, user_id: str) -> list[Seen]:
         """Forget a user's tokens, and what look-ups under way will say of them; return what was known."""
         with self._lock:
             self._forgotten.note(user_id)
-            seen: list[Seen] = []
+            seen = self._cached_of(user_id)
             for key in self._users.keys_of(user_id):
-                entry = self._good.pop(key, None) or self._bad.pop(key, None)
-                if entry is not None:
-                    seen.append(Seen(key, entry.info, entry.since))
+                self._drop(key)  # each: Graph may say next that it is nobody's
             return seen
+
+    def clear(self) -> None:
+        """Forget everything, and what look-ups under way will say."""
+        with self._lock:
+            self._forgotten.note_everything()
+            for key in [*self._good, *self._bad]:
+                self._take_out(key)
 
     def __len__(self) -> int:
         with self._lock:
@@ -199,41 +250,6 @@ class FactCache:
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-class UserIndex:
-    """Which keys belong to a user. A user with one token, which is nearly everybody, costs no set."""
-
-    def __init__(self) -> None:
-        self._keys: dict[str, bytes | set[bytes]] = {}
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def keys_of(self, user_id: str) -> list[bytes]:
-        """Return the keys of a user."""
-        found = self._keys.get(user_id, set())
-        return [found] if isinstance(found, bytes) else list(found)
-
-    def add(self, user_id: str | None, key: bytes) -> None:
-        """Note a key."""
-        if user_id is None:
-            return
-        found = self._keys.setdefault(user_id, key)
-        if isinstance(found, set):
-            found.add(key)
-        elif found != key:
-            self._keys[user_id] = {found, key}
-
-    def discard(self, user_id: str | None, key: bytes) -> None:
-        """Drop a key."""
-        found = None if user_id is None else self._keys.get(user_id)
-        if user_id is None or found is None:
-            return
-        if isinstance(found, set):
-            found.discard(key)
-        if not found or found == key:
-            del self._keys[user_id]
 
 
 class _Indexed(LRUCache[bytes, _Entry]):
@@ -254,6 +270,10 @@ class _Indexed(LRUCache[bytes, _Entry]):
         entry = self[key]
         super().__delitem__(key, *args, **kwargs)
         self._users.discard(entry.info.user_id, key)
+
+
+def _since(one: _Entry | Seen | None) -> float | None:
+    return None if one is None else one.since
 
 
 def _renew_locks() -> None:

@@ -27,18 +27,26 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._tasks)
 
-    async def ask(self, key: bytes, look_up: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Join the flight for ``key``, or start it by ``look_up()``; None when time ran out.
+    def due(self) -> float:
+        """Return when an asker of now has waited long enough, by the loop's clock."""
+        return asyncio.get_running_loop().time() + self._deadline
+
+    async def ask(
+        self, key: bytes, look_up: Callable[[], Coroutine[Any, Any, T]], due: float | None = None
+    ) -> T | None:
+        """Join the flight for ``key``, or start it by ``look_up()``; None when time ran out (at ``due``).
 
         An asker with time left when a flight of others runs out joins or leads the next one, once.
         What the look-up raises reaches every asker of that flight; the next call tries again.
         """
         loop = asyncio.get_running_loop()
-        due = loop.time() + self._deadline
+        due = self.due() if due is None else due
         for _ in range(_ROUNDS):
             if loop.time() >= due:
                 return None
-            task = self._tasks.get(key) or self._start(key, look_up)
+            task = self._tasks.get(key)
+            if task is None or task.done():  # one that is over knows nothing of what happened since
+                task = self._start(key, look_up)
             mine = asyncio.timeout_at(due)
             try:
                 async with mine:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class Generations:
-    """When keys and users were forgotten last, in a count that only grows. Bounded."""
+    """When keys and users were forgotten last, in a count that only grows. Bounded.
+
+    Whoever notes something holds a lock; who asks needs none.
+    """
 
     def __init__(self, most: int) -> None:
         self.now = 0
         self._most = most
-        self._last: dict[bytes | str, int] = {}
+        self._last: OrderedDict[bytes | str, int] = OrderedDict()
         self._dropped = 0  # up to this one some are not remembered: then nobody can be sure
 
     def note(self, name: bytes | str) -> None:
         """Note that a key (bytes) or a user (str) is forgotten now."""
         self.now += 1
-        self._last.pop(name, None)
         self._last[name] = self.now
+        self._last.move_to_end(name)
         if len(self._last) > self._most:
-            self._dropped = self._last.pop(next(iter(self._last)))
+            oldest = next(iter(self._last))
+            self._dropped = max(self._dropped, self._last[oldest])
+            del self._last[oldest]
+
+    def note_everything(self) -> None:
+        """Note that all there is is forgotten now."""
+        self.now += 1
+        self._dropped = self.now
+        self._last.clear()
 
     def is_past(self, mark: int) -> bool:
         """Tell whether anything was forgotten since then."""
@@ -26,6 +39,7 @@ class Generations:
 
     def since(self, mark: int, *names: bytes | str | None) -> bool:
         """Tell whether one of these was forgotten since then, or may have been."""
-        return mark < self._dropped or any(
-            name is not None and self._last.get(name, 0) > mark for name in names
+        # In this order: what is dropped meanwhile is counted before it goes.
+        return any(name is not None and self._last.get(name, 0) > mark for name in names) or (
+            mark < self._dropped
         )

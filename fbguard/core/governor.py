@@ -35,7 +35,9 @@ class Governor:
         patience: float,
     ) -> None:
         self.patience = patience
-        self._slots = Slots(max_in_flight, max_queued)
+        # Who has waited so long, and then for the pace, has as much left for the call itself.
+        self.patience_in_line = patience / 4
+        self._slots = Slots(max_in_flight, max_queued, self.patience_in_line)
         self._breaker = Breaker(clock.monotonic)
         self._pace = Pace(clock.monotonic, max_calls_per_second)
         self._throttle_code: int | None = None
@@ -93,8 +95,8 @@ class Governor:
         held = self._breaker.claim()
         if held is None:
             was_calm = self._breaker.is_calm
-            wait = self._pace.book(calls, self.patience)
-            if wait > self.patience:
+            wait = self._pace.book(calls, self.patience / 2)
+            if wait > self.patience / 2:
                 return self._refusal(Hold("throttled" if self._pace.is_slowed else "unavailable", wait))
             if wait:
                 await asyncio.sleep(wait)
@@ -107,9 +109,14 @@ class Governor:
         code = self._throttle_code if held.reason == "throttled" else None
         return Finding(held.reason, code, retry_after=max(math.ceil(held.seconds), 1))
 
-    def answered(self) -> None:
-        """Note that Graph said something about a token."""
-        self._breaker.answered()
+    @property
+    def era(self) -> int:
+        """What :meth:`answered` wants to have from the moment at which a call is made."""
+        return self._breaker.era
+
+    def answered(self, era: int) -> None:
+        """Note that Graph said something about a token, to a call of that ``era``."""
+        self._breaker.answered(era)
 
     def failed(self) -> None:
         """Note that nobody knows whether Graph works."""

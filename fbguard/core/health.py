@@ -13,8 +13,8 @@ class Health:
 
     ``status`` is "ok", or "degraded" from a look-up that was a don't-know to the next that is answered;
     then ``reason`` is its reason (``throttled``, ``unavailable`` or ``misconfigured``), and ``since`` the
-    moment (UTC) at which that began. ``in_flight`` is the number of Graph calls under way, ``cached`` that
-    of the facts kept.
+    moment (UTC) at which that began. ``in_flight`` is the number of slots for Graph calls in use, ``cached``
+    that of the facts kept.
     """
 
     status: Literal["ok", "degraded"]

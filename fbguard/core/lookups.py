@@ -1,9 +1,11 @@
-"""The one look-up: cache, flight, tombstones, Graph, cache."""
+"""The one look-up: cache, flight, tombstones, the other workers, Graph, and back."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -20,6 +22,8 @@ from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client
 from fbguard.facebook.upstream import Connection, Upstream
 from fbguard.revocation.tombstones import Tombstones
+from fbguard.stores.codec import Fact
+from fbguard.stores.shared import SharedStore
 
 _ASKS = 2  # of one look-up: a token may be forgotten while Graph is asked about it
 _CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is on it
@@ -32,6 +36,13 @@ class _Landed(NamedTuple):
 
     known: Known
     mark: int
+
+
+class _Start(NamedTuple):
+    """When a look-up began: by :meth:`FactCache.mark`, and in wall time."""
+
+    mark: int
+    began: float
 
 
 class _Local:
@@ -74,6 +85,7 @@ class LookUps:
         upstream: Upstream,
         cache: FactCache,
         tombstones: Tombstones,
+        shared: SharedStore | None,
         *,
         app_id: str,
         signer: Signer,
@@ -83,16 +95,20 @@ class LookUps:
         self._upstream = upstream
         self._cache = cache
         self._tombstones = tombstones
+        self._shared = shared
         self._app_id = app_id
         self._signer = signer
-        self._refreshing: set[bytes] = set()
+        self._refreshing: set[tuple[int, bytes]] = set()
         self._local = PerLoop(lambda: _Local(upstream.connect(open_client()), deadline))
 
     async def find(self, token: Secret, max_age: float | None) -> Known | Finding:
         """Look a token up; a Finding is a don't-know, or says that its session was ended."""
         local, key = self._local.here(), key_of(token)
+        due = local.flights.due()
         for _ in range(_ASKS):
-            landed = await local.flights.ask(key, lambda: self._look_up(local.connection, token, max_age))
+            landed = await local.flights.ask(
+                key, lambda: self._look_up(local.connection, token, max_age), due
+            )
             if not isinstance(landed, _Landed):
                 return landed or UNAVAILABLE
             if not self._cache.is_forgotten(key, landed.known.info.user_id, landed.mark):
@@ -108,13 +124,13 @@ class LookUps:
 
     def refresh(self, token: Secret) -> None:
         """Look a token up anew while its fact is still good; once at a time, and nobody waits for it."""
-        key = key_of(token)
+        key = (os.getpid(), key_of(token))  # a forked child has none of its parent's under way
         if key in self._refreshing:
             return
         self._refreshing.add(key)
         background.submit(self._refreshed(key, token))
 
-    async def _refreshed(self, key: bytes, token: Secret) -> None:
+    async def _refreshed(self, key: tuple[int, bytes], token: Secret) -> None:
         try:
             await self.find(token, 0.0)
         finally:
@@ -123,42 +139,76 @@ class LookUps:
     async def _look_up(
         self, connection: Connection, token: Secret, max_age: float | None
     ) -> _Landed | Finding:
-        key = key_of(token)
+        key, began = key_of(token), self._cache.now()
         for _ in range(_ASKS):
             mark = self._cache.mark()
             stone = self._tombstones.of_token(key)
             if stone is not None:
                 return Finding(stone.why)
             # An earlier flight may have landed between the caller's look and its boarding.
-            found = self._cache.get(key, max_age) or await self._ask(connection, token, mark)
+            found = self._cache.get(key, max_age) or await self._find_anew(
+                connection, token, max_age, _Start(mark, began)
+            )
             if found is not None:
                 return _Landed(found, mark) if isinstance(found, Known) else found
         return UNAVAILABLE
 
-    async def _ask(self, connection: Connection, token: Secret, mark: int) -> Known | Finding | None:
+    async def _find_anew(
+        self, connection: Connection, token: Secret, max_age: float | None, start: _Start
+    ) -> Known | Finding | None:
+        """Ask the other workers, then Graph; None if the token was forgotten meanwhile."""
+        if self._shared is None:
+            return await self._ask(connection, token, start)
+        look = await self._shared.find(key_of(token))
+        if look.stone is not None:
+            self._tombstones.bury(key_of(token), look.stone)
+            return Finding(look.stone.why)
+        if look.fact is not None:
+            self._tombstones.heed_user(look.fact.info.user_id, look.user_stone)
+            age = max(self._cache.now() - look.fact.said, 0.0)
+            if age < min(self._cache.ttl_of(good=look.fact.good), math.inf if max_age is None else max_age):
+                return self._stored(token, look.fact, age, start)
+        return await self._ask(connection, token, start, look.mark)
+
+    def _stored(self, token: Secret, fact: Fact, age: float, start: _Start) -> Known | Finding | None:
+        """Store a fact here, unless a tombstone by user refuses it: Graph may lag behind."""
+        since = min(fact.since, start.began)
+        stone = self._tombstones.of_facts(fact.info, since)
+        if stone is not None:
+            self._tombstones.bury(key_of(token), stone)
+            return Finding(stone.why)
+        return self._cache.put(
+            key_of(token), fact.info, good=fact.good, mark=start.mark, age=age, since=since
+        )
+
+    async def _ask(
+        self, connection: Connection, token: Secret, start: _Start, shared_mark: int | None = None
+    ) -> Known | Finding | None:
         """Ask Graph and store what it says; None if the token was forgotten meanwhile."""
         fingerprint = self._signer.fingerprint(token)
         outcome = await self._upstream.debug_token(connection, token, fingerprint)
         if isinstance(outcome, Finding):
             logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
             return outcome
-        stone = self._tombstones.of_facts(outcome)
-        if stone is not None:  # whatever Graph says: it may lag behind
-            self._tombstones.bury(key_of(token), stone)
-            return Finding(stone.why)
-        good = (
-            outcome.is_valid
-            and outcome.app_id == self._app_id
-            and not 0 < outcome.expires <= self._cache.now()
-        )
+        now = self._cache.now()
+        good = outcome.is_valid and outcome.app_id == self._app_id and not 0 < outcome.expires <= now
         logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
-        return self._cache.put(key_of(token), outcome, good=good, mark=mark)
+        since = min(start.began, self._cache.since(key_of(token)) or start.began)
+        fact = Fact(outcome, now, since, good)
+        if self._shared is not None:
+            self._tombstones.heed_user(outcome.user_id, await self._shared.stone_of_user(outcome.user_id))
+            ttl = self._cache.ttl_of(good=good)
+            if not await self._shared.keep(key_of(token), fact, ttl=ttl, mark=shared_mark):
+                return None
+        return self._stored(token, fact, 0.0, start)
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""
         local = self._local.take(asyncio.get_running_loop())
         if local is not None:
             await local.aclose()
+        if self._shared is not None:
+            await self._shared.aclose_here()
 
     def shut(self) -> None:
         """Close what was opened on the loops of this process, each on its own loop.
@@ -171,6 +221,8 @@ class LookUps:
             may_wait = False
         except RuntimeError:
             may_wait = True
+        if self._shared is not None:
+            self._shared.shut()
         for loop in self._local.loops():
             if not loop.is_running():
                 continue  # its sockets went with it

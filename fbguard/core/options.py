@@ -12,13 +12,11 @@ from fbguard.core.settings import boxed
 class LaterOptions(TypedDict, total=False):
     """Options whose feature this version has not: each takes only its default."""
 
-    store: object
     limited_login: bool
     on_event: object
 
 
 _LATER: Final[Mapping[str, object]] = {
-    "store": None,
     "limited_login": False,
     "on_event": None,
 }

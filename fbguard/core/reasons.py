@@ -18,7 +18,7 @@ Sources: Graph API "Handling errors", the debug_token reference, the mobile SDKs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -49,7 +49,8 @@ class Finding:
 
     ``required`` is what the ``scope`` attribute of the challenge lists; ``missing`` is what the
     re-login hint asks for (None: the required ones); ``retry_after`` and ``max_age`` are seconds.
-    ``blames_us`` tells that Graph may have meant our own credential, and not the caller's token.
+    ``blames_us`` tells that Graph may have meant our own credential, and not the caller's token;
+    ``is_answer`` that it is there and has spoken about one token, whatever it meant.
     """
 
     reason: str
@@ -60,6 +61,7 @@ class Finding:
     retry_after: int | None = None
     max_age: int | None = None
     blames_us: bool = False
+    is_answer: bool = field(default=False, compare=False)
 
 
 _INVALID = "invalid_token"

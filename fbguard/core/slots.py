@@ -7,24 +7,40 @@ So the slots are counted under a lock, and a free one is handed to the next in l
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-from collections import deque
+import time
 from weakref import WeakSet
 
 from fbguard.core import forks
 
-# The last tells whether it counts: who waits for reserved places stands beside them.
-_Waiter = tuple[asyncio.AbstractEventLoop, "asyncio.Future[None]", bool]
+
+class _Waiter:
+    """Who stands in line; ``counts`` is False for one who comes for those that have reserved a place."""
+
+    __slots__ = ("counts", "loop", "since", "turn")
+
+    def __init__(self, *, counts: bool) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.turn = self.loop.create_future()
+        self.since = time.monotonic()
+        self.counts = counts
+
 
 _all: WeakSet[Slots] = WeakSet()
 
 
 class Slots:
-    """``size`` slots, and a queue of at most ``queued`` askers; first come, first served."""
+    """``size`` slots, and a line of at most ``queued`` askers.
 
-    def __init__(self, size: int, queued: int) -> None:
+    First come, first served, while the first has waited no longer than ``patience`` seconds. Beyond that the
+    last goes first: the others would get a slot with no time left to use it, and so on for ever.
+    """
+
+    def __init__(self, size: int, queued: int, patience: float = math.inf) -> None:
         self._size = size
         self._queued = queued
+        self._patience = patience
         self._reset()
         _all.add(self)
 
@@ -33,7 +49,7 @@ class Slots:
             threading.RLock()
         )  # a collection may end a waiter of a dead loop, and so release, anywhere
         self._taken = self._reserved = self._counted = 0
-        self._line: deque[_Waiter] = deque()
+        self._line: dict[_Waiter, None] = {}  # in order of arrival
 
     @property
     def taken(self) -> int:
@@ -68,18 +84,17 @@ class Slots:
 
         Who comes ``for_reserved`` askers always finds a place in the line.
         """
-        loop = asyncio.get_running_loop()
-        mine = (loop, loop.create_future(), not for_reserved)
+        mine = _Waiter(counts=not for_reserved)
         with self._lock:
             if self._taken < self._size:
                 self._taken += 1
                 return True
             if not for_reserved and self.waiting >= self._queued:
                 return False
-            self._line.append(mine)
-            self._counted += mine[2]
+            self._line[mine] = None
+            self._counted += mine.counts
         try:
-            await mine[1]
+            await mine.turn
         except BaseException:  # cancelled, or collected with a loop that nobody ended well
             self._leave_line(mine)
             raise
@@ -88,23 +103,35 @@ class Slots:
     def _leave_line(self, mine: _Waiter) -> None:
         with self._lock:
             if mine in self._line:
-                self._line.remove(mine)
-                self._counted -= mine[2]
+                self._remove(mine)
                 return
         self.release()  # it was handed a slot on its way out
 
+    def _remove(self, waiter: _Waiter) -> None:
+        del self._line[waiter]
+        self._counted -= waiter.counts
+
     def release(self) -> None:
-        """Give a slot back: to the next in line, if anybody waits on a loop that still runs."""
+        """Give a slot back: to the next in line, if anybody waits on a loop that runs."""
         with self._lock:
-            while self._line:
-                loop, turn, counts = self._line.popleft()
-                self._counted -= counts
+            for waiter in self._in_turn():
+                if not waiter.loop.is_running():
+                    if waiter.loop.is_closed():
+                        self._remove(waiter)  # whoever waited there is gone
+                    continue
                 try:
-                    loop.call_soon_threadsafe(_wake, turn)
+                    waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
                 except RuntimeError:
-                    continue  # its loop is closed, and whoever waited there is gone
+                    continue  # it was closed this moment
+                self._remove(waiter)
                 return
             self._taken = max(self._taken - 1, 0)  # in a forked child the parent's tasks end, too
+
+    def _in_turn(self) -> list[_Waiter]:
+        line = list(self._line)
+        if line and time.monotonic() - line[0].since > self._patience:
+            line.reverse()
+        return line
 
     def abandon(self) -> None:
         """Start anew in a forked child: slots and line are the parent's."""

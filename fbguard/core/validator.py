@@ -56,13 +56,6 @@ class Validator:
         """Return what is known about a token; never waits, never asks."""
         return self._cache.get(key_of(token))
 
-    def forget(self, token: Secret, info: TokenInfo | None = None) -> None:
-        """Forget what is known about a token: the next request that carries it is looked up.
-
-        With ``info`` only if nothing newer is known.
-        """
-        self._cache.forget(key_of(token), info)
-
     def now(self) -> float:
         """Return wall time in seconds."""
         return self._cache.now()
@@ -112,9 +105,11 @@ class Validator:
     async def settle(self, demands: Demands, token: Secret) -> TokenInfo:
         """Look a screened token up and judge what comes back. Raises Refused."""
         max_age = self._max_age(demands)
-        found = await self._look_ups.find(token, max_age)
-        if self._miss_limit is not None:
-            self._miss_limit.landed(key_of(token))
+        try:
+            found = await self._look_ups.find(token, max_age)
+        finally:
+            if self._miss_limit is not None:
+                self._miss_limit.landed(key_of(token))
         if not isinstance(found, Known):
             found = self._last_resort(key_of(token), max_age, found, demands)
         return self._judge(found, demands)
@@ -141,7 +136,8 @@ class Validator:
     def refuse_ended(self, token: Secret, info: TokenInfo, demands: Demands) -> None:
         """Raise Refused if the session was ended while the verdict was on its way between threads."""
         self._refuse_ended(token, demands)
-        stone = self._tombstones.of_facts(info)
+        since = self._cache.since(key_of(token))
+        stone = self._tombstones.of_facts(info, math.inf if since is None else since)
         if stone is not None:
             raise self.refusal(Finding(stone.why), demands)
 

@@ -47,7 +47,7 @@ def read(
     try:
         reply: object = json.loads(body)
     except (ValueError, RecursionError):
-        return debug_token.UNAVAILABLE
+        return debug_token.UNAVAILABLE if status >= _SERVER_ERROR else None
     if status == _OK and isinstance(reply, list):
         items = cast("list[object]", reply)
         if len(items) == len(fingerprints):

@@ -2,7 +2,7 @@
 
 What Graph says against our credential comes as the answer to somebody's token, and may be about that
 token after all. So it is believed only if a call that no caller has a part in, the probe, is refused too.
-Even then every look-up is tried: the first that Graph answers proves that all is well again.
+Even then one look-up a second is tried: the first that Graph answers proves that all is well again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fbguard.core import forks
 from fbguard.core.secret import Secret
 
 PROBE_EVERY: Final = 60.0  # seconds
+TRY_EVERY: Final = 1.0  # seconds, while all are refused
 
 logger = logging.getLogger("fbguard")
 
@@ -31,7 +32,7 @@ class Credentials:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._current = 0
-        self._next_probe = float("-inf")
+        self._next_probe = self._next_try = float("-inf")
         self.are_refused = False
         _all.add(self)
 
@@ -51,6 +52,20 @@ class Credentials:
             if 0 < self._next_probe - now <= PROBE_EVERY:  # else a snapshot has set time back
                 return False
             self._next_probe = now + PROBE_EVERY
+            return True
+
+    def release_probe(self) -> None:
+        """Give a claimed probe back that was not made."""
+        with self._lock:
+            self._next_probe = float("-inf")
+
+    def claim_try(self) -> bool:
+        """Tell whether the caller shall try a refused credential all the same; one a second does."""
+        with self._lock:
+            now = self._monotonic()
+            if 0 < self._next_try - now <= TRY_EVERY:
+                return False
+            self._next_try = now + TRY_EVERY
             return True
 
     def seconds_to_probe(self) -> float:

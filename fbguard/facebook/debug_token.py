@@ -27,6 +27,7 @@ UNAVAILABLE: Final = Finding("unavailable", retry_after=RETRY_UNAVAILABLE)
 RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
 
 _OK = 200
+_SERVER_ERROR = 500
 _OF_CREDENTIALS: Final = frozenset({100, 101, 102, 104, 190})  # codes of errors that may be about ours
 _USER_ID: Final = re.compile(r"(?!0\Z)[0-9]{1,32}", re.ASCII)
 _LAST_SECOND: Final = 253_402_300_799  # the end of year 9999; milliseconds of today are beyond it
@@ -43,13 +44,34 @@ def read(status: int, body: bytes, fingerprint: str) -> TokenInfo | Finding:
     """
     try:
         reply = _object(json.loads(body.decode(), object_pairs_hook=_pairs, parse_constant=_refuse))
+    except (Unreadable, ValueError, RecursionError):
+        return UNAVAILABLE
+    outcome = _read_reply(status, reply, fingerprint)
+    if isinstance(outcome, Finding) and status < _SERVER_ERROR and not _is_about_graph(reply):
+        return replace(outcome, is_answer=True)
+    return outcome
+
+
+def _read_reply(status: int, reply: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
+    try:
         if "error" in reply:
             return _read_refusal(reply, fingerprint)
         if status != _OK:
             return UNAVAILABLE
         return _read_data(_object(reply.get("data")), fingerprint)
-    except (Unreadable, ValueError, RecursionError):
+    except Unreadable:
         return UNAVAILABLE
+
+
+def _is_about_graph(reply: dict[str, Any]) -> bool:
+    """Tell a top-level error that asks for patience: Graph throttles, or is out of order."""
+    error: object = reply.get("error")
+    if not isinstance(error, dict):
+        return False
+    fields = cast("dict[str, Any]", error)
+    return (
+        is_dont_know(_integer(fields.get("code")), transient=fields.get("is_transient") is True) is not None
+    )
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, cast
 
 from fbguard.core.errors import OAuthException
 from fbguard.core.reasons import Finding
@@ -41,7 +41,7 @@ class Client(Protocol):
         ...
 
     async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
-        """Send a form; return what came back if it has at most ``most`` bytes, else None."""
+        """Send a form; return what came back, without a body of more than ``most`` bytes."""
         ...
 
     async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
@@ -135,8 +135,7 @@ class Graph:
         except (ValueError, RecursionError):
             return debug_token.UNAVAILABLE
         error = read_error(body, status=reply.status, header=reply.header, token=token)
-        done = reply.status == _OK and body in (True, {"success": True})  # either has been seen
-        return error or (None if done else debug_token.UNAVAILABLE)
+        return error or (None if reply.status == _OK and _is_done(body) else debug_token.UNAVAILABLE)
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret
@@ -147,3 +146,10 @@ class Graph:
             credential=credential,
             in_header=self.credential_in == "header",
         )
+
+
+def _is_done(body: object) -> bool:
+    """Tell whether Graph says that something is done: as ``true``, or ``{"success": true}``."""
+    if isinstance(body, dict) and body.keys() == {"success"}:
+        body = cast("dict[str, object]", body)["success"]
+    return body is True

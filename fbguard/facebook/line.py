@@ -6,7 +6,7 @@ Only who would have to wait comes here, so nobody waits for the sake of a batch.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -18,8 +18,19 @@ from fbguard.facebook.batch import MAX_ITEMS
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Outcome
 
-_Waiter = tuple[Secret, str, "asyncio.Future[Outcome | None]"]
 Call = Callable[[Sequence[tuple[Secret, str]]], Awaitable[Sequence[Outcome | None]]]
+
+
+class _Waiter:
+    """Who waits for the answer about a token."""
+
+    __slots__ = ("answer", "fingerprint", "since", "token")
+
+    def __init__(self, token: Secret, fingerprint: str) -> None:
+        self.token = token
+        self.fingerprint = fingerprint
+        self.answer: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        self.since = time.monotonic()
 
 
 class Line:
@@ -28,7 +39,7 @@ class Line:
     def __init__(self, governor: Governor, call: Call) -> None:
         self._governor = governor
         self._call = call
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: dict[_Waiter, None] = {}  # in order of arrival
         self._porters: set[asyncio.Task[None]] = set()
         self._idle = 0  # porters that wait for a slot
 
@@ -36,15 +47,18 @@ class Line:
         """Wait for the answer about a token; None if it must be asked for alone."""
         if not self._governor.reserve():
             return FULL
-        mine: _Waiter = (token, fingerprint, asyncio.get_running_loop().create_future())
-        self._waiting.append(mine)
+        mine = _Waiter(token, fingerprint)
+        self._waiting[mine] = None
         self._send_porters()
         try:
-            return await mine[2]
+            return await mine.answer
         finally:
             if mine in self._waiting:  # cancelled before anybody took it
-                self._waiting.remove(mine)
-                self._governor.unreserve()
+                self._leave(mine)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        del self._waiting[waiter]
+        self._governor.unreserve()
 
     def _send_porters(self) -> None:
         """See that enough porters wait for slots to take everybody along."""
@@ -70,10 +84,13 @@ class Line:
             self._idle -= is_idle
 
     def _take(self, most: float) -> list[_Waiter]:
-        taken: list[_Waiter] = []
-        while self._waiting and len(taken) + 1 <= min(most, MAX_ITEMS):
-            taken.append(self._waiting.popleft())
-            self._governor.unreserve()
+        """Take the first of the line, or the last where the first have no time left (:class:`Slots`)."""
+        line = list(self._waiting)
+        if line and time.monotonic() - line[0].since > self._governor.patience_in_line:
+            line.reverse()
+        taken = line[: int(min(most, MAX_ITEMS))]
+        for waiter in taken:
+            self._leave(waiter)
         return taken
 
     async def _deliver(self, taken: list[_Waiter]) -> None:
@@ -91,10 +108,10 @@ class Line:
             self._answer(taken, held)
             self._turn_away(held)
             return
-        outcomes = await self._call([(token, fingerprint) for token, fingerprint, _ in taken])
-        for (_, _, future), outcome in zip(taken, outcomes, strict=True):
-            if not future.done():
-                future.set_result(outcome)
+        outcomes = await self._call([(one.token, one.fingerprint) for one in taken])
+        for one, outcome in zip(taken, outcomes, strict=True):
+            if not one.answer.done():
+                one.answer.set_result(outcome)
 
     def _turn_away(self, held: Finding) -> None:
         """Tell everybody who waits why Graph is not asked now."""
@@ -103,9 +120,9 @@ class Line:
 
     @staticmethod
     def _answer(taken: list[_Waiter], finding: Finding) -> None:
-        for _, _, future in taken:
-            if not future.done():
-                future.set_result(finding)
+        for one in taken:
+            if not one.answer.done():
+                one.answer.set_result(finding)
 
     async def aclose(self) -> None:
         """Call the porters back; who still waits is cancelled."""

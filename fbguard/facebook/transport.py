@@ -36,7 +36,7 @@ class GraphClient:
     async def get(
         self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
     ) -> Reply | None:
-        """Return what came back (at most 64 KiB of it), or None when no such reply came."""
+        """Return what came back, without its body if that has more than 64 KiB; None when nothing came."""
         return await self._call(
             lambda: Call(
                 "GET",
@@ -48,11 +48,11 @@ class GraphClient:
         )
 
     async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
-        """Send a form; return what came back (at most ``most`` bytes), or None when no such reply came."""
+        """Send a form; return what came back, without its body if that has more than ``most`` bytes."""
         return await self._call(lambda: Call("POST", Secret(url), _FORM, body=_encoded(form)), most)
 
     async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
-        """Send a DELETE as the owner of ``token``; return what came back, or None when no such reply came."""
+        """Send a DELETE as the owner of ``token``; return what came back, None when nothing came."""
         return await self._call(
             lambda: Call("DELETE", _encoded(params, f"{url}?"), _HEADERS, Secret(f"Bearer {token.reveal()}")),
             MAX_REPLY,
@@ -123,16 +123,17 @@ def _encoded(values: Mapping[str, str | Secret], before: str = "") -> Secret:
     )
 
 
-async def _read(incoming: Incoming, most: int) -> Reply | None:
-    """Read a reply; None if its body is too long, or encoded although we asked for identity.
+async def _read(incoming: Incoming, most: int) -> Reply:
+    """Read a reply; its body is left out if it is too long, or encoded although we asked for identity.
 
     A decoder could be made to unpack gigabytes from one small chunk; so none runs.
     """
+    unread = Reply(incoming.status, b"", incoming.header)
     if (incoming.header("Content-Encoding") or "identity").strip().lower() != "identity":
-        return None
+        return unread
     body = bytearray()
     async for chunk in incoming.chunks:
         body += chunk
         if len(body) > most:
-            return None
-    return Reply(incoming.status, bytes(body), incoming.header)
+            return unread
+    return unread._replace(body=bytes(body))

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -33,22 +34,28 @@ _MANY_FOREIGN: Final = 20  # of them in a row
 
 
 class Connection:
-    """What one event loop has for its calls: a client, and the line of those who wait for a slot."""
+    """What one event loop has for its calls: a client, the line of those who wait, a probe under way."""
 
     def __init__(self, client: Client, line: Line | None) -> None:
         self.client = client
         self.line = line
+        self.probe: asyncio.Task[None] | None = None
 
     async def aclose(self) -> None:
         """End the calls and close the connections."""
         if self.line is not None:
             await self.line.aclose()
+        if self.probe is not None:
+            self.probe.cancel()
+            await asyncio.gather(self.probe, return_exceptions=True)
         await self.client.aclose()
 
     def abandon(self) -> None:
         """Forget all of it in a forked child."""
         if self.line is not None:
             self.line.abandon()
+        if self.probe is not None:
+            self.probe._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
         self.client.abandon()
 
 
@@ -87,19 +94,24 @@ class Upstream:
 
     async def debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         """Ask about a token; what is no answer about it is a Finding. No deadline of its own."""
+        if self._credentials.are_refused and not self._credentials.claim_try():
+            return self._misconfigured(None, None)
         credential = self._credentials.current
         outcome = await self._ask(here, token, fingerprint)
         if isinstance(outcome, Finding) and outcome.blames_us:
-            await self._find_out(here.client, credential)
+            await self._find_out(here, credential)
             if self._credentials.current is not credential:
                 outcome = await self._ask(here, token, fingerprint)
         if isinstance(outcome, Finding) and outcome.blames_us:
             if not self._credentials.are_refused:
                 return replace(outcome, blames_us=False)  # about this token, after all: no trouble of Graph's
             self._note(_MISCONFIGURED)
-            wait = max(math.ceil(self._credentials.seconds_to_probe()), 1)
-            return Finding(_MISCONFIGURED, outcome.code, outcome.subcode, retry_after=wait)
+            return self._misconfigured(outcome.code, outcome.subcode)
         return outcome
+
+    def _misconfigured(self, code: int | None, subcode: int | None) -> Finding:
+        wait = max(math.ceil(self._credentials.seconds_to_probe()), 1)
+        return Finding(_MISCONFIGURED, code, subcode, retry_after=wait)
 
     async def revoke(
         self, here: Connection, token: Secret, user: str, proof: Mapping[str, str]
@@ -124,10 +136,10 @@ class Upstream:
             return held or await self._call(client, token, fingerprint)
 
     async def _call(self, client: Client, token: Secret, fingerprint: str) -> Outcome:
-        credential = self._credentials.current
+        credential, era = self._credentials.current, self._governor.era
         with self._counted():
             outcome, usage = await self._graph.debug_token(client, credential, token, fingerprint)
-        wait = self._heed([outcome], usage)
+        wait = self._heed([outcome], usage, era)
         return _with_wait(outcome, wait)
 
     async def _call_for_all(
@@ -136,7 +148,7 @@ class Upstream:
         """Ask about several tokens in one call, with a slot held; None where one must be asked for alone."""
         if len(asked) == 1:
             return [await self._call(client, *asked[0])]
-        credential = self._credentials.current
+        credential, era = self._credentials.current, self._governor.era
         with self._counted():
             outcomes, usage = await self._graph.debug_tokens(client, credential, asked)
         if outcomes is None:
@@ -145,7 +157,7 @@ class Upstream:
             return [None] * len(asked)
         if isinstance(outcomes, Finding):
             outcomes = [outcomes] * len(asked)
-        wait = self._heed([one for one in outcomes if one is not None], usage)
+        wait = self._heed([one for one in outcomes if one is not None], usage, era)
         return [None if one is None else _with_wait(one, wait) for one in outcomes]
 
     @contextmanager
@@ -164,28 +176,32 @@ class Upstream:
                 self._note("unavailable")
             raise
 
-    def _heed(self, outcomes: Sequence[Outcome], usage: Usage) -> int | None:
-        """Tell the governor how a call went; return the seconds that whoever got no answer should wait."""
+    def _heed(self, outcomes: Sequence[Outcome], usage: Usage, era: int) -> int | None:
+        """Tell the governor how a call went; return the seconds that whoever is throttled should wait.
+
+        What Graph says about one token, be it a throttle code, says nothing about others: nobody's token can
+        take the service out of rotation.
+        """
         findings = [one for one in outcomes if isinstance(one, Finding)]
+        about_graph = [one for one in findings if not (one.is_answer or one.blames_us)]
+        throttled = next((one for one in about_graph if one.reason == "throttled"), None)
+        self._count_foreign(outcomes)
         if len(findings) < len(outcomes):
             self._credentials.are_taken()
-        throttled = next((one for one in findings if one.reason == "throttled"), None)
         if throttled is not None or usage.percent >= USED_UP:
             self._note("throttled")
             code = None if throttled is None else throttled.code
             return self._governor.throttled(code, usage.seconds)
         if usage.percent:
             self._governor.used(usage.percent)
-        self._count_foreign(outcomes)
-        if len(findings) < len(outcomes):
-            self._governor.answered()
-            self._note(None)
-        elif any(one.blames_us for one in findings):
-            self._governor.answered()
-        elif findings:
+        if len(about_graph) < len(outcomes):
+            self._governor.answered(era)
+        elif about_graph:
             self._governor.failed()
             self._note("unavailable")
-        return usage.seconds
+        if len(findings) < len(outcomes) and self._governor.hold() is None:
+            self._note(None)
+        return None
 
     def _count_foreign(self, outcomes: Sequence[Outcome]) -> None:
         """Say so when Graph calls every token another app's: then it is the app's settings that are wrong."""
@@ -203,13 +219,30 @@ class Upstream:
 
     # -- whose fault ----------------------------------------------------------------------------------------
 
-    async def _find_out(self, client: Client, credential: Secret) -> None:
-        """Ask Graph about our own app, once a minute, after it refused a credential; keep one it takes."""
-        if self._credentials.current is not credential or not self._credentials.claim_probe():
-            return
-        async with self._governor.slot() as held:
-            if held is None and await self._governor.clearance() is None:
-                await self._probe(client)
+    async def _find_out(self, here: Connection, credential: Secret) -> None:
+        """Have our own app asked for, once a minute, after Graph refused a credential; wait for the answer.
+
+        The probe is a task of its own with a deadline of its own: it is not one caller's, and one caller's
+        time is not enough for it where Graph is slow.
+        """
+        if here.probe is None and self._credentials.current is credential and self._credentials.claim_probe():
+            here.probe = asyncio.get_running_loop().create_task(self._probe_once(here), context=Context())
+        if here.probe is not None:
+            await asyncio.shield(here.probe)
+
+    async def _probe_once(self, here: Connection) -> None:
+        is_made = False
+        try:
+            async with asyncio.timeout(self._governor.patience * 2), self._governor.slot() as held:
+                is_made = held is None and await self._governor.clearance() is None
+                if is_made:
+                    await self._probe(here.client)
+        except TimeoutError:
+            logger.debug("the probe of the app's credential was not answered")
+        finally:
+            here.probe = None
+            if not is_made:
+                self._credentials.release_probe()
 
     async def _probe(self, client: Client) -> None:
         for credential in self._credentials.in_order():
@@ -228,4 +261,6 @@ class Upstream:
 
 
 def _with_wait(outcome: Outcome, seconds: int | None) -> Outcome:
-    return replace(outcome, retry_after=seconds) if seconds and isinstance(outcome, Finding) else outcome
+    if seconds and isinstance(outcome, Finding) and outcome.reason == "throttled" and not outcome.is_answer:
+        return replace(outcome, retry_after=seconds)
+    return outcome

@@ -76,7 +76,7 @@ def _account(usage: dict[str, Any]) -> Iterator[int]:
 
 
 def _number(value: object) -> int:
-    """Return a sane positive number, 0 for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST * _USED_UP:
+    """Return a positive number, at most a sane one; 0 for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return 0
-    return int(value)
+    return int(min(value, _MOST * _USED_UP))

@@ -161,12 +161,12 @@ class LiveConnections:
         for watch in found:
             watch.end(finding)
 
-    def end_user(self, user_id: str, at: float, finding: Finding) -> None:
-        """End those of a user whose token was issued, or else was used to open them, up to ``at``."""
+    def end_user(self, user_id: str, covers: Callable[[TokenInfo, float], bool], finding: Finding) -> None:
+        """End those of a user that ``covers(info, since)`` tells; ``since`` is when one was opened."""
         with self._lock:
             found = list(self._by_user.get(user_id, ()))
         for watch in found:
-            if (watch.info.issued or watch.since) <= at:
+            if covers(watch.info, watch.since):
                 watch.end(finding)
 
     def tick(self) -> None:

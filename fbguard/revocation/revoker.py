@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
-from fbguard.core.cache import FactCache, key_of
+from fbguard.core.cache import FactCache, Seen, key_of
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
+from fbguard.core.token import TokenInfo
 from fbguard.revocation.live import LiveConnections
-from fbguard.revocation.tombstones import LIFETIME, Tombstone, Tombstones
+from fbguard.revocation.tombstones import FOREVER, LIFETIME, Tombstone, Tombstones
+from fbguard.stores.shared import News, SharedStore
 
 logger = logging.getLogger("fbguard")
 
@@ -32,10 +35,11 @@ class Sessions(Protocol):
 
 
 class Revoker:
-    """:class:`Sessions` over one process. The ``..._here`` methods need no loop.
+    """:class:`Sessions` over this process and, with a shared store, over all. ``..._here`` needs no loop.
 
     First the tombstone, then the facts: whoever looks a token up in between finds the tombstone at the
-    latest when he stores what Graph said.
+    latest when he stores what Graph said. With the store away the effect is here, and StoreUnavailable
+    is raised.
     """
 
     def __init__(
@@ -45,47 +49,99 @@ class Revoker:
         self._tombstones = tombstones
         self._live = live
         self._signer = signer
+        self.shared: SharedStore | None = None
 
-    def expire_here(self, token: Secret) -> None:
-        """End the session of a token in this process."""
-        key = key_of(token)
-        stone = Tombstone("session_invalidated", self._end_of(key))
-        self._tombstones.bury(key, stone)
-        self._cache.forget(key)
-        self._live.end_token(key, Finding(stone.why))
-        logger.info("token %s: its session was ended", self._signer.fingerprint(token))
-
-    def _end_of(self, key: bytes) -> float:
-        """Return when a tombstone may go: with the token, if its end is known."""
-        known = self._cache.peek(key)
-        return (known.expires if known else 0) or self._cache.now() + LIFETIME
-
-    def end_user_here(self, user_id: str, at: float) -> None:
-        """Refuse a user's tokens up to ``at`` in this process.
-
-        Of tokens whose issue time nobody knows those count that were seen here before.
-        """
-        stone = Tombstone("not_authorized", self._cache.now() + LIFETIME, at)
-        self._tombstones.bury_user(user_id, stone)
-        for seen in self._cache.forget_user(user_id):
-            if (seen.info.issued or seen.since) <= at:
-                self._tombstones.bury(seen.key, stone)
-        self._live.end_user(user_id, at, Finding(stone.why))
-        logger.info("user %s: sessions were ended", self._signer.short(user_id))
-
-    def forget_user_here(self, user_id: str) -> None:
-        """Have every token of a user looked up anew in this process."""
-        self._cache.forget_user(user_id)
-        logger.info("user %s: tokens will be looked up anew", self._signer.short(user_id))
+    # -- by token ----------------------------------------------------------------------------------------
 
     async def expire(self, token: Secret) -> None:
         """End the session of a token."""
-        self.expire_here(token)
+        await self.spread(self.expire_here(token))
+
+    def expire_here(self, token: Secret) -> News:
+        """End the session of a token in this process; return what the others should hear."""
+        key = key_of(token)
+        news = News("token", key.hex(), Tombstone("session_invalidated", self._end_of(key)))
+        self.hear(news)
+        logger.info("token %s: its session was ended", self._signer.fingerprint(token))
+        return news
+
+    def _end_of(self, key: bytes) -> float:
+        """Return when a tombstone may go: with its token, if that one's end is known."""
+        now, known = self._cache.now(), self._cache.peek(key)
+        if known is None or not known.is_valid or 0 < known.expires <= now:
+            return now + LIFETIME
+        return known.expires or now + FOREVER
+
+    # -- by user -----------------------------------------------------------------------------------------
 
     async def end_user(self, user_id: str, at: float) -> None:
         """Refuse a user's tokens up to ``at`` (unix seconds)."""
-        self.end_user_here(user_id, at)
+        await self.spread(self.end_user_here(user_id, at))
+
+    def end_user_here(self, user_id: str, at: float) -> News:
+        """Refuse a user's tokens up to ``at`` in this process; return what the others should hear."""
+        now = self._cache.now()
+        news = News("user", user_id, Tombstone("not_authorized", now + LIFETIME, at, now))
+        self.hear(news)
+        logger.info("user %s: sessions were ended", self._signer.short(user_id))
+        return news
 
     async def forget_user(self, user_id: str) -> None:
         """Have every token of a user looked up anew."""
-        self.forget_user_here(user_id)
+        await self.spread(self.forget_user_here(user_id))
+
+    def forget_user_here(self, user_id: str) -> News:
+        """Have every token of a user looked up anew in this process; return what the others should hear."""
+        news = News("forget_user", user_id, None)
+        self.hear(news)
+        logger.info("user %s: tokens will be looked up anew", self._signer.short(user_id))
+        return news
+
+    # -- the effects -------------------------------------------------------------------------------------
+
+    async def spread(self, news: News) -> None:
+        """Do in the shared store, and so in all processes, what was done here."""
+        if self.shared is None:
+            return
+        if news.what == "token" and news.stone is not None:
+            await self.shared.bury(bytes.fromhex(news.name), news.stone)
+        elif news.what == "user" and news.stone is not None:
+            await self.shared.bury_user(news.name, news.stone)
+        elif news.what == "forget_user":
+            await self.shared.forget_user(news.name)
+
+    def hear(self, news: News) -> None:
+        """Do in this process what was done in another, or is to be done first here. Again does no harm."""
+        if news.what == "token" and news.stone is not None:
+            key = bytes.fromhex(news.name)
+            self._tombstones.bury(key, news.stone)
+            self._cache.forget(key)
+            self._live.end_token(key, Finding(news.stone.why))
+        elif news.what == "user" and news.stone is not None:
+            self._end_user(news.name, news.stone)
+        elif news.what == "forget":
+            self._cache.forget(bytes.fromhex(news.name))
+        elif news.what == "forget_user":
+            self._cache.forget_user(news.name)
+
+    def _end_user(self, user_id: str, stone: Tombstone) -> None:
+        """Refuse a user's tokens; of those whose issue time nobody knows the ones that were seen before."""
+        stone = self._tombstones.bury_user(user_id, stone)
+        # Before they are forgotten: a look-up that begins then must find them.
+        self._bury_seen(self._cache.seen_of(user_id), stone)
+        self._bury_seen(self._cache.forget_user(user_id), stone)
+        self._live.end_user(user_id, stone.covers, Finding(stone.why))
+
+    def _bury_seen(self, seen: Sequence[Seen], stone: Tombstone) -> None:
+        for one in seen:
+            if stone.covers(one.info, one.since):
+                self._tombstones.bury(one.key, stone)
+
+    def forget(self, token: Secret, info: TokenInfo | None) -> None:
+        """Have a token looked up anew, with ``info`` unless something newer is known; elsewhere soon."""
+        if self._cache.forget(key_of(token), info) and self.shared is not None:
+            self.shared.forget_soon(key_of(token))
+
+    def lost(self) -> None:
+        """Trust nothing in memory: another process may have ended any of it."""
+        self._cache.clear()

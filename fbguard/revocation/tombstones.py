@@ -20,7 +20,8 @@ from fbguard.core.token import TokenInfo
 Why = Literal["session_invalidated", "not_authorized"]
 K = TypeVar("K", bytes, str)
 
-LIFETIME: Final = 90 * 86_400.0  # seconds; no token that Facebook issues today lives longer
+LIFETIME: Final = 90 * 86_400.0  # seconds, where nobody knows when the token ends
+FOREVER: Final = 100 * 365 * 86_400.0  # seconds, of a token that never does
 MOST: Final = 100_000  # of each kind
 
 _all: WeakSet[Tombstones] = WeakSet()
@@ -28,11 +29,29 @@ _all: WeakSet[Tombstones] = WeakSet()
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """``why`` is the reason of the refusals, ``until`` and ``at`` (of the event) are unix seconds."""
+    """``why`` is the reason of the refusals, ``until`` when it may go, in unix seconds as all here.
+
+    ``at`` is the time of the event, by Facebook's clock, and ``heard`` when it was heard of, by ours.
+    """
 
     why: Why
     until: float
     at: float = 0.0
+    heard: float = 0.0
+
+    def joined(self, other: Tombstone) -> Tombstone:
+        """Return what both say: of two events the later counts, as of when it was heard of first."""
+        later = other if other.at > self.at else self
+        heard = min(self.heard, other.heard) if self.at == other.at else later.heard
+        return Tombstone(self.why, max(self.until, other.until), later.at, heard)
+
+    def covers(self, info: TokenInfo, since: float) -> bool:
+        """Tell whether a token of that user is one from before the event.
+
+        By its issue time, which is Facebook's; else by ``since``, when it was first seen here: a clock of
+        Facebook's that is ahead must not refuse who logs in afterwards.
+        """
+        return info.issued <= self.at if info.issued else since <= min(self.at, self.heard)
 
 
 class _Graves(Generic[K]):
@@ -50,16 +69,18 @@ class _Graves(Generic[K]):
         stone = self._stones.get(key)
         return stone if stone is not None and now < stone.until else None
 
-    def put(self, key: K, stone: Tombstone, now: float) -> None:
+    def put(self, key: K, stone: Tombstone, now: float) -> Tombstone:
+        """Store a tombstone, joined with one that is there already, and return it."""
         before = self.get(key, now)
-        if before is not None:  # whichever refuses more, for longer
-            stone = Tombstone(before.why, max(before.until, stone.until), max(before.at, stone.at))
+        if before is not None:
+            stone = before.joined(stone)
         self._stones[key] = stone
         self._stones.move_to_end(key)
         while len(self._stones) > self._most:
             _, oldest = self._stones.popitem(last=False)
             if now < oldest.until:
                 self._dropped()
+        return stone
 
 
 class Tombstones:
@@ -80,10 +101,15 @@ class Tombstones:
         with self._lock:
             self._tokens.put(key, stone, self._time())
 
-    def bury_user(self, user_id: str, stone: Tombstone) -> None:
-        """Refuse the user's tokens that were issued up to ``stone.at``."""
+    def bury_user(self, user_id: str, stone: Tombstone) -> Tombstone:
+        """Refuse the user's tokens from before an event; return the tombstone that is there now."""
         with self._lock:
-            self._users.put(user_id, stone, self._time())
+            return self._users.put(user_id, stone, self._time())
+
+    def heed_user(self, user_id: str | None, stone: Tombstone | None) -> None:
+        """Take over a tombstone by user that was found elsewhere, if there is one."""
+        if user_id is not None and stone is not None:
+            self.bury_user(user_id, stone)
 
     def of_token(self, key: bytes) -> Tombstone | None:
         """Return the tombstone of a token, None if it has none."""
@@ -92,13 +118,16 @@ class Tombstones:
         with self._lock:
             return self._tokens.get(key, self._time())
 
-    def of_facts(self, info: TokenInfo) -> Tombstone | None:
-        """Return the tombstone by user that refuses these facts, None if none does."""
+    def of_facts(self, info: TokenInfo, since: float) -> Tombstone | None:
+        """Return the tombstone by user that refuses these facts, None if none does.
+
+        ``since`` is the time (unix seconds) at which the token was first seen here.
+        """
         if not len(self._users) or info.user_id is None:
             return None
         with self._lock:
             stone = self._users.get(info.user_id, self._time())
-        return stone if stone is not None and 0 < info.issued <= stone.at else None
+        return stone if stone is not None and stone.covers(info, since) else None
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""

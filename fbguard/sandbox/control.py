@@ -51,6 +51,8 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "expire": sandbox.expire,
         "invalidate": sandbox.invalidate,
         "session_key": sandbox.session_key,
+        "signed_request": sandbox.signed_request,
+        "permissions_event": sandbox.permissions_event,
         "log_out": sandbox.log_out,
         "change_password": sandbox.change_password,
         "remove_app": sandbox.remove_app,

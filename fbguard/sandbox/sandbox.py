@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fbguard.sandbox import arguments, errors, tokens
 from fbguard.sandbox.batch import MAX_ITEMS
+from fbguard.sandbox.callbacks import SignsCallbacks
 from fbguard.sandbox.clock import SandboxClock
 from fbguard.sandbox.graph import respond
 from fbguard.sandbox.restserver import mint_session_key
@@ -26,7 +27,7 @@ _TYPES = frozenset({"USER", "PAGE", "SYSTEM_USER", "APP"})
 _MAX_DELAY = 3_600.0
 
 
-class Sandbox:
+class Sandbox(SignsCallbacks):
     """A Facebook with one app, for tests, demos and development; it never leaves this machine.
 
     ``transport`` is an httpx transport for both colours and needs no socket; ``serve()`` answers on

@@ -30,7 +30,7 @@ def test_version():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), ["demo", "sandbox", "fbguard demo"]),
+        ((), ["demo", "sandbox", "inspect", "expire-session", "explain", "fbguard demo"]),
         (("demo",), ["--serve", "fbguard demo --serve", "exit code"]),
         (("sandbox",), ["--port", "8090", "--app-id", "--app-secret", "fbguard sandbox --port 9000"]),
     ],

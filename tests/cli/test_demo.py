@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from fbguard.cli import compare, demo, tour, walk
+from fbguard.cli import callers, compare, demo, tour, walk
 from fbguard.cli.compare import play
 from tests.cli.processes import FBGUARD, fbguard, run, running
 
@@ -51,8 +51,29 @@ def test_the_tour_shows_every_main_reason():
         ("expired", 463), ("password_changed", 460), ("not_authorized", 458), ("checkpointed", 459),
         ("session_invalidated", 466), ("wrong_app", None), ("wrong_token_type", None),
         ("insufficient_scope", None), ("insufficient_target", None), ("data_access_expired", None),
-        ("unavailable", None),
+        ("unavailable", None), ("session_invalidated", None), ("not_authorized", None),
     } <= shown  # fmt: skip
+
+
+@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize(
+    "step", [step for step in STEPS if step.caller and not step.again], ids=lambda step: step.name
+)
+def test_it_is_the_caller_that_ends_the_session(playing, app, step):
+    outcome = play(replace(step, caller=None), dict(playing.apps)[app], playing.sandbox)
+    assert outcome.differences[:1] == (f"status is 200; the design says {step.expected.status}",)
+
+
+@pytest.mark.parametrize("name", ["then: a new login", "app removed: new login"])
+def test_only_a_new_login_gets_in_again(playing, name):
+    outcome = play(replace(named(name), again=False), playing.apps[0][1], playing.sandbox)
+    assert outcome.differences[:1] == ("status is 401; the design says 200",)
+
+
+def test_a_legacy_client_that_is_refused_is_a_difference(playing, monkeypatch):
+    monkeypatch.setattr(callers, "MOUNT", "/nowhere")
+    step = named("ended by legacy client")
+    assert play(step, playing.apps[0][1], playing.sandbox).differences
 
 
 # -- the comparison finds what is wrong ------------------------------------------------------------
@@ -154,7 +175,9 @@ def test_the_command_shows_every_row_and_exits_0(columns):
     for step in STEPS:
         rows = [line for line in lines if line.startswith(f" ✓ {step.name} ")]
         assert len(rows) == len(APPS), step.name
-        assert all(f"GET {step.path} " in row and f" {step.expected.status} " in row for row in rows)
+        assert all(
+            f"{step.method} {step.path} " in row and f" {step.expected.status} " in row for row in rows
+        )
     assert f"✓ {2 * len(STEPS)} requests: {2 * len(STEPS)} as designed, 0 different" in lines
     assert max(map(len, lines)) <= int(columns or 120)
     assert "✗" not in done.stdout

@@ -314,6 +314,12 @@ def test_argument_wins_over_environment_over_input(sandbox, variables):
         assert (done.returncode, json.loads(done.stdout)["user_id"]) == (0, user), done.stderr
 
 
+def test_a_dash_is_standard_input(sandbox, variables):
+    token, other = sandbox.issue_token(user_id="1"), sandbox.issue_token(user_id="2")
+    done = piped(["-", "--json"], token.encode(), variables | {"FBGUARD_TOKEN": other})
+    assert (done.returncode, json.loads(done.stdout)["user_id"]) == (0, "1")
+
+
 def test_input_that_is_no_token_is_an_answer(variables):
     done = piped(["--json"], b"\xff\xfe\x00 two words\nand lines", variables)
     assert (done.returncode, json.loads(done.stdout)["reason"]) == (1, "malformed_token")

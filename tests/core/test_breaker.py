@@ -76,7 +76,7 @@ def test_few_failures_do_not_open_it_however_slow(breaker, clock):
 def test_the_span_begins_behind_the_last_answer(breaker, clock):
     breaker.failed()
     clock.advance(SPAN)
-    breaker.answered()
+    breaker.answered(breaker.era)
     for _ in range(FAILURES):
         breaker.failed()
     assert breaker.is_calm
@@ -109,7 +109,7 @@ def test_an_answer_between_failures_keeps_it_shut(breaker):
     for _ in range(5):
         for _ in range(BURST - 1):
             breaker.failed()
-        breaker.answered()
+        breaker.answered(breaker.era)
     assert breaker.is_calm
     assert breaker.claim() is None
 
@@ -137,7 +137,7 @@ def test_one_answer_opens_the_way_for_all(breaker, clock):
     break_it(breaker)
     clock.advance(PROBE_EVERY)
     assert breaker.claim() is None
-    breaker.answered()
+    breaker.answered(breaker.era)
     assert breaker.is_calm
     assert [breaker.claim() for _ in range(10)] == [None] * 10
 
@@ -228,15 +228,70 @@ def test_an_answer_ends_the_back_off_and_its_growth(breaker, clock):
     for _ in range(4):
         clock.advance(breaker.throttled(None))
         assert breaker.claim() is None
-    breaker.answered()
+    breaker.answered(breaker.era)
     assert breaker.is_calm
     assert [breaker.claim() for _ in range(10)] == [None] * 10
     assert breaker.throttled(None) == SHORTEST
 
 
+@pytest.mark.parametrize("seconds", [None, 1, 300])
+def test_an_answer_to_a_call_made_before_does_not_end_the_back_off(breaker, clock, seconds):
+    before = breaker.era
+    wait = breaker.throttled(seconds)
+    for _ in range(3):
+        breaker.answered(before)
+    assert not breaker.is_calm
+    assert breaker.claim() == Hold("throttled", wait)
+    clock.advance(wait)
+    between = breaker.era  # of a call that slipped through
+    assert breaker.claim() is None
+    for era in (before, between):
+        breaker.answered(era)
+        assert breaker.claim() == Hold("throttled", SHORTEST)
+    breaker.answered(breaker.era)  # the probe's
+    assert breaker.is_calm
+
+
+def test_nor_does_it_end_the_growth(breaker, clock):
+    before = breaker.era
+    clock.advance(breaker.throttled(None))
+    breaker.claim()
+    breaker.answered(before)
+    assert breaker.throttled(None) == 2 * SHORTEST
+
+
+def test_but_it_closes_an_open_one(breaker):
+    before = breaker.era
+    breaker.throttled(0.25)
+    break_it(breaker)
+    breaker.answered(before)
+    assert breaker.claim() == Hold("throttled", 0.25)
+    breaker.answered(breaker.era)
+    assert breaker.is_calm
+
+
+def test_an_answer_of_any_time_closes_a_breaker_that_failures_have_opened(breaker):
+    before = breaker.era
+    break_it(breaker)
+    breaker.answered(before)
+    assert breaker.is_calm
+
+
+def test_a_back_off_that_graph_names_does_not_lengthen_one_that_it_does_not(breaker, clock):
+    for seconds in (5, 7, 300):
+        clock.advance(breaker.throttled(seconds))
+        assert breaker.claim() is None
+    waits = []
+    for _ in range(3):
+        waits.append(breaker.throttled(None))
+        clock.advance(waits[-1])
+        assert breaker.claim() is None
+    assert waits == [2, 4, 8]
+
+
 def test_a_back_off_that_an_answer_has_ended_is_over(breaker):
     breaker.throttled(3600)
-    breaker.answered()
+    breaker.answered(breaker.era)
     assert breaker.throttled(None) == SHORTEST
 
 
@@ -247,7 +302,7 @@ def test_throttling_is_not_failing(breaker, clock):
     breaker.failed()
     clock.advance(SHORTEST)
     assert breaker.claim() is None
-    breaker.answered()
+    breaker.answered(breaker.era)
     assert breaker.is_calm
 
 
@@ -291,7 +346,7 @@ def test_a_machine_set_back_is_not_locked(breaker, clock, seconds, again):
         asked.append(breaker.claim())
         clock.advance(1)
     assert None in asked
-    breaker.answered()
+    breaker.answered(breaker.era)
     assert breaker.claim() is None
 
 

@@ -76,6 +76,47 @@ def test_nothing_is_kept():
     run(main)
 
 
+def test_nobody_joins_a_flight_that_is_over():
+    """It has landed, and the table does not know yet; what happened since then it has not seen."""
+
+    async def main() -> None:
+        flights, look_up, later = Flights(3), LookUp(), LookUp()
+        (first,) = ask(flights, look_up)
+        await until(lambda: look_up.count)
+        (flight,) = flights._tasks.values()
+        look_up.go.set()
+        await until(flight.done)
+        assert len(flights) == 1
+        later.outcome = "found later"
+        later.go.set()
+        assert await flights.ask(KEY, later) == "found later"
+        assert await first == "found"
+        assert (look_up.count, later.count, len(flights)) == (1, 1, 0)
+
+    run(main)
+
+
+def test_one_deadline_for_several_rounds():
+    async def main() -> None:
+        flights, look_up, loop = Flights(3), LookUp(), asyncio.get_running_loop()
+        due = flights.due()
+        assert due == pytest.approx(loop.time() + 3, abs=1)
+        loop.advance(2)
+        task = asyncio.create_task(flights.ask(KEY, look_up, due))
+        others = ask(flights, look_up)
+        await until(lambda: look_up.count)
+        loop.advance(1)
+        await until(task.done)
+        assert task.result() is None
+        assert not others[0].done()  # the flight goes on
+        assert await flights.ask(KEY, look_up, due) is None  # and time is up at once
+        look_up.go.set()
+        assert await asyncio.gather(*others) == ["found"]
+        assert look_up.count == 1
+
+    run(main)
+
+
 def test_a_failure_reaches_its_flight_only():
     async def main() -> None:
         flights, look_up = Flights(3), LookUp()

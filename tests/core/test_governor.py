@@ -78,9 +78,9 @@ def test_part_of_the_pause_has_passed(clock, slept):
     assert slept == pytest.approx([0.15])
 
 
-def test_nobody_waits_longer_than_anybody_has_patience(clock, monkeypatch):
+def test_nobody_waits_for_the_pace_longer_than_half_the_patience(clock, monkeypatch):
     async def main() -> None:
-        pace = make(clock, max_calls_per_second=1, max_in_flight=100, patience=3.0)
+        pace = make(clock, max_calls_per_second=1, max_in_flight=100, patience=6.0)
         asleep, turn = [], asyncio.sleep
 
         async def sleep(seconds: float) -> None:
@@ -100,6 +100,50 @@ def test_nobody_waits_longer_than_anybody_has_patience(clock, monkeypatch):
         assert pace.in_flight == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.5, None), (0.49, Finding("unavailable", retry_after=3))])
+def test_half_the_patience_is_left_for_the_call(clock, slept, rate, expected):
+    governor = make(clock, max_calls_per_second=rate, patience=4.0)
+    assert calls(governor, 2) == [None, expected]
+    assert slept == ([2] if expected is None else [])
+
+
+def test_who_has_waited_a_quarter_of_the_patience_lets_others_go_first(clock, monkeypatch):
+    from fbguard.core import slots
+
+    monkeypatch.setattr(slots, "time", clock)
+
+    async def main() -> None:
+        governor, order = make(clock, max_in_flight=1, patience=4.0), []
+
+        async def work(number: int) -> None:
+            async with governor.slot() as refused:
+                assert refused is None
+                order.append(number)
+
+        async with asyncio.TaskGroup() as group, governor.slot():
+            for number in range(4):
+                group.create_task(work(number))
+                await until(lambda number=number: governor._slots.waiting == number + 1)
+                clock.advance(1.01 if number == 0 else 0)
+        assert order == [3, 2, 1, 0]
+        assert governor.in_flight == 0
+
+    asyncio.run(main())
+
+
+def test_what_was_under_way_when_graph_began_to_throttle_ends_no_back_off(clock):
+    governor = make(clock)
+    before = governor.era
+    governor.throttled(17, 300)
+    governor.answered(before)
+    assert governor.hold() == Finding("throttled", 17, retry_after=300)
+    assert calls(governor, 1) == [Finding("throttled", 17, retry_after=300)]
+    clock.advance(300)
+    assert calls(governor, 1) == [None]
+    governor.answered(governor.era)
+    assert calls(governor, 3) == [None] * 3
 
 
 def test_a_machine_set_back_does_not_wait(clock, slept):
@@ -164,7 +208,7 @@ def test_after_failures(clock):
     assert calls(governor, 3) == [Finding("unavailable", retry_after=1)] * 3
     clock.advance(PROBE_EVERY)
     assert calls(governor, 2) == [None, Finding("unavailable", retry_after=1)]
-    governor.answered()
+    governor.answered(governor.era)
     assert calls(governor, 3) == [None] * 3
 
 
@@ -196,7 +240,7 @@ def test_a_held_call_frees_its_slot(clock):
 
 def test_cancelled_while_it_keeps_pace(clock):
     async def main() -> None:
-        governor = make(clock, max_calls_per_second=0.5)
+        governor = make(clock, max_calls_per_second=0.5, patience=6.0)
         await call(governor)
         task = asyncio.create_task(call(governor))
         await until(lambda: governor.in_flight)
@@ -330,7 +374,7 @@ def test_how_many_look_ups_one_call_may_carry(clock, rate, at_once):
     governor.throttled(4, None)
     clock.advance(SHORTEST)
     assert governor.most_at_once == 1  # Graph is being probed
-    governor.answered()
+    governor.answered(governor.era)
     assert governor.most_at_once == at_once
     for _ in range(BURST):
         governor.failed()

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from fbguard import Guard, Refused
+from fbguard.stores.memory import MemoryStore
 from tests.support import APP_ID, SECRET, TOKEN, FakeClock, FakeGraph, make_guard, valid
 
 LATER = {
-    "store": (None, object()),
     "limited_login": (False, True),
     "on_event": (None, print),
 }
@@ -21,6 +21,15 @@ def test_options_that_are_not_available_yet(option):
     make_guard(**{option: default}).close()
     with pytest.raises(ValueError, match=option):
         make_guard(**{option: other})
+
+
+def test_a_store_is_one():
+    make_guard(store=None).close()
+    make_guard(store=MemoryStore()).close()
+    with pytest.raises(TypeError, match=r"store must be .* no find"):
+        make_guard(store=object())
+    with pytest.raises(ValueError, match="store"):  # a URL, as of FBGUARD_REDIS_URL
+        make_guard(store="redis://127.0.0.1")
 
 
 @pytest.mark.parametrize(("option", "value"), [("limited_login", 0), ("limited_login", None)])

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fbguard.core import slots as module
 from fbguard.core.slots import Slots
-from tests.support import PATIENCE, until
+from tests.support import PATIENCE, FakeClock, until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -66,6 +67,83 @@ def test_first_come_first_served():
         assert slots.taken == 0
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("waited", "order"), [(0.75, [0, 1, 2, 3]), (0.76, [3, 2, 1, 0])])
+def test_once_the_first_has_lost_patience_the_last_goes_first(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, waited: float, order: list[int]
+) -> None:
+    monkeypatch.setattr(module, "time", clock)
+
+    async def main() -> None:
+        slots, served = Slots(1, 100, 0.75), []
+        await slots.acquire()
+
+        async def work(number: int) -> None:
+            assert await slots.acquire()
+            served.append(number)
+
+        tasks = []
+        for number in range(4):
+            tasks.append(asyncio.create_task(work(number)))
+            await until(lambda number=number: slots.waiting == number + 1)
+            clock.advance(waited if number == 0 else 0)
+        for count in range(1, 5):
+            slots.release()
+            await until(lambda count=count: len(served) == count)
+        await asyncio.gather(*tasks)
+        assert served == order
+        slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_when_those_without_patience_have_left_it_is_first_come_first_served_again(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "time", clock)
+
+    async def main() -> None:
+        slots = Slots(1, 100, 0.75)
+        await slots.acquire()
+        old = await stand_in_line(slots, 2)
+        clock.advance(5)
+        young = await stand_in_line(slots, 3)
+        slots.release()
+        assert await young.pop() is True
+        for task in old:
+            task.cancel()
+        await asyncio.gather(*old, return_exceptions=True)
+        for task in young:
+            slots.release()
+            assert await task is True
+        assert (slots.taken, slots.waiting) == (1, 0)
+
+    asyncio.run(main())
+
+
+def test_nobody_is_looked_for_by_who_leaves_the_line(monkeypatch):
+    """A crowd that gives up together would stop the loop, if each of them went through the whole line."""
+    compared: list[object] = []
+
+    def equal(self: object, other: object) -> bool:
+        compared.append(other)
+        return self is other
+
+    monkeypatch.setattr(module._Waiter, "__eq__", equal, raising=False)
+
+    async def main() -> None:
+        slots = Slots(1, 1000)
+        await slots.acquire()
+        tasks = await stand_in_line(slots, 1000)
+        for task in reversed(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (slots.taken, slots.waiting) == (1, 0)
+
+    asyncio.run(main())
+    assert compared == []
 
 
 def test_a_full_line_says_no_at_once():
@@ -221,6 +299,44 @@ def test_a_waiter_whose_loop_is_closed_gets_none():
     asyncio.run(main())
 
 
+def test_a_loop_that_stands_still_gets_no_slot_and_keeps_its_place():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+    loop, task = forsaken(slots)
+
+    async def main() -> None:
+        waiters = await stand_in_line(slots, 2)
+        for waiter in waiters:  # who stood in line before them hinders nobody
+            slots.release()
+            assert await asyncio.wait_for(waiter, PATIENCE) is True
+        assert (slots.taken, slots.waiting) == (1, 1)
+
+    async def go_on() -> None:
+        slots.release()
+        assert await asyncio.wait_for(task, PATIENCE) is True
+
+    asyncio.run(main())
+    loop.run_until_complete(go_on())
+    assert (slots.taken, slots.waiting) == (1, 0)
+    slots.release()
+    assert slots.taken == 0
+    loop.close()
+
+
+def test_a_slot_that_only_loops_that_stand_still_wait_for_is_free():
+    slots = Slots(1, 3)
+    asyncio.run(slots.acquire())
+    loop, task = forsaken(slots)
+    slots.release()
+    assert (slots.taken, slots.waiting) == (0, 1)
+    assert asyncio.run(slots.acquire()) is True
+    assert not task.done()
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+    assert (slots.taken, slots.waiting) == (1, 0)
+
+
 def test_nobody_but_waiters_of_closed_loops():
     slots = Slots(1, 3)
     asyncio.run(slots.acquire())
@@ -235,7 +351,9 @@ def test_a_slot_on_its_way_to_a_loop_that_is_closed_meanwhile():
     slots = Slots(1, 3)
     asyncio.run(slots.acquire())
     loop, task = forsaken(slots)
-    slots.release()
+    for step in (slots.release, loop.stop):
+        loop.call_soon(step)
+    loop.run_forever()
     assert (slots.taken, slots.waiting) == (1, 0)  # it is the waiter's
     loop.close()
     del loop, task

@@ -76,6 +76,7 @@ def test_an_item_is_read_like_a_single_reply(reply):
     outcomes = reading(item(valid()), item(reply, headers=[]), item(valid()))
     assert isinstance(outcomes, list)
     assert outcomes[1] == expected
+    assert getattr(outcomes[1], "is_answer", None) == getattr(expected, "is_answer", None)
     assert [outcomes[0].fingerprint, outcomes[2].fingerprint] == ["feed0", "feed2"]
 
 
@@ -125,10 +126,24 @@ def test_junk_for_one_token_is_a_dont_know_for_that_token(junk):
 # -- what comes back about all of them -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b"\xff", b"[" * 100_000, b"[NaN", b"9" * 5000])
-@pytest.mark.parametrize("status", [200, 400, 502])
-def test_no_json_is_a_dont_know(status, body):
+NO_JSON = pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"<html>", b"\xff", b"[" * 100_000, b"[NaN", b"9" * 5000],
+    ids=lambda body: repr(body[:9]),
+)
+
+
+@NO_JSON
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_of_a_graph_that_is_down_no_json_is_a_dont_know(status, body):
     assert read(status, body, ["a", "b"]) == UNAVAILABLE
+
+
+@NO_JSON
+@pytest.mark.parametrize("status", [200, 400, 404, 413, 499])
+def test_no_json_else_may_be_about_the_batch(status, body):
+    """Too long, for us or for something on the way: who waits asks alone. An empty body is one not read."""
+    assert read(status, body, ["a", "b"]) is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from fbguard.core.secret import Secret
-from fbguard.facebook.credentials import PROBE_EVERY, Credentials
+from fbguard.facebook.credentials import PROBE_EVERY, TRY_EVERY, Credentials
 from tests.support import APP_ID, PATIENCE, SECRET, FakeClock
 
 OLD, NEW, NEWEST = "00old00", "11new11", "22newest22"
@@ -77,6 +77,26 @@ def test_one_probe_a_minute(clock):
         assert credentials.seconds_to_probe() == 0.5
         clock.advance(0.5)
         assert credentials.seconds_to_probe() == 0
+
+
+def test_a_probe_that_was_not_made_is_given_back(clock):
+    credentials = make(clock)
+    assert credentials.claim_probe()
+    credentials.release_probe()
+    assert credentials.seconds_to_probe() == 0
+    assert [credentials.claim_probe() for _ in range(2)] == [True, False]
+
+
+def test_one_try_a_second(clock):
+    credentials = make(clock)
+    for _ in range(3):
+        assert [credentials.claim_try() for _ in range(3)] == [True, False, False]
+        clock.advance(TRY_EVERY - 0.25)
+        assert not credentials.claim_try()
+        clock.advance(0.25)
+    assert TRY_EVERY == 1
+    clock.mono = 1.0  # a snapshot of long ago
+    assert [credentials.claim_try() for _ in range(2)] == [True, False]
 
 
 def test_before_the_first_probe(clock):

@@ -289,6 +289,51 @@ def test_bodies_that_nobody_can_read(body):
     assert read(200, body, "") == UNAVAILABLE
 
 
+ABOUT_ONE = [
+    (200, dead(1).body),
+    (200, dead(2).body),
+    (200, dead(4).body),
+    (200, dead(80001).body),
+    (200, b"{}"),
+    (200, b'{"data": {}}'),
+    (200, b'{"error": null}'),
+    (200, b'{"error": {"code": "4"}}'),
+    (200, GOOD.replace(b"true", b"1")),
+    (404, GOOD),
+    (400, envelope(3).body),
+    (400, envelope(9999).body),
+    (403, envelope(190).body),
+    (499, envelope(9999).body),
+]
+ABOUT_GRAPH = [
+    (200, b""),
+    (200, b"{"),
+    (200, b"[]"),
+    (200, b"null"),
+    (404, b"<html>"),
+    (500, b"{}"),
+    (500, GOOD),
+    (502, dead(4).body),
+    (500, envelope(9999).body),
+    (500, envelope(190).body),
+    *[(status, envelope(code).body) for code in (1, 2, 960, 4, 17, 613, 80001) for status in (200, 400, 500)],
+    (400, b'{"error": {"message": "x", "code": 9999, "is_transient": true}}'),
+    (400, b'{"error": {"message": "x", "is_transient": true}}'),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "is_answer"),
+    [(*one, True) for one in ABOUT_ONE] + [(*one, False) for one in ABOUT_GRAPH],
+    ids=lambda value: repr(value)[:40],
+)
+def test_whether_a_dont_know_is_about_one_token_or_about_graph(status, body, is_answer):
+    """What Graph says about one token, however odd, shows that it is there."""
+    outcome = read(status, body, "")
+    assert isinstance(outcome, Finding)
+    assert outcome.is_answer == is_answer
+
+
 def moments(text: str) -> bytes:
     return GOOD.replace(str(NOW + 3600).encode(), text.encode())
 

@@ -12,6 +12,7 @@ from fbguard.core.breaker import SHORTEST
 from fbguard.core.governor import FULL, Governor
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
+from fbguard.facebook import line as module
 from fbguard.facebook.batch import MAX_ITEMS
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Outcome
@@ -105,6 +106,55 @@ def test_fifty_at_most_in_the_order_they_came(clock, count):
         assert [number for call in street.graph.calls for number in call] == [str(n) for n in range(count)]
         assert len(street.graph.calls) == -(-count // MAX_ITEMS)
         assert max(map(len, street.graph.calls)) <= MAX_ITEMS
+        await street.over()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("waited", "sizes", "first"), [(1.0, [50, 20], 0), (1.01, [50, 20], 69)], ids=["patient", "impatient"]
+)
+def test_once_the_first_has_lost_patience_the_last_goes_first(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, waited: float, sizes: list[int], first: int
+) -> None:
+    monkeypatch.setattr(module, "time", clock)
+
+    async def main() -> None:
+        street = Street(clock, patience=4.0)
+        await street.block()
+        await street.queue(1)
+        clock.advance(waited)
+        await street.queue(69)
+        street.graph.open.set()
+        street.free()
+        assert reasons(await asyncio.gather(*street.tasks)) == [str(number) for number in range(70)]
+        assert [len(call) for call in street.graph.calls] == sizes
+        assert street.graph.calls[0][0] == str(first)
+        order = [int(number) for call in street.graph.calls for number in call]
+        assert order == sorted(order, reverse=first > 0)
+        await street.over()
+
+    asyncio.run(main())
+
+
+def test_when_those_without_patience_have_left_the_first_goes_first_again(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "time", clock)
+
+    async def main() -> None:
+        street = Street(clock, patience=4.0)
+        await street.block()
+        await street.queue(2)
+        clock.advance(3)
+        await street.queue(3)
+        for task in street.tasks[:2]:
+            task.cancel()
+        await asyncio.gather(*street.tasks[:2], return_exceptions=True)
+        street.graph.open.set()
+        street.free()
+        await asyncio.gather(*street.tasks[2:])
+        assert street.graph.calls == [["2", "3", "4"]]
         await street.over()
 
     asyncio.run(main())

@@ -241,7 +241,22 @@ def test_what_a_batch_left_open_is_asked_for_alone(make, graph):
 
 @pytest.mark.parametrize(
     "reply",
-    [REFUSES_BATCHES, envelope(200), envelope(2500), Reply(b"{}"), Reply(b"[]"), Reply(b"[null]"), valid()],
+    [
+        REFUSES_BATCHES,
+        envelope(200),
+        envelope(2500),
+        Reply(b"{}"),
+        Reply(b"[]"),
+        Reply(b"[null]"),
+        valid(),
+        Reply(b"<html>", 400),
+        Reply(b"", 413),
+        Reply(b"{"),
+        Reply(b"[" + b" " * 2_000_000 + b"]"),
+        Reply(
+            json.dumps([{"code": 200, "body": "{}"}] * 4).encode(), headers=(("Content-Encoding", "gzip"),)
+        ),
+    ],
     ids=lambda reply: repr(reply.body[:50]),
 )
 def test_a_refused_batch_is_asked_for_one_by_one(make, graph, clock, caplog, reply):
@@ -277,9 +292,9 @@ def test_a_refused_batch_is_asked_for_one_by_one(make, graph, clock, caplog, rep
         (envelope(80001, status=500), "throttled"),
         (envelope(2), "unavailable"),
         (Reply(b"<html>", 502), "unavailable"),
-        (Reply(b"{"), "unavailable"),
+        (Reply(b"", 503), "unavailable"),
         (httpx.ReadError(""), "unavailable"),
-        (Reply(b"[" + b" " * 2_000_000 + b"]"), "unavailable"),
+        (Reply(b"[" + b" " * 2_000_000 + b"]", 500), "unavailable"),
     ],
     ids=lambda value: repr(value)[:50],
 )
@@ -304,13 +319,27 @@ def test_a_dont_know_is_one_for_all(make, graph, clock, instead, reason, caplog)
 def test_a_throttled_item_throttles_everybody(make, graph, clock):
     guard = make()
     tokens = cold(4)
+    graph.replies[tokens[2]] = envelope(17)
+
+    async def main() -> None:
+        assert await crowd(guard, graph, tokens) == ["1001", "1001", "throttled", "1001"]
+        assert guard.health().reason == "throttled"
+        assert await said(guard, "EAAnext") == "throttled"
+        clock.advance(2)
+        assert await said(guard, "EAAnext") == "1001"
+        await guard.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_throttle_code_about_one_token_throttles_nobody_else(make, graph):
+    guard, tokens = make(), cold(4)
     graph.replies[tokens[2]] = dead(17)
 
     async def main() -> None:
         assert await crowd(guard, graph, tokens) == ["1001", "1001", "throttled", "1001"]
-        assert await said(guard, "EAAnext") == "throttled"
-        clock.advance(2)
         assert await said(guard, "EAAnext") == "1001"
+        assert guard.health().status == "ok"
         await guard.aclose()
 
     asyncio.run(main())

@@ -398,7 +398,42 @@ def test_a_form():
 
 @pytest.mark.parametrize(("size", "is_read"), [(100, True), (101, False)])
 def test_the_largest_reply_to_a_form(size, is_read):
-    assert (post(lambda _request: streamed(b"x" * size)) is not None) == is_read
+    reply = post(lambda _request: streamed(b"x" * size, 418, **{"X-App-Usage": "{}"}))
+    assert reply is not None
+    assert (reply.status, reply.body) == (418, b"x" * size if is_read else b"")
+    assert reply.header("x-app-usage") == "{}"
+
+
+async def get(client: GraphClient) -> GraphReply | None:
+    return await client.get(URL, {}, credential=Secret(SECRET), in_header=True)
+
+
+async def delete(client: GraphClient) -> GraphReply | None:
+    return await client.delete(URL, {}, token=Secret(TOKEN))
+
+
+UNREAD = {
+    "over-long": (b"x" * (MAX_REPLY + 1), {}),
+    "encoded": (gzip.compress(b"{}"), {"Content-Encoding": "gzip"}),
+    "encoded, it says": (b"{}", {"Content-Encoding": "br"}),
+}
+
+
+@pytest.mark.parametrize("send", [get, delete])
+@pytest.mark.parametrize(("body", "headers"), UNREAD.values(), ids=UNREAD)
+def test_what_is_not_read_has_come_all_the_same(send, body, headers):
+    """Its status and its headers tell whether Graph throttles, or is down."""
+
+    async def main() -> None:
+        answer = streamed(body, 429, **{"X-App-Usage": '{"call_count": 100}'}, **headers)
+        client = GraphClient(HttpxPool(httpx.MockTransport(lambda _request: answer)))
+        reply = await send(client)
+        await client.aclose()
+        assert reply is not None
+        assert (reply.status, reply.body) == (429, b"")
+        assert reply.header("x-app-usage") == '{"call_count": 100}'
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

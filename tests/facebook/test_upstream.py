@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.support import (
     TOKEN,
     FakeClock,
     FakeGraph,
+    MovableLoop,
     Reply,
     dead,
     envelope,
@@ -186,11 +187,12 @@ def test_whatever_a_throttle_is_dressed_as(guard, graph, code, inside, status):
     for token in cold(3):
         with pytest.raises(Refused) as refused:
             guard.check(token)
-        if inside and status != 200:
-            assert refused.value.reason in {"throttled", "unavailable"}
+        if inside:  # about this token only, whatever it means
+            assert refused.value.reason == ("throttled" if status == 200 else "unavailable")
         else:
             assert (refused.value.reason, refused.value.code) == ("throttled", code)
-            assert len(graph.calls) == 1
+    assert len(graph.calls) == (3 if inside else 1)
+    assert guard.health().status == ("ok" if inside else "degraded")
 
 
 def test_a_throttled_token_is_not_known(ask, guard, graph, clock):
@@ -542,12 +544,12 @@ def test_misconfigured(ask, guard, graph, clock, caplog):
         assert ask(guard, token) == "misconfigured"
         assert ask.refused.retry_after == 40
     assert ask(guard) == "1001"  # is known
-    assert (len(graph.calls), len(graph.probes)) == (22, 1)
+    assert (len(graph.calls), len(graph.probes)) == (3, 1)  # one a second is tried
     assert guard.health().reason == "misconfigured"
 
     clock.advance(40)
     assert [ask(guard, token) for token in cold(5)] == ["misconfigured"] * 5
-    assert (len(graph.calls), len(graph.probes)) == (27, 2)
+    assert (len(graph.calls), len(graph.probes)) == (4, 2)
 
     graph.revoked = set()
     clock.advance(1)
@@ -578,9 +580,11 @@ def test_other_troubles_keep_their_name_while_misconfigured(ask, guard, graph, c
     assert ask(guard) == "unavailable"
     assert guard.health().reason == "unavailable"
     graph.default = REFUSED
+    clock.advance(1)
     assert ask(guard) == "misconfigured"
     assert guard.health().reason == "misconfigured"
     graph.default = valid()
+    clock.advance(1)
     assert ask(guard) == "1001"
     assert guard.health().status == "ok"
 
@@ -605,6 +609,7 @@ def test_a_probe_that_says_nothing_changes_nothing(ask, make, graph, clock, prob
     graph.revoked, graph.probe = set(), probe
     clock.advance(60)
     assert ask(guard, "EAAevil") == "misconfigured"
+    clock.advance(1)
     assert ask(guard, "EAAfirst") == "1001"
     assert ask(guard, "EAAevil") == "unavailable"
 
@@ -682,3 +687,244 @@ def test_a_probe_that_hangs_ends_with_the_deadline(make, graph):
     assert refused.value.reason == "unavailable"
     wait_until(lambda: guard.health().in_flight == 0)
     assert graph.probes == []
+
+
+def test_while_misconfigured_one_look_up_a_second_is_tried(make, graph, clock):
+    async def main() -> None:
+        guard = make()
+        graph.revoked = {SECRET}
+        await asyncio.gather(guard.acheck(TOKEN), return_exceptions=True)
+        for second in range(3):
+            before = len(graph.calls)
+            crowd = [f"EAA{second}crowd{number}" for number in range(20)]
+            outcomes = await asyncio.gather(*map(guard.acheck, crowd), return_exceptions=True)
+            assert {outcome.reason for outcome in outcomes} == {"misconfigured"}
+            assert {outcome.retry_after for outcome in outcomes} == {60 - second}
+            assert len(graph.calls) == before + 1
+            clock.advance(1)
+        assert len(graph.probes) == 1
+        graph.revoked = set()
+        assert (await guard.acheck(TOKEN)).user_id == "1001"
+        assert len(await asyncio.gather(*map(guard.acheck, cold(20)))) == 20  # and all are asked for again
+        await guard.aclose()
+
+    asyncio.run(main())
+
+
+class SlowProbe(Facebook):
+    """Answers the guard's probe when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.answers = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(f"/{APP_ID}"):
+            self.asked.append(request.url.path)
+            await self.answers.wait()
+        return await super().handle_async_request(request)
+
+
+def run_with_time(main: Callable[[MovableLoop], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=MovableLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, MovableLoop)
+        runner.run(main(loop))
+
+
+def test_a_slow_probe_outlives_who_asked_for_it(make, clock):
+    """Call, probe of one secret, probe of the other: no deadline of one look-up is enough for all three."""
+
+    async def main(loop: MovableLoop) -> None:
+        graph = SlowProbe()
+        guard = make(transport=graph, app_secret=[OLD, NEW], deadline=3.0)
+        graph.revoked = {OLD}
+        task = asyncio.create_task(guard.acheck("EAAfirst"))
+        await until(lambda: graph.asked)
+        loop.advance(3.1)
+        with pytest.raises(Refused) as refused:
+            await task
+        assert refused.value.reason == "unavailable"
+        graph.answers.set()
+        await until(lambda: graph.probes == [OLD, NEW] and guard.health().in_flight == 0)
+        assert (await guard.acheck("EAAnext")).user_id == "1001"
+        assert graph.calls == ["EAAfirst", "EAAnext"]
+        assert graph.probes == [OLD, NEW]
+        await guard.aclose()
+
+    run_with_time(main)
+
+
+def test_a_probe_ends_with_twice_the_deadline(make, clock):
+    async def main(loop: MovableLoop) -> None:
+        graph = SlowProbe()
+        guard = make(transport=graph, deadline=3.0)
+        graph.revoked = {SECRET}
+        task = asyncio.create_task(guard.acheck("EAAfirst"))
+        await until(lambda: graph.asked)
+        loop.advance(3.1)
+        await asyncio.gather(task, return_exceptions=True)
+        assert guard.health().in_flight == 1
+        loop.advance(3)
+        await until(lambda: guard.health().in_flight == 0)
+        with pytest.raises(Refused) as refused:
+            await guard.acheck("EAAnext")
+        assert refused.value.reason == "unavailable"  # nobody knows
+        assert len(graph.asked) == 1  # it was made: the next is a minute away
+        await guard.aclose()
+
+    run_with_time(main)
+
+
+def test_a_crowd_at_deploy_gets_the_other_secret(make):
+    """All of them wait for the one probe, not only who has claimed it."""
+
+    async def main(loop: MovableLoop) -> None:
+        graph = SlowProbe()
+        guard = make(transport=graph, app_secret=[OLD, NEW], deadline=PATIENCE)
+        graph.revoked = {OLD}
+        tasks = [asyncio.create_task(guard.acheck(token)) for token in cold(30)]
+        await until(lambda: graph.asked and len(graph.calls) == 30)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        graph.answers.set()
+        assert {info.user_id for info in await asyncio.gather(*tasks)} == {"1001"}
+        assert graph.probes == [OLD, NEW]
+        assert guard.health().status == "ok"
+        await guard.aclose()
+
+    run_with_time(main)
+
+
+def test_who_hangs_up_takes_no_probe_along(make):
+    async def main(loop: MovableLoop) -> None:
+        graph = SlowProbe()
+        guard = make(transport=graph, app_secret=[OLD, NEW], deadline=PATIENCE)
+        graph.revoked = {OLD}
+        first, second = (asyncio.create_task(guard.acheck(token)) for token in cold(2))
+        await until(lambda: graph.asked and len(graph.calls) == 2)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        graph.answers.set()
+        assert (await second).user_id == "1001"
+        assert graph.probes == [OLD, NEW]
+        await guard.aclose()
+
+    run_with_time(main)
+
+
+def test_a_guard_that_is_closed_while_it_probes(make):
+    async def main(loop: MovableLoop) -> None:
+        graph = SlowProbe()
+        guard = make(transport=graph, deadline=PATIENCE)
+        graph.revoked = {SECRET}
+        tasks = [asyncio.create_task(guard.acheck(token)) for token in cold(5)]
+        await until(lambda: graph.asked)
+        await guard.aclose()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {outcome.reason for outcome in outcomes} == {"unavailable"}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert guard.health().in_flight == 0
+
+    run_with_time(main)
+
+
+@pytest.mark.parametrize("by", ["back-off", "pace"])
+def test_a_probe_that_is_not_made_gives_its_claim_back(make, graph, clock, monkeypatch, by):
+    from fbguard.core import governor
+
+    turn = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+        await turn(0)
+
+    monkeypatch.setattr(governor.asyncio, "sleep", sleep)
+    options = {"max_calls_per_second": 0.5, "deadline": 3.0} if by == "pace" else {}
+    usage = (("X-App-Usage", '{"call_count": 100}'),) if by == "back-off" else ()
+    guard = make(**options)
+    graph.replies["EAAevil"] = Reply(REFUSED.body, REFUSED.status, usage)
+    with pytest.raises(Refused) as refused:
+        guard.check("EAAevil")
+    assert (refused.value.reason, graph.probes) == ("unavailable", [])
+    graph.replies["EAAevil"], graph.revoked = REFUSED, {SECRET}
+    clock.advance(2)  # far from the minute that a probe is worth
+    guard._validator._upstream._governor._pace._most = float("inf")
+    with pytest.raises(Refused) as refused:
+        guard.check("EAAevil")
+    assert graph.probes == [SECRET]
+    assert refused.value.reason == "misconfigured"
+
+
+# -- more than can be done -----------------------------------------------------------------------------
+
+
+class LoopTime:
+    """The guard's clock, and that of all its lines, run by the loop."""
+
+    def __init__(self, loop: MovableLoop) -> None:
+        self._loop = loop
+
+    def time(self) -> float:
+        return self._loop.time()
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+class Hanging(Facebook):
+    """Takes calls and says nothing, until it is well again."""
+
+    hangs = True
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.hangs:
+            self.calls.append(request.url.params.get("input_token", ""))
+            await asyncio.Event().wait()
+        return await super().handle_async_request(request)
+
+
+async def arrivals(guard: Guard, loop: MovableLoop, seconds: float, rate: int) -> list[str]:
+    """Let so many ask a second; returns what was said to them, but for those who wait still."""
+    tasks: list[asyncio.Task[str]] = []
+    for number in range(int(seconds * rate)):
+        tasks.append(asyncio.create_task(_said(guard, f"EAAarrival{loop.time()}{number}")))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        loop.advance(1 / rate)
+    return [task.result() for task in tasks if task.done()]
+
+
+async def _said(guard: Guard, token: str) -> str:
+    try:
+        return (await guard.acheck(token)).user_id or ""
+    except Refused as refused:
+        return refused.reason
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_graph_that_hangs_opens_the_breaker_under_overload_too(monkeypatch, batch):
+    """Each call must have had enough of the deadline to count: who waited long in line leaves it none."""
+    from fbguard.core import slots
+    from fbguard.facebook import line
+
+    async def main(loop: MovableLoop) -> None:
+        now = LoopTime(loop)
+        for module in (slots, line):
+            monkeypatch.setattr(module, "time", now)
+        graph = Hanging()
+        guard = make_guard(graph, now, deadline=1.0, max_in_flight=5, max_queued=1000, batch=batch)
+        await arrivals(guard, loop, 5, 50)
+        assert not guard._validator._upstream._governor._breaker.is_calm
+        before = len(graph.calls)
+        assert set(await arrivals(guard, loop, 2, 50)) == {"unavailable"}
+        assert len(graph.calls) - before <= 4
+        assert guard.health().reason == "unavailable"
+        graph.hangs = False
+        await arrivals(guard, loop, 2, 20)
+        assert set(await arrivals(guard, loop, 1, 20)) == {"1001"}
+        await guard.aclose()
+
+    run_with_time(main)

@@ -104,7 +104,8 @@ class World:
         each request by what Graph says about its token. What the guard remembers of tokens stays, and
         the time, too, which the facts are judged by.
         """
-        self.guard._validator._upstream._governor.answered()
+        governor = self.guard._validator._upstream._governor
+        governor.answered(governor.era)
 
     def run(self, coroutine: Any) -> Any:
         """Run on the loop of this world's async apps."""

@@ -80,6 +80,71 @@ def test_d16_tokens_that_make_graph_blame_us_lock_nobody_out(
     assert len(server.calls) == 201
 
 
+ODD = {
+    "unknown code": envelope(9999),
+    "unknown code, 404": envelope(803, status=404),
+    "odd data": valid(is_valid="true"),
+    "no data": Reply(b"{}"),
+    "data that is no reply": Reply(b'{"data": []}', 404),
+    "throttled, it says of one token": dead(4),
+    "out of order, it says of one token": dead(2),
+    "unknown, of one token": dead(1),
+}
+
+
+@pytest.mark.parametrize("reply", ODD.values(), ids=ODD)
+def test_d16_what_graph_says_oddly_about_one_token_locks_nobody_out(
+    opened: Opened, server: FaultyServer, reply: Reply
+) -> None:
+    """It is there and has spoken about that token, which an attacker may have chosen for it."""
+    server.default = scripts.healthy(reply)
+    server.scripts["good"] = scripts.healthy()
+    asker = opened(server.url, clock=Pulse())
+    assert {asker.ask(f"bad{number}").status for number in range(200)} == {503}
+    assert asker.ask("good").brief == YES
+    assert (len(server.calls), server.probes) == (201, 0)
+    assert asker.guard.health().status == "ok"
+
+
+@pytest.mark.parametrize("reply", [dead(190, 463), *ODD.values()], ids=["dead", *ODD])
+def test_d16_any_answer_closes_an_open_breaker(opened: Opened, server: FaultyServer, reply: Reply) -> None:
+    server.default = ILL
+    clock = FakeClock()
+    asker = opened(server.url, clock=clock)
+    for number in range(100):
+        asker.ask(f"t{number}")
+    asker.ask("held")
+    assert len(server.calls) == 100
+    server.default = scripts.healthy(reply)
+    clock.advance(1.1)
+    for number in range(5):
+        asker.ask(f"u{number}")
+    assert len(server.calls) == 105
+
+
+DOWN = {
+    "unknown": envelope(1),
+    "temporarily": envelope(2),
+    "transient": Reply(b'{"error": {"message": "x", "code": 9999, "is_transient": true}}', 400),
+    "500 with an error": envelope(9999, status=500),
+    "503 with facts": Reply(valid().body, 503),
+    "no JSON": Reply(b"<html>"),
+    "no JSON, 404": Reply(b"<html>", 404),
+    "nothing": Reply(b""),
+}
+
+
+@pytest.mark.parametrize("reply", DOWN.values(), ids=DOWN)
+def test_d16_what_is_said_by_a_graph_that_is_down_counts(
+    opened: Opened, server: FaultyServer, reply: Reply
+) -> None:
+    server.default = scripts.healthy(reply)
+    asker = opened(server.url)
+    assert {asker.ask(f"t{number}").brief for number in range(110)} == {UNAVAILABLE}
+    assert len(server.calls) == 100
+    assert asker.guard.health().reason == "unavailable"
+
+
 def test_d16_it_does_open_when_graph_is_down(opened: Opened, server: FaultyServer) -> None:
     """What the tests above could not see if there was no breaker."""
     clock = FakeClock()

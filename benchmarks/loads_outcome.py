@@ -1,0 +1,26 @@
+"""What comes out of a load: its figures, and those of its promises that were broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The figures of a load, and those of its promises that were broken."""
+
+    figures: Mapping[str, float]
+    broken: Sequence[str]
+
+
+def outcome_of(figures: Mapping[str, float], promises: Mapping[str, bool]) -> Outcome:
+    """Return the outcome of a load that made these promises, and kept those that are True."""
+    return Outcome(figures, [name for name, is_kept in promises.items() if not is_kept])
+
+
+def line(name: str, outcome: Outcome) -> str:
+    """Return an outcome as text for people."""
+    figures = ", ".join(f"{key} {value:.6g}" for key, value in outcome.figures.items())
+    verdict = "holds" if not outcome.broken else f"DOES NOT HOLD ({'; '.join(outcome.broken)})"
+    return f"{name}: {figures}: {verdict}"

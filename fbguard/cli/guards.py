@@ -1,0 +1,30 @@
+"""The guard of a command that asks once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from fbguard.cli import asking
+from fbguard.guard import Guard
+
+# Asked once, by a person who waits: from Facebook and not from a store, and with patience.
+_ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0, "store": None}
+_DEADLINE: Final = 10.0  # seconds
+
+
+def one_off_guard(**given: str | None) -> Guard:
+    """Return a guard with these options; those that are None come from the environment, or are its defaults.
+
+    Raises :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
+    """
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    secret = asking.app_secret()
+    if secret is not None:
+        options["app_secret"] = secret
+    if "FBGUARD_DEADLINE" not in os.environ:
+        options["deadline"] = _DEADLINE
+    try:
+        return Guard.from_env(**_ASKED_ONCE, **options)
+    except (TypeError, ValueError) as error:  # it names the option or variable, never its value
+        raise asking.WrongUse(str(error)) from None

@@ -1,0 +1,1 @@
+"""Stores that several guards, processes or machines share."""

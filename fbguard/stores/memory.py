@@ -1,0 +1,192 @@
+"""A store in this process: what several guards share in tests, and the measure of the other stores."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from time import time as wall_time
+from typing import Final, Generic, TypeVar
+from weakref import WeakSet
+
+from fbguard.core import forks
+from fbguard.core.generations import Generations
+from fbguard.stores.protocol import Found
+
+V = TypeVar("V")
+
+_all: WeakSet[MemoryStore] = WeakSet()
+
+_FORGOTTEN: Final = 100_000  # names and users whose last change is remembered
+
+
+class MemoryStore:
+    """At most ``size`` facts and as many tombstones of each kind; ``time`` gives unix seconds."""
+
+    def __init__(self, *, size: int = 100_000, time: Callable[[], float] = wall_time) -> None:
+        self._lock = threading.Lock()
+        self._facts: _Expiring[tuple[bytes, str | None]] = _Expiring(size, time)
+        self._stones: _Expiring[bytes] = _Expiring(size, time)
+        self._user_stones: _Expiring[tuple[bytes, float]] = _Expiring(size, time)
+        self._names_of: dict[str, set[str]] = {}
+        self._changes = Generations(_FORGOTTEN)
+        self._listeners: set[_Listener] = set()
+        _all.add(self)
+
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+
+    async def find(self, name: str) -> Found:
+        """Return what is known of a token."""
+        with self._lock:
+            fact = self._facts.get(name)
+            return Found(None if fact is None else fact[0], self._stones.get(name), self._changes.now)
+
+    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+        """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late."""
+        with self._lock:
+            if self._changes.since(mark, _token(name), None if user is None else _user(user)):
+                return False
+            self._drop(name)
+            for dropped, (_, owner) in self._facts.put(name, (fact, user), ttl):
+                self._unindex(dropped, owner)
+            if user is not None:
+                self._names_of.setdefault(user, set()).add(name)
+            return True
+
+    async def stone_of_user(self, user: str) -> bytes | None:
+        """Return the tombstone of a user."""
+        with self._lock:
+            found = self._user_stones.get(user)
+            return None if found is None else found[0]
+
+    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
+        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
+        with self._lock:
+            self._stones.put(name, stone, ttl)
+            self._changes.note(_token(name))
+            self._drop(name)
+            self._spread(news)
+
+    async def bury_user(
+        self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes
+    ) -> Sequence[tuple[str, bytes]]:
+        """Put a tombstone on a user, drop the user's facts and return them by name, and spread the news."""
+        with self._lock:
+            before = self._user_stones.get(user)
+            if before is None or before[1] <= at:
+                self._user_stones.put(user, (stone, at), ttl)
+            dropped = self._drop_user(user)
+            self._spread(news)
+            return dropped
+
+    async def forget(self, name: str, *, news: bytes) -> None:
+        """Drop the fact of a token, and spread the news."""
+        with self._lock:
+            self._changes.note(_token(name))
+            self._drop(name)
+            self._spread(news)
+
+    async def forget_user(self, user: str, *, news: bytes) -> None:
+        """Drop the facts of a user, and spread the news."""
+        with self._lock:
+            self._drop_user(user)
+            self._spread(news)
+
+    async def news(self) -> AsyncIterator[bytes]:
+        """Give the news from the first step on, in order."""
+        listener = _Listener(asyncio.get_running_loop())
+        with self._lock:
+            self._listeners.add(listener)
+        try:
+            while True:
+                yield await listener.queue.get()
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+
+    async def aclose(self) -> None:
+        """Nothing here belongs to a loop."""
+
+    def _spread(self, news: bytes) -> None:
+        for listener in list(self._listeners):
+            if not listener.hear(news):
+                self._listeners.discard(listener)
+
+    def _drop(self, name: str) -> bytes | None:
+        found = self._facts.pop(name)
+        if found is None:
+            return None
+        self._unindex(name, found[1])
+        return found[0]
+
+    def _drop_user(self, user: str) -> list[tuple[str, bytes]]:
+        self._changes.note(_user(user))
+        dropped = [(name, self._drop(name)) for name in list(self._names_of.get(user, ()))]
+        return [(name, fact) for name, fact in dropped if fact is not None]
+
+    def _unindex(self, name: str, user: str | None) -> None:
+        names = self._names_of.get(user or "")
+        if user is not None and names is not None:
+            names.discard(name)
+            if not names:
+                del self._names_of[user]
+
+
+def _token(name: str) -> str:
+    return f"token {name}"
+
+
+def _user(user: str) -> str:
+    return f"user {user}"
+
+
+class _Listener:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.queue: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def hear(self, news: bytes) -> bool:
+        """Queue news on the listener's own loop; False if that is closed."""
+        try:
+            self._loop.call_soon_threadsafe(self.queue.put_nowait, news)
+        except RuntimeError:
+            return False
+        return True
+
+
+class _Expiring(Generic[V]):
+    """Values for some seconds each; the oldest go first when there are too many."""
+
+    def __init__(self, size: int, time: Callable[[], float]) -> None:
+        self._size = size
+        self._time = time
+        self._entries: OrderedDict[str, tuple[float, V]] = OrderedDict()
+
+    def get(self, name: str) -> V | None:
+        entry = self._entries.get(name)
+        return entry[1] if entry is not None and self._time() < entry[0] else None
+
+    def put(self, name: str, value: V, ttl: float) -> list[tuple[str, V]]:
+        """Store a value; return what had to go."""
+        self._entries[name] = (self._time() + ttl, value)
+        self._entries.move_to_end(name)
+        gone: list[tuple[str, V]] = []
+        while len(self._entries) > self._size:
+            oldest, (_, dropped) = self._entries.popitem(last=False)
+            gone.append((oldest, dropped))
+        return gone
+
+    def pop(self, name: str) -> V | None:
+        entry = self._entries.pop(name, None)
+        return None if entry is None else entry[1]
+
+
+def _renew_locks() -> None:
+    for one in _all:
+        one.renew_lock()
+
+
+forks.in_child(_renew_locks)

@@ -1,0 +1,72 @@
+"""What a shared store is: facts, tombstones, an index of users, and news of sessions that end.
+
+Names are opaque text and values opaque bytes, made and authenticated by :mod:`fbguard.stores.codec`: a store
+needs no knowledge of either. Times are seconds. Every method may raise
+:class:`fbguard.core.errors.StoreUnavailable`, and nothing else that is not a fault of the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Found(NamedTuple):
+    """What a store knows under a name; ``mark`` is what :meth:`Store.keep` wants to have.
+
+    ``fact`` and ``stone`` are None where there is none.
+    """
+
+    fact: bytes | None
+    stone: bytes | None
+    mark: int
+
+
+class Store(Protocol):
+    """Shared by all guards of one app. Its effects are durable when a method returns.
+
+    A *mark* is a count that grows with every session that ends and everything that is forgotten, in the
+    store. Whoever looks a token up takes it before he asks Graph, and stores the answer only if neither
+    the token nor its user was touched since: so an answer from before a log-out is never kept.
+    """
+
+    async def find(self, name: str) -> Found:
+        """Return what is known of a token."""
+        ...
+
+    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+        """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late."""
+        ...
+
+    async def stone_of_user(self, user: str) -> bytes | None:
+        """Return the tombstone of a user."""
+        ...
+
+    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
+        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
+        ...
+
+    async def bury_user(
+        self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes
+    ) -> Sequence[tuple[str, bytes]]:
+        """Put a tombstone on a user, drop the user's facts and return them by name, and spread the news.
+
+        ``at`` is the time of the event: a tombstone of a later one stays.
+        """
+        ...
+
+    async def forget(self, name: str, *, news: bytes) -> None:
+        """Drop the fact of a token, and spread the news."""
+        ...
+
+    async def forget_user(self, user: str, *, news: bytes) -> None:
+        """Drop the facts of a user, and spread the news."""
+        ...
+
+    def news(self) -> AsyncIterator[bytes]:
+        """Give the news from now on, in order, one's own too; StoreUnavailable when the link is lost."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what belongs to the running loop."""
+        ...
