@@ -137,6 +137,7 @@ class Guard(EndsSessions):
             self._cache,
             tombstones,
             assembly.make_shared(store, self._revoker, clock, secrets, parts=parts),
+            self.live,
             app_id=site.app_id,
             signer=self.signer,
             deadline=self._deadline,

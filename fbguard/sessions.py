@@ -52,10 +52,11 @@ class EndsSessions(Verdicts):
         del token
         if not self._may_end(given, upstream):
             return
-        user = self._user_of(given)
-        self._spread(self._revoker.expire_here(given))
-        if upstream is not None:
-            self._wait(self._revoke(given, user))
+        user, news = self._user_of(given), self._revoker.expire_here(given)
+        if upstream is None:
+            self._spread(news)
+        else:
+            self._wait(self._end_everywhere(given, user, news))
 
     async def aexpire_session(self, token: str, *, upstream: Upstream = None) -> None:
         """Do what :meth:`expire_session` does, awaiting."""
@@ -63,10 +64,11 @@ class EndsSessions(Verdicts):
         del token
         if not self._may_end(given, upstream):
             return
-        user = self._user_of(given)
-        await self._revoker.expire(given)
-        if upstream is not None:
-            await self._revoke(given, user)
+        user, news = self._user_of(given), self._revoker.expire_here(given)
+        if upstream is None:
+            await self._revoker.spread(news)
+        else:
+            await self._end_everywhere(given, user, news)
 
     def forget_user(self, user_id: str) -> None:
         """Have every token of a user looked up anew, look-ups under way included.
@@ -143,8 +145,15 @@ class EndsSessions(Verdicts):
             verify_token=verify_token,
             delete=delete,
             status_url=status_url,
-            endpoint=LegacyEndpoint(self.app_id, self._secrets, self._revoker, self._registry),
+            endpoint=LegacyEndpoint(self.app_id, self._secrets, self._revoker, self._registry, self._is_ours),
         )
+
+    async def _is_ours(self, token: Secret) -> bool | None:
+        """Tell whether this is a token of the app, alive or not; None if nobody can tell."""
+        if self._revoker.is_ended(token):
+            return True
+        found = await self._look_ups.find(token, None)
+        return None if isinstance(found, Finding) else found.info.app_id == self.app_id
 
     def watch(self, token: Secret, info: TokenInfo, end: End) -> Watch:
         """Watch an open connection: ``end`` is called, on any thread, when its token expires or is ended."""
@@ -169,6 +178,13 @@ class EndsSessions(Verdicts):
         if self._revoker.shared is not None:
             self._wait(self._revoker.spread(news))
 
+    async def _end_everywhere(self, token: Secret, user: str, news: News) -> None:
+        """End a session in the store and at Facebook; raises the last that went wrong, at the end."""
+        try:
+            await self._revoker.spread(news)
+        finally:
+            await self._revoke(token, user)
+
     def _user_of(self, token: Secret) -> str:
         """Return whose token it is, in the words of Graph's paths."""
         known = self._cache.peek(key_of(token))
@@ -184,8 +200,9 @@ class EndsSessions(Verdicts):
             raise self.refusal(failure)
         if failure is not None:
             raise failure
-        if user != _ME:
-            await self._revoker.forget_user(user)  # all of their tokens have ended there
+        user_id = await self._look_ups.user_of(token) if user == _ME else user
+        if user_id is not None:
+            await self._revoker.all_ended(user_id)
 
 
 def _check(option: str, given: Secret) -> None:

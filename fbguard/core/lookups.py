@@ -18,10 +18,12 @@ from fbguard.core.loops import PerLoop, closing_with_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
+from fbguard.core.token import TokenInfo
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client
 from fbguard.facebook.upstream import Connection, Upstream
-from fbguard.revocation.tombstones import Tombstones
+from fbguard.revocation.live import LiveConnections
+from fbguard.revocation.tombstones import Tombstone, Tombstones
 from fbguard.stores.codec import Fact
 from fbguard.stores.shared import SharedStore
 
@@ -86,6 +88,7 @@ class LookUps:
         cache: FactCache,
         tombstones: Tombstones,
         shared: SharedStore | None,
+        live: LiveConnections,
         *,
         app_id: str,
         signer: Signer,
@@ -96,6 +99,7 @@ class LookUps:
         self._cache = cache
         self._tombstones = tombstones
         self._shared = shared
+        self._live = live
         self._app_id = app_id
         self._signer = signer
         self._refreshing: set[tuple[int, bytes]] = set()
@@ -121,6 +125,13 @@ class LookUps:
         return await self._upstream.revoke(
             self._local.here().connection, token, user, self._signer.proof(token)
         )
+
+    async def user_of(self, token: Secret) -> str | None:
+        """Return whose token Graph says it is, whether it lives or not; None if it does not say."""
+        outcome = await self._upstream.debug_token(
+            self._local.here().connection, token, self._signer.fingerprint(token)
+        )
+        return None if isinstance(outcome, Finding) else outcome.user_id
 
     def refresh(self, token: Secret) -> None:
         """Look a token up anew while its fact is still good; once at a time, and nobody waits for it."""
@@ -161,8 +172,7 @@ class LookUps:
             return await self._ask(connection, token, start)
         look = await self._shared.find(key_of(token))
         if look.stone is not None:
-            self._tombstones.bury(key_of(token), look.stone)
-            return Finding(look.stone.why)
+            return self._ended(token, look.stone)
         if look.fact is not None:
             self._tombstones.heed_user(look.fact.info.user_id, look.user_stone)
             age = max(self._cache.now() - look.fact.said, 0.0)
@@ -175,11 +185,18 @@ class LookUps:
         since = min(fact.since, start.began)
         stone = self._tombstones.of_facts(fact.info, since)
         if stone is not None:
-            self._tombstones.bury(key_of(token), stone)
-            return Finding(stone.why)
+            return self._ended(token, stone)
+        if not fact.good:  # open connections learn of it, too
+            self._live.end_token(key_of(token), _why_not(fact.info))
         return self._cache.put(
             key_of(token), fact.info, good=fact.good, mark=start.mark, age=age, since=since
         )
+
+    def _ended(self, token: Secret, stone: Tombstone) -> Finding:
+        """Remember a tombstone that was found elsewhere as this token's own."""
+        self._tombstones.bury(key_of(token), stone)
+        self._live.end_token(key_of(token), Finding(stone.why))
+        return Finding(stone.why)
 
     async def _ask(
         self, connection: Connection, token: Secret, start: _Start, shared_mark: int | None = None
@@ -232,3 +249,8 @@ class LookUps:
                     done.result(_CLOSING)
                 except TimeoutError:
                     done.cancel()
+
+
+def _why_not(info: TokenInfo) -> Finding:
+    error = info.error
+    return Finding("invalid_token") if error is None else Finding(error.reason, error.code, error.subcode)

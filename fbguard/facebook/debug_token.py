@@ -59,7 +59,7 @@ def _read_reply(status: int, reply: dict[str, Any], fingerprint: str) -> TokenIn
         if status != _OK:
             return UNAVAILABLE
         return _read_data(_object(reply.get("data")), fingerprint)
-    except Unreadable:
+    except (Unreadable, ValueError):  # a lone surrogate, which no header could carry
         return UNAVAILABLE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets as randomness
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from fbguard.core.answers import Answer
@@ -61,7 +61,8 @@ class LegacyEndpoint:
     - the values, one by one: ``method`` 3, ``v``, ``format``, ``ss`` and ``call_id`` 100, ``api_key`` 101,
       ``sig`` 104, ``session_key`` 102;
     - ``api_key`` against the app's id: 101; the signature: 104. Both are always computed;
-    - whether the session is known: 102. Only who signed well can ask;
+    - whether the session is registered, or its key is a token of this app's: 102, or 2 if nobody can tell
+      (``is_ours`` gives None). Only who signed well can ask;
     - ``call_id``, if there is one, against the session's last one: 103;
     - the effect: 2 if the store is away, 1 if anything else fails. Such a call may be sent again as it is.
 
@@ -71,12 +72,18 @@ class LegacyEndpoint:
     """
 
     def __init__(
-        self, app_id: str, secrets: Sequence[Secret], sessions: Sessions, registry: SessionRegistry
+        self,
+        app_id: str,
+        secrets: Sequence[Secret],
+        sessions: Sessions,
+        registry: SessionRegistry,
+        is_ours: Callable[[Secret], Awaitable[bool | None]] | None = None,
     ) -> None:
         self._app_id = app_id
         self._secrets = tuple(secrets)
         self._sessions = sessions
         self._registry = registry
+        self._is_ours = is_ours
         self._order = CallOrder()
         self._nobodys = Secret(randomness.token_hex(16))
 
@@ -105,10 +112,14 @@ class LegacyEndpoint:
         if not is_signed:
             return rest.BAD_SIGNATURE
         in_the_open = not is_post or "session_key" not in call.in_body
-        token = session.token if session is not None else None if in_the_open else _as_token(key)
-        if token is None:
+        if session is not None:
+            return await self._end(call, key, session.token)
+        token = None if in_the_open else _as_token(key)
+        # What is nobody's token ends nothing, and must not be told that it did.
+        is_token = token is not None and (self._is_ours is None or await self._is_ours(token))
+        if token is None or is_token is False:
             return rest.BAD_SESSION
-        return await self._end(call, key, token)
+        return rest.UNAVAILABLE if is_token is None else await self._end(call, key, token)
 
     def _is_signed(self, call: Call, session: Session | None) -> bool:
         able = self._secrets

@@ -205,10 +205,13 @@ class Callbacks:
         if text is None:
             return plain(400, "Send one signed_request.")
         try:
-            return signed_request.read(text, self._secrets, self._now())
+            said = signed_request.read(text, self._secrets, self._now())
         except BadSignedRequest as bad:
             _LOG.debug("a signed_request is refused: %s", bad)
             return forbidden()
+        # With a code it is that of a login, which the JavaScript SDK keeps in a cookie of the app's site: who
+        # stole that must not be able to delete the account.
+        return forbidden() if "code" in said.payload else said
 
     async def _end(self, said: SignedRequest, what: str) -> Answer | None:
         """End the user's sessions as of that moment: not one of a later login. None if it is done."""

@@ -136,11 +136,21 @@ class Revoker:
         for one in seen:
             if stone.covers(one.info, one.since):
                 self._tombstones.bury(one.key, stone)
+                self._live.end_token(one.key, Finding(stone.why))
 
     def forget(self, token: Secret, info: TokenInfo | None) -> None:
         """Have a token looked up anew, with ``info`` unless something newer is known; elsewhere soon."""
         if self._cache.forget(key_of(token), info) and self.shared is not None:
             self.shared.forget_soon(key_of(token))
+
+    def is_ended(self, token: Secret) -> bool:
+        """Tell whether a token has a tombstone of its own."""
+        return self._tombstones.of_token(key_of(token)) is not None
+
+    async def all_ended(self, user_id: str) -> None:
+        """Note that Facebook has ended all of a user's tokens: what is cached and open goes."""
+        self._live.end_user(user_id, lambda _info, _since: True, Finding("not_authorized"))
+        await self.forget_user(user_id)
 
     def lost(self) -> None:
         """Trust nothing in memory: another process may have ended any of it."""

@@ -96,11 +96,12 @@ class MemoryStore:
             self._spread(news)
 
     async def news(self) -> AsyncIterator[bytes]:
-        """Give the news from the first step on, in order."""
+        """Give ``b""`` once it listens, then the news in order."""
         listener = _Listener(asyncio.get_running_loop())
         with self._lock:
             self._listeners.add(listener)
         try:
+            yield b""
             while True:
                 yield await listener.queue.get()
         finally:

@@ -64,7 +64,10 @@ class Store(Protocol):
         ...
 
     def news(self) -> AsyncIterator[bytes]:
-        """Give the news from now on, in order, one's own too; StoreUnavailable when the link is lost."""
+        """Give the news in order, one's own too; StoreUnavailable when the link is lost.
+
+        First ``b""``, once it listens: from then on nothing is missed.
+        """
         ...
 
     async def aclose(self) -> None:

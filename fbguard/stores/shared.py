@@ -7,9 +7,9 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -24,11 +24,14 @@ from fbguard.stores.protocol import Store
 logger = logging.getLogger("fbguard")
 
 _AGAIN: Final = 1.0  # seconds until a lost link is tried again
+_READ: Final = 0.25  # seconds that a look-up waits for the store
+_WRITE: Final = 1.0  # seconds that whoever ends a session does
 _DISTRUSTED: Final = 10_000  # tokens whose facts in the store are known to be old
 _WHYS: Final = ("session_invalidated", "not_authorized")
 
 _all: WeakSet[SharedStore] = WeakSet()
 
+T = TypeVar("T")
 What = Literal["token", "user", "forget", "forget_user"]
 
 
@@ -85,7 +88,7 @@ class SharedStore:
         self._listen()
         name = self._codec.token_name(key)
         try:
-            found = await self._store.find(name)
+            found = await _within(_READ, self._store.find(name))
             fact = self._fact(key, name, found.fact)
             user_stone = None if fact is None else await self._stone_of_user(fact.info.user_id)
         except StoreUnavailable:
@@ -111,7 +114,7 @@ class SharedStore:
         if user_id is None:
             return None
         name = self._codec.user_name(user_id)
-        return self._stone("user stone", name, await self._store.stone_of_user(name))
+        return self._stone("user stone", name, await _within(_READ, self._store.stone_of_user(name)))
 
     def _stone(self, kind: str, name: str, sealed: bytes | None) -> Tombstone | None:
         value = None if sealed is None else self._codec.open(kind, name, sealed)
@@ -123,12 +126,15 @@ class SharedStore:
             return True
         name, user = self._codec.token_name(key), fact.info.user_id
         try:
-            return await self._store.keep(
-                name,
-                self._codec.seal("fact", name, written(fact)),
-                user=None if user is None else self._codec.user_name(user),
-                ttl=ttl,
-                mark=mark,
+            return await _within(
+                _READ,
+                self._store.keep(
+                    name,
+                    self._codec.seal("fact", name, written(fact)),
+                    user=None if user is None else self._codec.user_name(user),
+                    ttl=ttl,
+                    mark=mark,
+                ),
             )
         except StoreUnavailable:
             return True
@@ -137,6 +143,9 @@ class SharedStore:
 
     async def bury(self, key: bytes, stone: Tombstone) -> None:
         """Put a tombstone on a token, everywhere."""
+        await _within(_WRITE, self._bury(key, stone))
+
+    async def _bury(self, key: bytes, stone: Tombstone) -> None:
         name = self._codec.token_name(key)
         await self._store.bury(
             name,
@@ -147,6 +156,9 @@ class SharedStore:
 
     async def bury_user(self, user_id: str, stone: Tombstone) -> None:
         """Put a tombstone on a user, everywhere, and on tokens that were seen before by anybody."""
+        await _within(_WRITE, self._bury_user(user_id, stone))
+
+    async def _bury_user(self, user_id: str, stone: Tombstone) -> None:
         name = self._codec.user_name(user_id)
         gone = await self._store.bury_user(
             name,
@@ -168,9 +180,8 @@ class SharedStore:
 
     async def forget_user(self, user_id: str) -> None:
         """Have every token of a user looked up anew, everywhere."""
-        await self._store.forget_user(
-            self._codec.user_name(user_id), news=self._news("forget_user", user_id, None)
-        )
+        news = self._news("forget_user", user_id, None)
+        await _within(_WRITE, self._store.forget_user(self._codec.user_name(user_id), news=news))
 
     def forget_soon(self, key: bytes) -> None:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""
@@ -200,7 +211,10 @@ class SharedStore:
         while True:
             try:
                 async for sealed in self._store.news():
-                    self._heard(sealed)
+                    if sealed:
+                        self._heard(sealed)
+                    else:  # from here on; what was stored before may have ended unheard
+                        self._lost()
             except StoreUnavailable:
                 logger.warning("the link to the store is lost: what it said meanwhile may be missed")
             self._lost()
@@ -229,6 +243,15 @@ class SharedStore:
             listening, self._listening = self._listening, None
         if listening is not None and listening[0] == os.getpid():
             listening[1].cancel()
+
+
+async def _within(seconds: float, work: Awaitable[T]) -> T:
+    """Await the store for so long; one that hangs is away."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        raise StoreUnavailable from None
 
 
 def _written_stone(stone: Tombstone) -> dict[str, object]:

@@ -111,13 +111,13 @@ def test_when_those_without_patience_have_left_it_is_first_come_first_served_aga
         clock.advance(5)
         young = await stand_in_line(slots, 3)
         slots.release()
-        assert await young.pop() is True
+        assert await asyncio.wait_for(young.pop(), PATIENCE) is True
         for task in old:
             task.cancel()
         await asyncio.gather(*old, return_exceptions=True)
         for task in young:
             slots.release()
-            assert await task is True
+            assert await asyncio.wait_for(task, PATIENCE) is True
         assert (slots.taken, slots.waiting) == (1, 0)
 
     asyncio.run(main())

@@ -248,6 +248,21 @@ def test_usage_at_the_limit_with_the_time_until_it_ends(ask, guard, graph, clock
     assert len(graph.calls) == 2
 
 
+@pytest.mark.parametrize("share", [50, 100])
+@pytest.mark.parametrize(
+    "reply", [envelope(2), envelope(9999), REFUSED, valid(is_valid="true"), Reply(b"", 500)], ids=said
+)
+def test_only_who_is_throttled_is_told_when_access_is_regained(ask, guard, graph, reply, share):
+    """An account of the business that has used up its share is no reason to wait for anything else."""
+    usage = {"1001": [{"call_count": share, "estimated_time_to_regain_access": 7}]}
+    headers = (("X-Business-Use-Case-Usage", json.dumps(usage)),)
+    graph.default = Reply(reply.body, reply.status, headers)
+    assert ask(guard) == "unavailable"
+    assert ask.refused.retry_after == 2
+    graph.default = valid()
+    assert ask(guard, "EAAnext") == ("throttled" if share == 100 else "1001")
+
+
 def test_near_the_limit_calls_slow_down(make, graph, clock, monkeypatch):
     from fbguard.core import governor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from fbguard import Guard, Refused
 from fbguard.core.errors import StoreUnavailable
+from fbguard.stores import shared
 from fbguard.stores.memory import MemoryStore
 from tests.support import NOW, TOKEN, FakeClock, FakeGraph, dead, make_guard, valid, wait_until
 
@@ -187,11 +189,50 @@ def test_a_lost_link_distrusts_memory(make, graph, monkeypatch):
 @pytest.mark.parametrize("forged", [b"", b"{}", b"0" * 64 + b'{"what":"forget_user","name":"1001"}'])
 def test_news_of_nobody_are_no_news(make, store, forged):
     guard = make()
-    assert said(guard) == "ok"
-    wait_until(lambda: store._listeners)
+    listening: list[bool] = []
+    guard._revoker.shared._lost = lambda: listening.append(True)
+    assert said(guard) == "ok"  # from its first look-up on it listens
+    wait_until(lambda: listening)
     store._spread(forged)
     guard.forget_user("9")  # comes behind it
     assert guard.peek(TOKEN) is not None
+
+
+def test_what_was_kept_before_the_news_came_is_not_trusted(make, store):
+    """Between a look-up and the moment at which the store's news are heard a session may end."""
+    one, other = make(), make()
+    news, is_ended = store.news, threading.Event()
+
+    async def late() -> AsyncIterator[bytes]:
+        while not is_ended.is_set():
+            await asyncio.sleep(0)
+        async for item in news():
+            yield item
+
+    store.news = late
+    assert said(other) == "ok"
+    one.expire_session(TOKEN)
+    is_ended.set()
+    wait_until(lambda: other.peek(TOKEN) is None)
+    assert said(other) == "session_invalidated"
+
+
+def test_a_store_that_hangs_is_away(make, monkeypatch):
+    monkeypatch.setattr(shared, "_READ", 0.01)
+    monkeypatch.setattr(shared, "_WRITE", 0.01)
+
+    class Hangs(MemoryStore):
+        async def find(self, name):
+            await asyncio.Event().wait()
+
+        async def bury(self, name, stone, *, ttl, news):
+            await asyncio.Event().wait()
+
+    guard = make(store=Hangs())
+    assert said(guard) == "ok"
+    with pytest.raises(StoreUnavailable):
+        guard.expire_session(TOKEN)
+    assert said(guard) == "session_invalidated"
 
 
 def test_a_store_says_nothing_of_tokens(make, store):
