@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -227,7 +227,9 @@ class SharedStore:
         what, name, stone = value.get("what"), value.get("name"), value.get("stone")
         if what not in {"token", "user", "forget", "forget_user"} or not isinstance(name, str):
             return
-        self._hear(News(what, name, _read_stone(stone) if isinstance(stone, dict) else None))
+        self._hear(
+            News(what, name, _read_stone(cast("dict[str, Any]", stone)) if isinstance(stone, dict) else None)
+        )
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
