@@ -116,6 +116,25 @@ def test_what_is_no_token_and_not_registered_ends_nothing(service, key):
 # -- the order -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("is_ours", "code"), [(True, 0), (False, 102), (None, 2)])
+def test_a_key_that_is_not_registered_must_be_a_token_of_the_app(service, is_ours, code):
+    """What is nobody's token ends nothing, and must not be told that it did; nobody knows: code 2."""
+    asked: list[str] = []
+
+    async def tell(token: Secret) -> bool | None:
+        asked.append(token.reveal())
+        return is_ours
+
+    endpoint = LegacyEndpoint(API_KEY, [Secret(SECRET)], service.sessions, service.registry, tell)
+    answer = asyncio.run(endpoint(post(parameters(session_key="EAAunknown"))))
+    assert code_of(answer) == code
+    assert asked == ["EAAunknown"]
+    assert service.ended == (["EAAunknown"] if is_ours else [])
+    registered = asyncio.run(endpoint(post(parameters())))
+    assert code_of(registered) == 0
+    assert asked == ["EAAunknown"]  # nobody needs to be asked about what is registered
+
+
 def test_errors_in_their_order(service):
     """Each step mends the first thing that is wrong."""
     sent = parameters(
