@@ -24,7 +24,7 @@ def token(given: Secret | None) -> Secret:
 
     ``-`` is as good as none given. Raises WrongUse if there is none.
     """
-    if given is not None and given.reveal() != _STDIN:
+    if given is not None and given != Secret(_STDIN):
         return Secret(given.reveal().strip())
     if _is_terminal():
         return _ask("Access token")
