@@ -97,6 +97,7 @@ class LiveConnection(Breakable):
             await self.wait(self._send(message))
 
     def _is_last(self, message: Message) -> bool:
+        """Tell the message after which nothing can be cut any more; each kind of connection has its own."""
         raise NotImplementedError
 
 

@@ -33,6 +33,7 @@ class Verdicts:
     _deadline: float
 
     def _is_open(self) -> bool:
+        """Tell whether the guard may still be used; the guard itself knows."""
         raise NotImplementedError
 
     def check(

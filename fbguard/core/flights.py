@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from fbguard.core.loops import disown
+
 T = TypeVar("T")
 
 _ROUNDS = 2  # the flight that is under way, and once the next one
@@ -79,7 +81,7 @@ class Flights(Generic[T]):
     def abandon(self) -> None:
         """Forget the flights without ending them: they are the parent's, this is its child."""
         for task in self._tasks.values():
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+            disown(task)
         self._tasks.clear()
 
     async def aclose(self) -> None:

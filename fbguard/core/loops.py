@@ -72,6 +72,11 @@ class PerLoop(Generic[T]):
             del self._by_loop[loop]
 
 
+def disown(task: asyncio.Task[Any]) -> None:
+    """Let a forked child drop a task of its parent's without a word: it is not lost, it runs over there."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+
+
 def closing_with_loop(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None]:
     """Return an async generator whose ``aclose()`` calls ``close``, at the latest when the loop ends.
 

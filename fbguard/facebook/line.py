@@ -12,6 +12,7 @@ from contextlib import suppress
 from contextvars import Context
 
 from fbguard.core.governor import FULL, Governor
+from fbguard.core.loops import disown
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.facebook.batch import MAX_ITEMS
@@ -134,5 +135,5 @@ class Line:
     def abandon(self) -> None:
         """Forget the porters without ending them: they are the parent's, this is its child."""
         for porter in self._porters:
-            porter._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+            disown(porter)
         self._porters.clear()

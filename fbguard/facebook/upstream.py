@@ -15,6 +15,7 @@ from typing import Final
 from fbguard.core.clock import Clock
 from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
+from fbguard.core.loops import disown
 from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -55,7 +56,7 @@ class Connection:
         if self.line is not None:
             self.line.abandon()
         if self.probe is not None:
-            self.probe._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+            disown(self.probe)
         self.client.abandon()
 
 
