@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from time import time as wall_time
 from typing import Final, Generic, TypeVar
 from weakref import WeakSet
 
 from fbguard.core import forks
 from fbguard.core.generations import Generations
-from fbguard.stores.protocol import Found
+from fbguard.stores.protocol import Claim, Found
 
 V = TypeVar("V")
 
@@ -22,13 +22,17 @@ _FORGOTTEN: Final = 100_000  # names and users whose last change is remembered
 
 
 class MemoryStore:
-    """At most ``size`` facts and as many tombstones of each kind; ``time`` gives unix seconds."""
+    """At most ``size`` facts and as many tombstones of each kind; ``time`` gives unix seconds.
+
+    One space for all: names and news of several apps are different anyway.
+    """
 
     def __init__(self, *, size: int = 100_000, time: Callable[[], float] = wall_time) -> None:
         self._lock = threading.Lock()
         self._facts: _Expiring[tuple[bytes, str | None]] = _Expiring(size, time)
         self._stones: _Expiring[bytes] = _Expiring(size, time)
         self._user_stones: _Expiring[tuple[bytes, float]] = _Expiring(size, time)
+        self._claims: _Expiring[str] = _Expiring(size, time)
         self._names_of: dict[str, set[str]] = {}
         self._changes = Generations(_FORGOTTEN)
         self._listeners: set[_Listener] = set()
@@ -38,15 +42,28 @@ class MemoryStore:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
-    async def find(self, name: str) -> Found:
-        """Return what is known of a token."""
+    def space(self, namespace: str) -> MemoryStore:  # noqa: ARG002 - see above
+        """Return the one space."""
+        return self
+
+    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+        """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         with self._lock:
-            fact = self._facts.get(name)
-            return Found(None if fact is None else fact[0], self._stones.get(name), self._changes.now)
+            fact, stone, mark = self._facts.get(name), self._stones.get(name), self._changes.now
+            if fact is not None:
+                user_stone = None if fact[1] is None else self._user_stones.get(fact[1])
+                return Found(fact[0], stone, None if user_stone is None else user_stone[0], mark)
+            if stone is not None or claim is None:
+                return Found(None, stone, None, mark)
+            holder = self._claims.get(name)
+            if holder is None:
+                self._claims.put(name, claim.holder, claim.seconds)
+            return Found(None, None, None, mark, holder in {None, claim.holder})
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
-        """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late."""
+        """Store a fact for ``ttl`` seconds, index it, end any claim; False, and nothing stored, if it is late."""
         with self._lock:
+            self._claims.pop(name)
             if self._changes.since(mark, _token(name), None if user is None else _user(user)):
                 return False
             self._drop(name)
@@ -55,6 +72,12 @@ class MemoryStore:
             if user is not None:
                 self._names_of.setdefault(user, set()).add(name)
             return True
+
+    async def release(self, name: str, holder: str) -> None:
+        """End a claim of this holder's: he has no fact to keep."""
+        with self._lock:
+            if self._claims.get(name) == holder:
+                self._claims.pop(name)
 
     async def stone_of_user(self, user: str) -> bytes | None:
         """Return the tombstone of a user."""
@@ -65,10 +88,13 @@ class MemoryStore:
     async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
         """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
         with self._lock:
-            self._stones.put(name, stone, ttl)
-            self._changes.note(_token(name))
-            self._drop(name)
+            self._bury(name, stone, ttl)
             self._spread(news)
+
+    def _bury(self, name: str, stone: bytes, ttl: float) -> None:
+        self._stones.put(name, stone, ttl)
+        self._changes.note(_token(name))
+        self._drop(name)
 
     async def bury_user(
         self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes
@@ -81,6 +107,12 @@ class MemoryStore:
             dropped = self._drop_user(user)
             self._spread(news)
             return dropped
+
+    async def bury_all(self, stones: Mapping[str, bytes], *, ttl: float) -> None:
+        """Put tombstones on tokens for ``ttl`` seconds and drop their facts; without news."""
+        with self._lock:
+            for name, stone in stones.items():
+                self._bury(name, stone, ttl)
 
     async def forget(self, name: str, *, news: bytes) -> None:
         """Drop the fact of a token, and spread the news."""

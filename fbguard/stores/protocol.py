@@ -7,35 +7,53 @@ needs no knowledge of either. Times are seconds. Every method may raise
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
-class Found(NamedTuple):
-    """What a store knows under a name; ``mark`` is what :meth:`Store.keep` wants to have.
+class Claim(NamedTuple):
+    """That ``holder`` (opaque, of this one look-up) is about to ask Graph, for at most ``seconds``."""
 
-    ``fact`` and ``stone`` are None where there is none.
+    holder: str
+    seconds: float
+
+
+class Found(NamedTuple):
+    """What a store knows under a name; ``mark`` is what :meth:`Space.keep` wants to have.
+
+    ``fact`` and ``stone`` are None where there is none; ``user_stone`` is the tombstone of the user that the
+    fact was kept with. ``is_claimed`` tells whether the claim that was made is whoever's asked; None where
+    none was made, or there was something to find.
     """
 
     fact: bytes | None
     stone: bytes | None
+    user_stone: bytes | None
     mark: int
+    is_claimed: bool | None = None
 
 
-class Store(Protocol):
-    """Shared by all guards of one app. Its effects are durable when a method returns.
+class Space(Protocol):
+    """Shared by all guards of one app. Its effects are there for all of them when a method returns.
 
     A *mark* is a count that grows with every session that ends and everything that is forgotten, in the
-    store. Whoever looks a token up takes it before he asks Graph, and stores the answer only if neither
+    space. Whoever looks a token up takes it before he asks Graph, and stores the answer only if neither
     the token nor its user was touched since: so an answer from before a log-out is never kept.
     """
 
-    async def find(self, name: str) -> Found:
-        """Return what is known of a token."""
+    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+        """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         ...
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
-        """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late."""
+        """Store a fact for ``ttl`` seconds, index it, end any claim; False, and nothing stored, if it is late.
+
+        A space that lost what it had, since ``mark`` was taken, must take every answer for late.
+        """
+        ...
+
+    async def release(self, name: str, holder: str) -> None:
+        """End a claim of this holder's: he has no fact to keep."""
         ...
 
     async def stone_of_user(self, user: str) -> bytes | None:
@@ -55,6 +73,10 @@ class Store(Protocol):
         """
         ...
 
+    async def bury_all(self, stones: Mapping[str, bytes], *, ttl: float) -> None:
+        """Put tombstones on tokens for ``ttl`` seconds and drop their facts; without news."""
+        ...
+
     async def forget(self, name: str, *, news: bytes) -> None:
         """Drop the fact of a token, and spread the news."""
         ...
@@ -66,10 +88,19 @@ class Store(Protocol):
     def news(self) -> AsyncIterator[bytes]:
         """Give the news in order, one's own too; StoreUnavailable when the link is lost.
 
-        First ``b""``, once it listens: from then on nothing is missed.
+        First ``b""``, once it listens: from then on nothing is missed without saying so. A link over which
+        nothing would come any more is lost within two seconds, too.
         """
         ...
 
     async def aclose(self) -> None:
         """Close what belongs to the running loop."""
+        ...
+
+
+class Store(Protocol):
+    """What ``Guard(store=)`` takes: somewhere with a space for each app, Graph and version."""
+
+    def space(self, namespace: str) -> Space:
+        """Return the space of that name (printable ASCII without white space); asks nobody."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fbguard.stores.protocol import Found, Store
+from fbguard.stores.protocol import Claim, Found, Space
 from tests.support import PATIENCE
 
 NEWS = b"news"
@@ -29,13 +29,13 @@ class World:
     as many as it likes.
     """
 
-    make: Callable[[], Store]
+    make: Callable[[], Space]
     advance: Callable[[float], None]
     size: int | None = None
 
 
 @asynccontextmanager
-async def opened(world: World, count: int = 1) -> AsyncIterator[list[Store]]:
+async def opened(world: World, count: int = 1) -> AsyncIterator[list[Space]]:
     stores = [world.make() for _ in range(count)]
     try:
         yield stores
@@ -47,7 +47,7 @@ async def opened(world: World, count: int = 1) -> AsyncIterator[list[Store]]:
 class Listening:
     """Somebody who hears a store's news, as a task of the running loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Space) -> None:
         self.heard: list[bytes] = []
         self._news: AsyncIterator[bytes] = store.news()
         self._task = asyncio.create_task(self._listen())
@@ -56,7 +56,7 @@ class Listening:
         async for one in self._news:
             self.heard.append(one)
 
-    async def start(self, store: Store) -> None:
+    async def start(self, store: Space) -> None:
         """Return when it hears: "from now on" is said by nobody."""
         async with asyncio.timeout(PATIENCE):
             while not self.heard:
@@ -65,7 +65,7 @@ class Listening:
             await self.settle(store)
         self.heard.clear()
 
-    async def settle(self, store: Store) -> None:
+    async def settle(self, store: Space) -> None:
         """Return when everything that was said before is heard."""
         last = b"last %d" % random.getrandbits(64)
         await store.forget("nobody's", news=last)
@@ -83,7 +83,7 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(store: Store) -> AsyncIterator[Listening]:
+async def listening(store: Space) -> AsyncIterator[Listening]:
     listener = Listening(store)
     try:
         await listener.start(store)
@@ -92,13 +92,13 @@ async def listening(store: Store) -> AsyncIterator[Listening]:
         await listener.stop()
 
 
-async def keep(store: Store, name: str, fact: bytes = b"fact", **changes: Any) -> bool:
+async def keep(store: Space, name: str, fact: bytes = b"fact", **changes: Any) -> bool:
     """Find and keep, as a look-up does."""
     given: dict[str, Any] = {"user": "1", "ttl": 100.0, "mark": (await store.find(name)).mark} | changes
     return await store.keep(name, fact, **given)
 
 
-async def known(store: Store, *names: str) -> list[bool]:
+async def known(store: Space, *names: str) -> list[bool]:
     return [(await store.find(name)).fact is not None for name in names]
 
 
@@ -109,7 +109,7 @@ class Battery:
     def run(self, world: World) -> Callable[..., None]:
         """Give ``run(test)``: calls ``test(store, same store seen by somebody else, world)``."""
 
-        def call(test: Callable[[Store, Store, World], Any]) -> None:
+        def call(test: Callable[[Space, Space, World], Any]) -> None:
             async def main() -> None:
                 async with opened(world, 2) as (one, two):
                     await test(one, two, world)
@@ -121,7 +121,7 @@ class Battery:
     # -- facts ------------------------------------------------------------------------
 
     def test_nothing_is_known_of_a_name(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for name in NAMES:
                 found = await one.find(name)
                 assert isinstance(found, Found)
@@ -133,7 +133,7 @@ class Battery:
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("user", [*NAMES[:4], None])
     def test_names_and_users_are_opaque(self, run, name, user):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             assert await keep(one, name, b"fact", user=user)
             assert (await two.find(name)).fact == b"fact"
             assert await known(two, *NAMES) == [other == name for other in NAMES]
@@ -152,7 +152,7 @@ class Battery:
 
     @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
     def test_values_are_opaque(self, run, value):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             async with listening(two) as listener:
                 assert await keep(one, "t", value)
                 assert (await two.find("t")).fact == value
@@ -166,7 +166,7 @@ class Battery:
         run(test)
 
     def test_the_last_fact_counts(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for store, fact in ((one, b"1"), (two, b"2"), (one, b"3")):
                 assert await keep(store, "t", fact)
             assert (await two.find("t")).fact == b"3"
@@ -174,7 +174,7 @@ class Battery:
         run(test)
 
     def test_a_fact_ends(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await keep(one, "t", ttl=100.0)
             await keep(one, "short", ttl=0.5)
             world.advance(0.75)
@@ -190,7 +190,7 @@ class Battery:
         run(test)
 
     def test_tombstones_end(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await one.bury("t", b"stone", ttl=100, news=NEWS)
             await one.bury_user("1", b"stone", at=5, ttl=100, news=NEWS)
             world.advance(99)
@@ -200,10 +200,81 @@ class Battery:
 
         run(test)
 
+    # -- claims: one look-up for all ------------------------------------------------------------------------
+
+    def test_of_several_that_find_nothing_one_may_ask(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            first, second = Claim("1", 10.0), Claim("2", 10.0)
+            assert (await one.find("t")).is_claimed is None
+            assert (await one.find("t", claim=first)).is_claimed is True
+            assert (await two.find("t", claim=second)).is_claimed is False
+            assert (await one.find("t", claim=first)).is_claimed is True  # again: his answer was lost
+            assert (await two.find("other", claim=second)).is_claimed is True
+            assert (await two.find("t")).is_claimed is None
+
+        run(test)
+
+    def test_a_claim_ends_with_the_fact(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            mark = (await one.find("t", claim=Claim("1", 10.0))).mark
+            assert await one.keep("t", b"fact", user="1", ttl=5, mark=mark)
+            assert await two.find("t", claim=Claim("2", 10.0)) == Found(b"fact", None, None, mark, None)
+            world.advance(6)
+            assert (await two.find("t", claim=Claim("2", 10.0))).is_claimed is True
+
+        run(test)
+
+    def test_a_claim_ends_with_an_answer_that_came_too_late(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            mark = (await one.find("t", claim=Claim("1", 10.0))).mark
+            await two.forget("t", news=NEWS)
+            assert not await one.keep("t", b"fact", user="1", ttl=5, mark=mark)
+            assert (await two.find("t", claim=Claim("2", 10.0))).is_claimed is True
+
+        run(test)
+
+    def test_a_claim_is_released_by_its_holder(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.find("t", claim=Claim("1", 10.0))
+            await two.release("t", "2")
+            await two.release("nobody's", "2")
+            assert (await two.find("t", claim=Claim("2", 10.0))).is_claimed is False
+            await one.release("t", "1")
+            assert (await two.find("t", claim=Claim("2", 10.0))).is_claimed is True
+
+        run(test)
+
+    def test_a_claim_ends_by_itself(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.find("t", claim=Claim("1", 1.0))
+            world.advance(0.9)
+            assert (await two.find("t", claim=Claim("2", 1.0))).is_claimed is False
+            world.advance(0.2)
+            assert (await two.find("t", claim=Claim("2", 1.0))).is_claimed is True
+            assert (await one.find("t", claim=Claim("1", 1.0))).is_claimed is False
+
+        run(test)
+
+    def test_nobody_claims_what_was_ended(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.bury("t", b"stone", ttl=100, news=NEWS)
+            assert (await two.find("t", claim=Claim("2", 1.0))).is_claimed is None
+
+        run(test)
+
+    def test_of_many_at_once_one_may_ask(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            found = await asyncio.gather(
+                *((one, two)[n % 2].find("t", claim=Claim(str(n), 10.0)) for n in range(50))
+            )
+            assert sum(bool(one.is_claimed) for one in found) == 1
+
+        run(test)
+
     # -- what ends ------------------------------------------------------------------------
 
     def test_bury_takes_one_token(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await keep(one, "t")
             await keep(one, "other")
             await two.bury("t", b"stone", ttl=10, news=NEWS)
@@ -214,8 +285,38 @@ class Battery:
 
         run(test)
 
+    def test_a_fact_comes_with_the_tombstone_of_its_user(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.bury_user("1", b"stone", at=5, ttl=10, news=NEWS)
+            await one.bury_user("2", b"other", at=5, ttl=10, news=NEWS)
+            for name, user in (("a", "1"), ("b", "2"), ("c", "3"), ("d", None)):
+                await keep(two, name, user=user)
+            assert [(await one.find(name)).user_stone for name in "abcd"] == [b"stone", b"other", None, None]
+            await keep(two, "a", user="3")
+            assert (await one.find("a")).user_stone is None
+
+        run(test)
+
+    def test_bury_all_takes_each(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            for name in "abc":
+                await keep(one, name)
+            mark = (await one.find("a")).mark
+            await two.bury_all({"a": b"1", "b": b"2", "new": b"3"}, ttl=10)
+            await two.bury_all({}, ttl=10)
+            found = [await one.find(name) for name in ("a", "b", "c", "new")]
+            assert [(one.fact, one.stone) for one in found] == [
+                (None, b"1"), (None, b"2"), (b"fact", None), (None, b"3")
+            ]  # fmt: skip
+            assert not await one.keep("a", b"old", user="1", ttl=100, mark=mark)
+            assert list(await one.bury_user("1", b"s", at=5, ttl=10, news=NEWS)) == [("c", b"fact")]
+            world.advance(11)
+            assert (await one.find("a")).stone is None
+
+        run(test)
+
     def test_bury_user_takes_all_and_says_what_it_took(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for name, user in (("a", "1"), ("b", "1"), ("c", "2"), ("d", None), ("e", "11")):
                 await keep(one, name, name.encode(), user=user)
             dropped = await two.bury_user("1", b"stone", at=5, ttl=10, news=NEWS)
@@ -229,7 +330,7 @@ class Battery:
 
     @pytest.mark.parametrize("order", [(5.0, 7.0, 6.0), (7.0, 5.0, 6.0), (5.0, 6.0, 7.0), (7.25, 7.0, 7.125)])
     def test_of_a_users_tombstones_the_latest_event_counts(self, run, order):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for number, at in enumerate(order):
                 store = (one, two)[number % 2]
                 await keep(store, f"t{number}")
@@ -240,7 +341,7 @@ class Battery:
         run(test)
 
     def test_an_event_after_one_that_is_over(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await one.bury_user("1", b"late", at=9, ttl=10, news=NEWS)
             world.advance(11)
             await two.bury_user("1", b"early", at=5, ttl=10, news=NEWS)
@@ -249,7 +350,7 @@ class Battery:
         run(test)
 
     def test_forget_and_forget_user(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for name, user in (("a", "1"), ("b", "1"), ("c", "1"), ("d", "2")):
                 await keep(one, name, user=user)
             await two.forget("a", news=NEWS)
@@ -263,7 +364,7 @@ class Battery:
         run(test)
 
     def test_forgetting_digs_nothing_up(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await one.bury("t", b"stone", ttl=10, news=NEWS)
             await one.bury_user("1", b"stone", at=5, ttl=10, news=NEWS)
             await two.forget("t", news=NEWS)
@@ -273,7 +374,7 @@ class Battery:
         run(test)
 
     def test_the_index_follows_a_token_that_changes_its_user(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await keep(one, "t", user="1")
             await keep(two, "t", user="2")
             await one.forget_user("1", news=NEWS)
@@ -290,7 +391,7 @@ class Battery:
 
     @pytest.mark.parametrize("how", ["bury", "bury_user", "forget", "forget_user"])
     def test_an_answer_from_before_is_not_kept(self, run, how):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await keep(one, "t", b"first")
             mark = (await one.find("t")).mark
             other = (await one.find("other")).mark
@@ -307,7 +408,7 @@ class Battery:
         run(test)
 
     def test_what_comes_too_late_leaves_what_is_there(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             mark = (await one.find("t")).mark
             await two.forget("t", news=NEWS)
             await keep(two, "t", b"new")
@@ -317,7 +418,7 @@ class Battery:
         run(test)
 
     def test_a_name_is_no_user(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             mark = (await one.find("a")).mark
             await two.forget("1", news=NEWS)
             await two.forget_user("a", news=NEWS)
@@ -326,7 +427,7 @@ class Battery:
         run(test)
 
     def test_marks_grow(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             marks = []
             for number, how in enumerate(["bury", "forget", "bury_user", "forget_user"] * 3):
                 await _touch((one, two)[number % 2], how, "t", "1")
@@ -338,7 +439,7 @@ class Battery:
     # -- news ------------------------------------------------------------------------
 
     def test_news_come_in_order_to_everybody(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             async with listening(one) as first, listening(two) as second:
                 first.heard.clear()  # of the other's start
                 said = [str(number).encode() for number in range(200)]
@@ -352,7 +453,7 @@ class Battery:
         run(test)
 
     def test_the_effect_is_there_before_its_news(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             async with listening(two) as listener:
                 for number in range(20):
                     name = f"t{number}"
@@ -368,7 +469,7 @@ class Battery:
         run(test)
 
     def test_who_leaves_hears_no_more_and_hinders_nobody(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             async with listening(one) as left:
                 pass
             async with listening(two) as stays:
@@ -448,7 +549,7 @@ class Battery:
         asyncio.run(check())
 
     def test_many_tasks(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             async def work(number: int) -> None:
                 store, name = (one, two)[number % 2], f"t{number}"
                 assert await keep(store, name, name.encode(), user=str(number % 5))
@@ -464,7 +565,7 @@ class Battery:
         run(test)
 
     def test_a_user_of_a_thousand_tokens(self, run):
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             for number in range(1000):
                 await keep(one, f"t{number}", b"%d" % number)
             dropped = await two.bury_user("1", b"stone", at=5, ttl=10, news=NEWS)
@@ -478,7 +579,7 @@ class Battery:
             pytest.skip("this store keeps as many as it has room for")
         size = world.size
 
-        async def test(one: Store, two: Store, world: World) -> None:
+        async def test(one: Space, two: Space, world: World) -> None:
             await one.bury("first", b"stone", ttl=100, news=NEWS)
             for number in range(2 * size):
                 await keep(one, f"t{number}", user=str(number))
@@ -502,7 +603,7 @@ class Battery:
         asyncio.run(use("b"))
 
 
-async def _touch(store: Store, how: str, name: str, user: str, news: bytes = NEWS) -> None:
+async def _touch(store: Space, how: str, name: str, user: str, news: bytes = NEWS) -> None:
     match how:
         case "bury":
             await store.bury(name, b"stone", ttl=10, news=news)
