@@ -54,6 +54,10 @@ class PerLoop(Generic[T]):
         with self._lock:
             return self._by_loop.pop(loop, None)
 
+    def take_here(self) -> T | None:
+        """Remove and return what belongs to the running loop, for closing it."""
+        return self.take(asyncio.get_running_loop())
+
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """Return the loops that have one, of this process."""
         with self._lock:

@@ -1,0 +1,157 @@
+"""Where a Redis is: the URLs that :class:`fbguard.stores.redis.RedisStore` takes. Asks nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from fbguard.core.secret import Secret
+
+Kind = Literal["single", "sentinel", "cluster"]
+
+_SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
+    f"{name}{'s' if tls else ''}{suffix}": (kind, tls)
+    for name in ("redis", "valkey")
+    for tls in (False, True)
+    for suffix, kind in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
+}
+_PORTS: Final[Mapping[Kind, int]] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TEXTS: Final = ("sentinel_username", "sentinel_password")
+_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``nodes`` are hosts and ports: the server, the sentinels, or some nodes of the cluster.
+
+    ``path`` is a UNIX socket's instead. ``options`` are those of redis-py's clients that are no secret.
+    """
+
+    kind: Kind
+    nodes: tuple[tuple[str, int], ...]
+    path: str | None = None
+    service: str | None = None
+    db: int = 0
+    username: str | None = None
+    password: Secret | None = None
+    sentinel_username: str | None = None
+    sentinel_password: Secret | None = None
+    options: Mapping[str, Any] = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+
+    def __str__(self) -> str:
+        """Return it without user and password."""
+        where = self.path or ",".join(f"{host}:{port}" for host, port in self.nodes)
+        return f"{self.kind} {where}{f'/{self.service}' if self.service else ''} db {self.db}"
+
+
+def parsed(url: Secret) -> Address:
+    """Return what a URL says. Raises ValueError that shows nothing of it but names of options.
+
+    ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix:///path[?db=0]``;
+    ``redis+sentinel://host[:port][,host...]/service[/db]``; ``redis+cluster://host[:port][,host...]``. Each
+    also as ``valkey``. Options: ``db``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths), and for
+    sentinels of their own ``sentinel_username`` and ``sentinel_password``.
+    """
+    try:
+        parts = urlsplit(url.reveal())
+        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        query = parts = None
+    if parts is None or query is None or parts.fragment:
+        raise ValueError("store: not a URL")
+    options = _options([(name, Secret(value)) for name, value in query])
+    if parts.scheme == "unix":
+        return _unix(url, options)
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("store: the URL must begin with redis://, rediss://, redis+sentinel:// or the like")
+    kind, tls = _SCHEMES[parts.scheme]
+    service, db = _path(kind, parts.path)
+    return Address(
+        kind,
+        _nodes(Secret(parts.netloc.rpartition("@")[2]), _PORTS[kind]),
+        service=service,
+        db=_db(options, db),
+        **_login(url),
+        sentinel_username=_text(options.get("sentinel_username")),
+        sentinel_password=options.get("sentinel_password"),
+        options=_tls(options) if tls else _no_tls(options),
+    )
+
+
+def _unix(url: Secret, options: Mapping[str, Secret]) -> Address:
+    path = unquote(urlsplit(url.reveal()).path)
+    if not path:
+        raise ValueError("store: a unix:// URL needs the path of a socket")
+    return Address(
+        "single", (), path=path, db=_db(options, None), **_login(url), options=_no_tls(options)
+    )
+
+
+def _login(url: Secret) -> dict[str, Any]:
+    userinfo, has_login, _ = urlsplit(url.reveal()).netloc.rpartition("@")
+    if not has_login:
+        return {}
+    username, _, password = userinfo.partition(":")
+    return {"username": unquote(username) or None, "password": Secret(unquote(password)) if password else None}
+
+
+def _nodes(netloc: Secret, port: int) -> tuple[tuple[str, int], ...]:
+    found = [_HOST.fullmatch(one) for one in netloc.reveal().split(",")]
+    nodes = [(one["host"].strip("[]"), int(one["port"] or port)) for one in found if one is not None]
+    if len(nodes) != len(found) or not all(0 < number < 65_536 for _, number in nodes):
+        raise ValueError("store: the URL must name a host, or hosts with commas between them")
+    return tuple(nodes)
+
+
+def _path(kind: Kind, path: str) -> tuple[str | None, str | None]:
+    """Return service and number of the database, as far as the path names them."""
+    parts = [part for part in path.split("/") if part]
+    service = parts.pop(0) if kind == "sentinel" and parts else None
+    if kind == "sentinel" and (service is None or not _SERVICE.fullmatch(service)):
+        raise ValueError("store: a sentinel URL must name the service, as in redis+sentinel://host/mymaster")
+    if len(parts) > 1 or (kind == "cluster" and parts):
+        raise ValueError("store: the path of the URL is too long")
+    return service, parts[0] if parts else None
+
+
+def _db(options: Mapping[str, Secret], in_path: str | None) -> int:
+    given = _text(options.get("db")) if "db" in options else in_path
+    if given is None:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,5}", given):
+        raise ValueError("store: the database of the URL must be a number")
+    return int(given)
+
+
+def _options(query: list[tuple[str, Secret]]) -> dict[str, Secret]:
+    for name, _ in query:
+        if name not in {"db", *_FILES, *_TEXTS}:
+            raise ValueError(f"store: the URL has an unknown option {name!r}")
+    if len(dict(query)) != len(query):
+        raise ValueError("store: the URL names an option twice")
+    return dict(query)
+
+
+def _tls(options: Mapping[str, Secret]) -> dict[str, Any]:
+    """Return what TLS needs; certificates are checked always, and files must be there."""
+    files = {name: options[name].reveal() for name in _FILES if name in options}
+    for name, path in files.items():
+        if not Path(path).is_file():
+            raise ValueError(f"store: {name} names no file")
+    return {"ssl": True, "ssl_cert_reqs": "required", "ssl_check_hostname": True, **files}
+
+
+def _no_tls(options: Mapping[str, Secret]) -> dict[str, Any]:
+    if any(name in options for name in _FILES):
+        raise ValueError("store: certificates are for URLs with TLS, as in rediss://")
+    return {}
+
+
+def _text(value: Secret | None) -> str | None:
+    return None if value is None else value.reveal()
