@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings
 
 from fbguard import Guard, Policy, TokenInfo, asgi, current_token, wsgi
+from tests.redis_servers import RedisCluster, RedisServer, WatchedRedis
 from tests.support import (
     PATIENCE,
     TOKEN,
@@ -232,3 +233,46 @@ def quiet_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         if record.name == "asyncio" and record.levelno >= logging.INFO
     ]
     assert not [text for text in noise if slow not in text]
+
+
+# -- servers -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def _shared_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(_shared_redis: RedisServer) -> RedisServer:
+    """Give a Redis that is empty; others had it before, and will have it."""
+    _shared_redis.empty()
+    return _shared_redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """Give a Redis to kill, to pause and to set up."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _shared_cluster() -> Iterator[RedisCluster]:
+    with RedisCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(_shared_cluster: RedisCluster) -> RedisCluster:
+    """Give three empty masters, which others have, too: none of them is to be killed."""
+    _shared_cluster.empty()
+    return _shared_cluster
+
+
+@pytest.fixture
+def watched_redis() -> Iterator[WatchedRedis]:
+    """Give a master, its replica and their sentinel, to have a failover."""
+    with WatchedRedis() as watched:
+        yield watched
