@@ -15,6 +15,7 @@ from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.tombstones import FOREVER, LIFETIME, Tombstone, Tombstones
 from fbguard.stores.news import News
 from fbguard.stores.shared import SharedStore
+from fbguard.stores.telling import Stones
 
 logger = logging.getLogger("fbguard")
 
@@ -149,7 +150,7 @@ class Revoker:
 
     # -- what the store asks -----------------------------------------------------------------------------
 
-    def stones(self) -> tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]:
+    def stones(self) -> Stones:
         """Return the tombstones that are remembered here, of tokens by key and of users."""
         return self._tombstones.all()
 

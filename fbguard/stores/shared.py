@@ -7,7 +7,6 @@ import logging
 import math
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, MutableMapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -26,6 +25,7 @@ from fbguard.stores.codec import Codec, Fact
 from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
 from fbguard.stores.protocol import Claim, Space, Store
+from fbguard.stores.telling import Stones, Telling
 from fbguard.stores.values import Values
 
 logger = logging.getLogger("fbguard")
@@ -33,8 +33,6 @@ logger = logging.getLogger("fbguard")
 CLAIM: Final = 1.0  # seconds for which one worker may look a token up while others wait for his answer
 _PAUSES: Final = (0.01, 0.1)  # seconds between two looks of who waits: at first, and at last
 _DISTRUSTED: Final = 10_000  # tokens whose facts in the store are known to be old
-_UNSENT: Final = 10_000  # sessions that ended while the store was away
-_BURIED_AT_ONCE: Final = 1_000
 _CHECKED_AT_ONCE: Final = 20  # open connections
 
 _all: WeakSet[SharedStore] = WeakSet()
@@ -62,7 +60,7 @@ class Here(Protocol):
         """Do here what was done elsewhere."""
         ...
 
-    def stones(self) -> tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]:
+    def stones(self) -> Stones:
         """Return the tombstones that are remembered, of tokens by key and of users."""
         ...
 
@@ -84,10 +82,9 @@ class SharedStore:
         self._clock = clock
         self._here = here
         self._access = Access(clock.monotonic)
+        self._telling = Telling(self._space, self._values, self._access)
         self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
-        self._unsent: OrderedDict[tuple[str, str], News] = OrderedDict()
-        self._origin: str | None = None
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -188,39 +185,7 @@ class SharedStore:
 
         Then it is tried again once the store is back.
         """
-        try:
-            await self._access.write(lambda: self._send(said))
-        except StoreUnavailable:
-            with self._lock:
-                self._unsent[said.what, said.name] = said
-                if len(self._unsent) > _UNSENT:
-                    self._unsent.popitem(last=False)
-            raise
-
-    async def _send(self, said: News) -> None:
-        sealed = self._values.sealed_news(said)
-        if said.what == "token" and said.stone is not None:
-            grave = self._values.grave(self._values.token_name(bytes.fromhex(said.name)), said.stone)
-            await self._space.bury(grave.name, grave.stone, ttl=grave.ttl, news=sealed)
-        elif said.what == "user" and said.stone is not None:
-            await self._bury_user(said.name, said.stone, sealed)
-        elif said.what == "forget":
-            await self._space.forget(self._values.token_name(bytes.fromhex(said.name)), news=sealed)
-        else:
-            await self._space.forget_user(self._values.user_name(said.name), news=sealed)
-
-    async def _bury_user(self, user_id: str, stone: Tombstone, sealed: bytes) -> None:
-        """Put a tombstone on a user, and on the user's tokens that were seen before by anybody."""
-        grave = self._values.user_grave(user_id, stone)
-        gone = await self._space.bury_user(*grave[:2], at=stone.at, ttl=grave.ttl, news=sealed)
-        facts = [(name, self._values.fact(name, kept)) for name, kept in gone]
-        graves = [
-            self._values.grave(name, stone)
-            for name, fact in facts
-            if fact is not None and stone.covers(fact.info, fact.since)
-        ]
-        if graves:
-            await self._space.bury_all(graves)
+        await self._telling.tell(said)
 
     def forget_soon(self, key: bytes) -> None:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""
@@ -243,32 +208,12 @@ class SharedStore:
 
     async def _catch_up(self) -> None:
         """Begin an era: tell what could not be told before, and end connections that ended unheard."""
-        with self._lock:
-            unsent = list(self._unsent.values())
-        for said in unsent:
-            await self._access.write(partial(self._send, said))
-            with self._lock:
-                if self._unsent.get((said.what, said.name)) is said:
-                    del self._unsent[said.what, said.name]
-        await self._remind()
+        await self._telling.tell_unsent()
+        await self._telling.remind(self._here.stones)
         watched = self._here.watched()
         for start in range(0, len(watched), _CHECKED_AT_ONCE):
             some = watched[start : start + _CHECKED_AT_ONCE]
             await _all_of([self._check(key, info) for key, info in some])
-
-    async def _remind(self) -> None:
-        """Bury again what was buried here, in a store that has lost it."""
-        origin = await self._access.write(self._space.origin)
-        before, self._origin = self._origin, origin
-        if before in {None, origin}:
-            return
-        logger.warning("the store has lost what it had: the sessions that ended here are written anew")
-        tokens, users = self._here.stones()
-        graves = [self._values.grave(self._values.token_name(key), stone) for key, stone in tokens]
-        for start in range(0, len(graves), _BURIED_AT_ONCE):
-            await self._access.write(partial(self._space.bury_all, graves[start : start + _BURIED_AT_ONCE]))
-        for user_id, stone in users:
-            await self.spread(News("user", user_id, stone))
 
     async def _check(self, key: bytes, info: TokenInfo) -> None:
         """See whether a connection's token was ended while nobody listened."""

@@ -283,7 +283,7 @@ def test_a_store_that_lost_all_is_told_again_who_was_ended(make, graph, clock):
     one = make(store=store)
     assert [said(one), said(one, "EAAother")] == ["ok"] * 2
     heard(one)
-    wait_until(lambda: one._revoker.shared._origin == "a")
+    wait_until(lambda: one._revoker.shared._telling._origin == "a")
     one.expire_session(TOKEN)
     asyncio.run(one._revoker.end_user("7", clock.time()))
     store.cut(one)
