@@ -43,20 +43,24 @@ class RedisStore:
 
     def space(self, namespace: str) -> RedisSpace:
         """Return what guards of one app, Graph and version share here."""
-        return RedisSpace(PerLoop(lambda: Link(self._address)), f"{{{_PREFIX}:{namespace}}}")
+        tag = f"{{{_PREFIX}:{namespace}}}"
+        return RedisSpace(PerLoop(lambda: Link(self._address)), tag, f"{tag}:news:{self._address.db}")
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._address}>"
 
 
 class RedisSpace:
-    """A :class:`fbguard.stores.protocol.Space`; ``tag`` begins all its names, and keeps them in one slot."""
+    """A :class:`fbguard.stores.protocol.Space`; ``tag`` begins all its names, and keeps them in one slot.
 
-    def __init__(self, links: PerLoop[Link], tag: str) -> None:
+    The ``channel`` names the database, too: what is published in one is heard in all.
+    """
+
+    def __init__(self, links: PerLoop[Link], tag: str, channel: str) -> None:
         self._links = links
         self._prefix = f"{tag}:"
         self._count = f"{tag}:count"
-        self._channel = f"{tag}:news"
+        self._channel = channel
 
     async def _run(self, script: scripts.Script, *args: str | bytes | int) -> Any:
         return await self._links.here().run(script, self._count, self._prefix, *args)

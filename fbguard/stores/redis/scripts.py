@@ -25,7 +25,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
-COUNT_TTL: Final = 86_400_000  # ms; renewed with each write. Longer than any look-up, by far
+COUNT_TTL: Final = 86_400_000  # ms; renewed while anybody listens. Longer than any look-up, by far
 TOUCH_TTL: Final = 600_000  # ms; of a token or user: as long as the longest look-up
 MAX_FACT: Final = 262_144  # bytes; a reply of Graph's is 64 KiB at most
 MAX_STONE: Final = 65_536  # bytes
@@ -216,5 +216,10 @@ return 1
 # -> the mark with which the count began
 ORIGIN: Final = _script("return text((count()))")
 
-# channel, news
-SAY: Final = _script("return redis.call('PUBLISH', ARGV[2], ARGV[3])")
+# channel, news -> the mark with which the count began, which lives on: a lost one is lost data
+SAY: Final = _script(f"""
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+local start = count()
+redis.pcall('PEXPIRE', KEYS[1], {COUNT_TTL})
+return text(start)
+""")
