@@ -127,6 +127,11 @@ class Worker:
         eventually(is_asked)
         return self
 
+    def close(self) -> None:
+        if self._fleet.runner is not None:
+            self._fleet.runner.run(self.guard.aclose_here())
+        self.guard.close()
+
     def heard(self) -> Worker:
         """Return once the news are heard."""
         if not self.guard._revoker.shared._listening._work:
@@ -154,12 +159,10 @@ class Fleet:
         return [self.worker(url).heard() for _ in range(count)]
 
     def close(self) -> None:
-        if self.runner is not None:
-            for worker in self._workers:
-                self.runner.run(worker.guard.aclose_here())
-            self.runner.close()
         for worker in self._workers:
-            worker.guard.close()
+            worker.close()
+        if self.runner is not None:
+            self.runner.close()
 
 
 @pytest.fixture(params=COLOURS)
@@ -185,7 +188,7 @@ class Vault:
 
     def keys(self, kind: str = "") -> list[bytes]:
         """Return the keys of a kind, such as ``fact``."""
-        return sorted(key for key in self.client.scan_iter() if kind in self.kind(key))
+        return sorted(key for key in self.client.scan_iter() if kind in {"", self.kind(key)})
 
     def key(self, kind: str) -> bytes:
         """Return the only one of a kind."""
