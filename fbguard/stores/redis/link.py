@@ -141,11 +141,11 @@ class _Listener:
 
     async def _say(self) -> None:
         self._said = time.monotonic()
-        start: bytes | None = None
+        start: object = None
         with suppress(TimeoutError):
             async with asyncio.timeout(max(self._heard + _SILENCE - self._said, 0.0)):
                 start = await self._link.run(SAY, self._count, "", self._beat, b"")
-        if start is None or self._start not in {None, start}:
+        if not isinstance(start, bytes) or self._start not in {None, start}:
             raise StoreUnavailable
         self._start = start
 
