@@ -7,7 +7,6 @@ says that its time is over; so neither a wall clock set back nor a machine that 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from fbguard.core.user_index import UserIndex
 
 def key_of(token: Secret) -> bytes:
     """Return a token's key in this process: its SHA-256 digest (32 bytes)."""
-    return hashlib.sha256(token.reveal().encode()).digest()
+    return token.digest()
 
 
 @dataclass(frozen=True, slots=True)
