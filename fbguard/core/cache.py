@@ -103,8 +103,8 @@ class FactCache:
 
     ``size`` and ``negative_size`` are numbers of entries; who was not used for long goes first. Positive
     facts stay in their places after their time, for :meth:`stale`; they are plain for ``fresh`` of the ttl.
-    Of many, which a deploy or an outage has made to be stored together, each gets a ttl up to a tenth shorter,
-    so that they do not end together.
+    Of many, which a deploy or an outage has made to be stored together, each gets a ttl up to a tenth
+    shorter, so that they do not end together.
     """
 
     def __init__(
