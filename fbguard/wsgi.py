@@ -111,7 +111,7 @@ class FBTokenMiddleware:
             if said is None:
                 raise
             return said(environ, start_response, _exc_info())
-        if type(body) is list or _is_whole(body, environ):
+        if _is_whole(body, environ):
             return body
         return _Body(body, environ, start_response)
 
@@ -284,10 +284,10 @@ def _teach(app: object) -> None:
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     """Tell a body in which no code of the app runs any more; servers may have a fast way for it."""
+    if isinstance(body, list | tuple):
+        return True
     file_wrapper = environ.get("wsgi.file_wrapper")
-    return isinstance(body, list | tuple) or (
-        isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
-    )
+    return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
 def _status_line(status: int) -> str:

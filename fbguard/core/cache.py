@@ -8,7 +8,6 @@ says that its time is over; so neither a wall clock set back nor a machine that 
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
@@ -53,34 +52,31 @@ class Seen:
     since: float
 
 
-class _Entry:
-    """A fact in its place. ``said`` is wall time in seconds, ``offset`` what monotonic time lacks to it.
+class _Stay:
+    """How facts stay, the same for many: ``ttl`` seconds; for ``life`` seconds they are plain.
 
-    ``until`` is the wall time up to which a valid user token needs no other question than for its scopes.
+    ``offset`` is wall time less monotonic time when they came, ``era`` as in :class:`Known`.
     """
 
-    __slots__ = ("era", "good", "info", "offset", "said", "since", "ttl", "until", "used")
+    __slots__ = ("era", "life", "offset", "ttl")
 
-    def __init__(
-        self,
-        info: TokenInfo,
-        *,
-        said: float,
-        offset: float,
-        ttl: float,
-        until: float,
-        good: bool,
-        since: float,
-        era: int | None,
-    ) -> None:
+    def __init__(self, ttl: float, life: float, offset: float, era: int | None) -> None:
+        self.ttl = ttl
+        self.life = life
+        self.offset = offset
+        self.era = era
+
+
+class _Entry:
+    """A fact in its place: ``said`` when, ``since`` when its token is known, both in wall time."""
+
+    __slots__ = ("info", "said", "since", "stay", "used")
+
+    def __init__(self, info: TokenInfo, said: float, since: float, stay: _Stay) -> None:
         self.info = info
         self.said = said
-        self.offset = offset
-        self.ttl = ttl
-        self.until = until
-        self.good = good
         self.since = since
-        self.era = era
+        self.stay = stay
         self.used = False
 
 
@@ -92,6 +88,7 @@ class Eras(Protocol):
 
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
 _READING = 1e-3  # seconds between two readings of two clocks, at most, where nobody has set one
+_MOST_STAYS = 256  # that are kept to be shared
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
 
@@ -123,7 +120,7 @@ class FactCache:
         self._users = UserIndex()
         self._good: Bounded[_Entry] = Bounded(size)
         self._bad: Bounded[_Entry] = Bounded(negative_size)
-        self._offset = -math.inf
+        self._stays: dict[tuple[float, float, int | None], _Stay] = {}
         # What the hit path needs at hand.
         self._time, self._monotonic = clock.time, clock.monotonic
         self._forgotten = Generations(_FORGOTTEN)
@@ -143,43 +140,45 @@ class FactCache:
         if entry is None:
             return None
         age = self._age(entry)
-        if age >= entry.ttl and not entry.good:
-            self._drop_if_same(key, entry)
-        if age >= entry.ttl or (max_age is not None and age >= max_age):
+        if age >= entry.stay.ttl:
+            self._drop_if_bad(key, entry)
+            return None
+        if max_age is not None and age >= max_age:
             return None
         entry.used = True
-        return Known(entry.info, entry.said + age, age, entry.era)
+        return Known(entry.info, entry.said + age, age, entry.stay.era)
 
     def plain(self, key: bytes, scopes: frozenset[str]) -> TokenInfo | None:
         """Return the facts of a valid user token with these scopes, if it is plain that they still hold.
 
         None tells nothing: then :meth:`get` and the judge do. This is the hit path: no lock, no object of its
-        own, two clocks. What makes a fact plain was worked out when it was stored (``until``).
+        own, two clocks. For how long a fact is plain was worked out when it was stored (``life``).
         """
         entry = self._good.entries.get(key)
         if entry is None:
             return None
+        stay = entry.stay
         now = self._time()
-        by_monotonic = entry.offset + self._monotonic()
+        by_monotonic = stay.offset + self._monotonic()
         if by_monotonic > now:  # noqa: PLR1730 - max() costs as much as a clock
             now = by_monotonic
         info = entry.info
-        if now >= entry.until or not scopes <= info.scopes:
+        if now - entry.said >= stay.life or not scopes <= info.grant.scopes:
             return None
-        if self.eras is not None and (entry.era is None or entry.era != self.eras.era):
+        if self.eras is not None and (stay.era is None or stay.era != self.eras.era):
             return None  # the shared store must be asked
         entry.used = True
         return info
 
     def stale(self, key: bytes, grace: float) -> Known | None:
         """Return a positive fact whose time is over by at most ``grace`` seconds, marked as stale."""
-        entry = self._find(key)
-        if entry is None or not entry.good:
+        entry = self._good.entries.get(key)
+        if entry is None:
             return None
-        age = self._age(entry)
-        if age >= entry.ttl + grace:
+        age, ttl = self._age(entry), entry.stay.ttl
+        if age >= ttl + grace:
             return None
-        info = entry.info if age < entry.ttl else replace(entry.info, stale=True)
+        info = entry.info if age < ttl else replace(entry.info, stale=True)
         return Known(info, entry.said + age, age)
 
     def peek(self, key: bytes) -> TokenInfo | None:
@@ -196,7 +195,7 @@ class FactCache:
 
     def _age(self, entry: _Entry) -> float:
         """Return the seconds since a fact was stored, by the clock that counts more of them."""
-        return max(self._time(), entry.offset + self._monotonic()) - entry.said
+        return max(self._time(), entry.stay.offset + self._monotonic()) - entry.said
 
     def mark(self) -> int:
         """Return what :meth:`put` and :meth:`is_forgotten` want to have from before a look-up."""
@@ -224,37 +223,39 @@ class FactCache:
         forgotten since ``mark`` was taken: what Graph said before that no longer counts.
         """
         now = self._time()
-        said, offset = now - age, self._offset_at(now)
+        said = now - age if age else now  # the same object, mostly, as `since`
         ttl = self.ttl_of(good=good)
         store, other = (self._good, self._bad) if good else (self._bad, self._good)
         with self._lock:
             if mark is not None and self.is_forgotten(key, info.user_id, mark):
                 return None
             if len(store) >= _SPREAD_FROM:
-                ttl *= 1 - _SPREAD * key[0] / 256  # the key is a digest: its bytes are evenly spread
+                # The key is a digest: its bytes are evenly spread. In sixteen steps, which many share.
+                ttl *= 1 - _SPREAD * (key[0] >> 4) / 16
             before = store.entries.get(key) or self._pop(other, key)
             gone = None if before is not None else self._gone.pop(key, None)
             first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)
-            until = self._plain_until(info, said + min(ttl, self._fresh)) if good else 0.0
-            entry = _Entry(
-                info, said=said, offset=offset, ttl=ttl, until=until, good=good, since=first, era=era
-            )
-            self._put(store, key, entry, before)
+            stay = self._stay(ttl, self._life(info, said, ttl) if good else 0.0, now, era)
+            self._put(store, key, _Entry(info, said, first, stay), before)
         return Known(info, now, age, era)
 
-    def _offset_at(self, now: float) -> float:
-        """Return wall time less monotonic time; the same object again where only the reading differs."""
+    def _stay(self, ttl: float, life: float, now: float, era: int | None) -> _Stay:
+        """Return how a fact stays: the same object again where only the reading of the clocks differs."""
         offset = now - self._monotonic()
-        if not 0 <= self._offset - offset < _READING:
-            self._offset = offset
-        return self._offset
+        found = self._stays.get((ttl, life, era))
+        if found is None or not 0 <= found.offset - offset < _READING:
+            if len(self._stays) >= _MOST_STAYS:
+                self._stays.clear()
+            found = self._stays[ttl, life, era] = _Stay(ttl, life, offset, era)
+        return found
 
-    def _plain_until(self, info: TokenInfo, end: float) -> float:
-        """Return until when a good fact needs no judgement but of its scopes."""
+    def _life(self, info: TokenInfo, said: float, ttl: float) -> float:
+        """Return for how long a good fact needs no judgement but of its scopes."""
         if info.type != "USER":
             return 0.0
-        ends = [float(one) for one in (info.expires, info.data_access_expires) if 0 < one < end]
-        return min([end, *ends])
+        end = said + min(ttl, self._fresh)
+        ends = [one for one in (info.expires, info.data_access_expires) if 0 < one < end]
+        return min(ends) - said if ends else min(ttl, self._fresh)
 
     def _put(self, store: Bounded[_Entry], key: bytes, entry: _Entry, before: _Entry | None) -> None:
         if before is not None and before.info.user_id != entry.info.user_id:
@@ -278,12 +279,11 @@ class FactCache:
         with self._lock:
             return _since(self._good.entries.get(key) or self._bad.entries.get(key) or self._gone.get(key))
 
-    def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
-        """Drop an entry whose time is over, unless another thread has stored a new one meanwhile."""
+    def _drop_if_bad(self, key: bytes, entry: _Entry) -> None:
+        """Drop a no whose time is over, unless another thread has stored something new meanwhile."""
         with self._lock:
-            for store in (self._good, self._bad):
-                if store.entries.get(key) is entry:
-                    self._pop(store, key)
+            if self._bad.entries.get(key) is entry:
+                self._pop(self._bad, key)
 
     def forget(self, key: bytes, info: TokenInfo | None = None) -> bool:
         """Forget what is stored under ``key``, and what look-ups under way will say.
