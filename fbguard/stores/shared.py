@@ -185,7 +185,11 @@ class SharedStore:
 
         Then it is tried again once the store is back.
         """
-        await self._telling.tell(said)
+        try:
+            await self._telling.tell(said)
+        except StoreUnavailable:
+            self._listening.catch_up_again()  # the link may not be lost: a full server refuses to write
+            raise
 
     def forget_soon(self, key: bytes) -> None:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""
