@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from typing import cast
+from urllib.parse import urlsplit
 
 from fbguard.core import settings
 from fbguard.core.cache import FactCache
@@ -17,11 +18,9 @@ from fbguard.facebook.graph import Graph
 from fbguard.facebook.upstream import Upstream
 from fbguard.revocation.revoker import Revoker
 from fbguard.revocation.tombstones import Tombstones
-from fbguard.stores.codec import Codec
+from fbguard.stores.codec import SCHEMA, Codec
 from fbguard.stores.protocol import Store
 from fbguard.stores.shared import SharedStore
-
-_STORE = ("find", "keep", "stone_of_user", "bury", "bury_user", "forget", "forget_user", "news", "aclose")
 
 logger = logging.getLogger("fbguard")
 
@@ -56,17 +55,21 @@ def make_tombstones(clock: Clock) -> Tombstones:
 def make_shared(
     store: object, revoker: Revoker, clock: Clock, secrets: Sequence[Secret], *, parts: Sequence[str]
 ) -> SharedStore | None:
-    """Return the guard's side of a shared store, wired to what ends sessions here; None without a store."""
+    """Return the guard's side of a shared store, wired to what ends sessions here; None without a store.
+
+    ``parts`` are app id, Graph's URL and version. A Secret is the URL of a Redis.
+    """
     if store is None:
         return None
-    if isinstance(store, str):
-        raise ValueError("store: a URL is not understood in this version of fbguard")  # noqa: TRY004 - some day it is
-    missing = [name for name in _STORE if not callable(getattr(store, name, None))]
-    if missing:
-        raise TypeError(f"store must be a fbguard.stores.protocol.Store; it has no {missing[0]}()")
-    revoker.shared = SharedStore(
-        cast("Store", store), Codec(parts, secrets), clock, hear=revoker.hear, lost=revoker.lost
-    )
+    if isinstance(store, Secret):
+        from fbguard.stores.redis import RedisStore  # noqa: PLC0415 - who has none need not have redis-py
+
+        store = RedisStore(store)
+    if not callable(getattr(store, "space", None)):
+        raise TypeError("store must be a URL or a fbguard.stores.protocol.Store, which has a method space()")
+    app_id, url, version = parts
+    namespace = f"{SCHEMA}:{app_id}:{urlsplit(url).netloc}:{version}"
+    revoker.shared = SharedStore(cast("Store", store), namespace, Codec(parts, secrets), clock, revoker)
     return revoker.shared
 
 

@@ -76,7 +76,7 @@ class Guard(EndsSessions):
         redirect_uri: str | None = None,
         realm: str = "fbguard",
         token_from: Sequence[str] = ("header",),
-        store: Store | None = None,
+        store: Store | str | None = None,
         miss_limit: tuple[int, float] | None = None,
         trusted_proxies: Sequence[str] = (),
         clock: Clock | None = None,
@@ -84,6 +84,7 @@ class Guard(EndsSessions):
         **later: Unpack[LaterOptions],
     ) -> None:
         app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # first: no traceback shows it
+        store = settings.boxed(store)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # a URL holds a password
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 

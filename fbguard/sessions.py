@@ -15,7 +15,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.legacy.sessions import SessionRegistry
 from fbguard.revocation.live import LiveConnections, Watch
-from fbguard.stores.shared import News
+from fbguard.stores.news import News
 from fbguard.verdicts import Verdicts
 
 if TYPE_CHECKING:

@@ -51,6 +51,7 @@ THIRD_PARTY = {
     "facebook.pools": {"aiohttp", "httpx", "yarl"},
     "facebook.transport": {"httpx"},
     "guard": {"httpx"},  # for a type only
+    "stores.redis": {"redis"},
     "stores.shared": {"cachetools"},
     "legacy.client": {"httpx"},
     "legacy.sessions": {"cachetools"},

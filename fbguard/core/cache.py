@@ -31,11 +31,15 @@ def key_of(token: Secret) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A fact, the wall time (seconds) at which to judge it, and the seconds since Graph said it."""
+    """A fact, the wall time (seconds) at which to judge it, and the seconds since Graph said it.
+
+    ``era`` is when the shared store was asked about it (:mod:`fbguard.stores.listening`), None if it was not.
+    """
 
     info: TokenInfo
     now: float
     age: float = 0.0
+    era: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class _Entry:
     ttl: float
     good: bool
     since: float
+    era: int | None
 
 
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
@@ -106,7 +111,7 @@ class FactCache:
             self._drop_if_same(key, entry)
         if age >= entry.ttl or (max_age is not None and age >= max_age):
             return None
-        return Known(entry.info, entry.wall + age, age)
+        return Known(entry.info, entry.wall + age, age, entry.era)
 
     def stale(self, key: bytes, grace: float) -> Known | None:
         """Return a positive fact whose time is over by at most ``grace`` seconds, marked as stale."""
@@ -153,12 +158,13 @@ class FactCache:
         mark: int | None = None,
         age: float = 0.0,
         since: float | None = None,
+        era: int | None = None,
     ) -> Known | None:
         """Store a fact; ``good`` tells which store. Returns it with the time to judge it at.
 
         ``age`` is the seconds since Graph said it, ``since`` the wall time at which anybody saw the token
-        first. None, and nothing stored, if the token or its user was forgotten since ``mark`` was taken:
-        what Graph said before that no longer counts.
+        first, ``era`` when the shared store was asked. None, and nothing stored, if the token or its user was
+        forgotten since ``mark`` was taken: what Graph said before that no longer counts.
         """
         now = self._clock.time()
         wall, monotonic = now - age, self._clock.monotonic() - age
@@ -172,8 +178,8 @@ class FactCache:
             before = store.get(key) or other.pop(key, None)
             gone = None if before is not None else self._gone.pop(key, None)
             first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)
-            store[key] = _Entry(info, wall, monotonic, ttl, good, first)
-        return Known(info, now, age)
+            store[key] = _Entry(info, wall, monotonic, ttl, good, first, era)
+        return Known(info, now, age, era)
 
     def ttl_of(self, *, good: bool) -> float:
         """Return the seconds that a fact is believed, at most."""
@@ -235,13 +241,6 @@ class FactCache:
             for key in self._users.keys_of(user_id):
                 self._drop(key)  # each: Graph may say next that it is nobody's
             return seen
-
-    def clear(self) -> None:
-        """Forget everything, and what look-ups under way will say."""
-        with self._lock:
-            self._forgotten.note_everything()
-            for key in [*self._good, *self._bad]:
-                self._take_out(key)
 
     def __len__(self) -> int:
         with self._lock:

@@ -27,12 +27,6 @@ class Generations:
             self._dropped = max(self._dropped, self._last[oldest])
             del self._last[oldest]
 
-    def note_everything(self) -> None:
-        """Note that all there is is forgotten now."""
-        self.now += 1
-        self._dropped = self.now
-        self._last.clear()
-
     def is_past(self, mark: int) -> bool:
         """Tell whether anything was forgotten since then."""
         return self.now > mark

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from fbguard.core import background
 from fbguard.core.cache import FactCache, Known, key_of
-from fbguard.core.errors import OAuthException
+from fbguard.core.errors import OAuthException, StoreUnavailable
 from fbguard.core.flights import Flights
+from fbguard.core.health import StoreHealth
 from fbguard.core.loops import PerLoop, closing_with_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -25,7 +26,7 @@ from fbguard.facebook.upstream import Connection, Upstream
 from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.tombstones import Tombstone, Tombstones
 from fbguard.stores.codec import Fact
-from fbguard.stores.shared import SharedStore
+from fbguard.stores.shared import Look, SharedStore
 
 _ASKS = 2  # of one look-up: a token may be forgotten while Graph is asked about it
 _CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is on it
@@ -120,6 +121,10 @@ class LookUps:
             # It was forgotten on the way from the flight to here: once more.
         return UNAVAILABLE
 
+    def store_health(self) -> StoreHealth | None:
+        """Return how the shared store is, None without one."""
+        return None if self._shared is None else self._shared.health()
+
     async def revoke(self, token: Secret, user: str) -> OAuthException | Finding | None:
         """End all tokens of a person for the app at Facebook; None when it is done, else why it is not."""
         return await self._upstream.revoke(
@@ -157,12 +162,22 @@ class LookUps:
             if stone is not None:
                 return Finding(stone.why)
             # An earlier flight may have landed between the caller's look and its boarding.
-            found = self._cache.get(key, max_age) or await self._find_anew(
+            found = self.recall(key, max_age) or await self._find_anew(
                 connection, token, max_age, _Start(mark, began)
             )
             if found is not None:
                 return _Landed(found, mark) if isinstance(found, Known) else found
         return UNAVAILABLE
+
+    def recall(self, key: bytes, max_age: float | None) -> Known | None:
+        """Return what is known of a token here and need not be asked for; never waits.
+
+        With a shared store only what was asked for there since this process has heard of all that ends.
+        """
+        known = self._cache.get(key, max_age)
+        if known is None or self._shared is None or not self._shared.doubts(known.era):
+            return known
+        return None
 
     async def _find_anew(
         self, connection: Connection, token: Secret, max_age: float | None, start: _Start
@@ -170,17 +185,21 @@ class LookUps:
         """Ask the other workers, then Graph; None if the token was forgotten meanwhile."""
         if self._shared is None:
             return await self._ask(connection, token, start)
-        look = await self._shared.find(key_of(token))
+        look = await self._shared.find(key_of(token), claims=max_age is None)
+        if look.mark is None:  # the store is away: what is in memory counts until its time is over
+            return self._cache.get(key_of(token), max_age) or await self._ask(connection, token, start)
         if look.stone is not None:
             return self._ended(token, look.stone)
         if look.fact is not None:
             self._tombstones.heed_user(look.fact.info.user_id, look.user_stone)
             age = max(self._cache.now() - look.fact.said, 0.0)
             if age < min(self._cache.ttl_of(good=look.fact.good), math.inf if max_age is None else max_age):
-                return self._stored(token, look.fact, age, start)
-        return await self._ask(connection, token, start, look.mark)
+                return self._stored(token, look.fact, age, start, look.era)
+        return await self._ask_for_all(self._shared, connection, token, start, look)
 
-    def _stored(self, token: Secret, fact: Fact, age: float, start: _Start) -> Known | Finding | None:
+    def _stored(
+        self, token: Secret, fact: Fact, age: float, start: _Start, era: int | None
+    ) -> Known | Finding | None:
         """Store a fact here, unless a tombstone by user refuses it: Graph may lag behind."""
         since = min(fact.since, start.began)
         stone = self._tombstones.of_facts(fact.info, since)
@@ -189,7 +208,7 @@ class LookUps:
         if not fact.good:  # open connections learn of it, too
             self._live.end_token(key_of(token), _why_not(fact.info))
         return self._cache.put(
-            key_of(token), fact.info, good=fact.good, mark=start.mark, age=age, since=since
+            key_of(token), fact.info, good=fact.good, mark=start.mark, age=age, since=since, era=era
         )
 
     def _ended(self, token: Secret, stone: Tombstone) -> Finding:
@@ -198,10 +217,30 @@ class LookUps:
         self._live.end_token(key_of(token), Finding(stone.why))
         return Finding(stone.why)
 
-    async def _ask(
-        self, connection: Connection, token: Secret, start: _Start, shared_mark: int | None = None
+    async def _ask(self, connection: Connection, token: Secret, start: _Start) -> Known | Finding | None:
+        """Ask Graph and store here what it says; None if the token was forgotten meanwhile."""
+        fact = await self._said(connection, token, start)
+        return fact if isinstance(fact, Finding) else self._stored(token, fact, 0.0, start, None)
+
+    async def _ask_for_all(
+        self, shared: SharedStore, connection: Connection, token: Secret, start: _Start, look: Look
     ) -> Known | Finding | None:
-        """Ask Graph and store what it says; None if the token was forgotten meanwhile."""
+        """Ask Graph and store for all workers what it says; None if the token was forgotten meanwhile."""
+        fact, key = await self._said(connection, token, start), key_of(token)
+        if isinstance(fact, Finding):
+            await shared.release(key, look)
+            return fact
+        user_id, ttl = fact.info.user_id, self._cache.ttl_of(good=fact.good)
+        try:
+            self._tombstones.heed_user(user_id, await shared.stone_of_user(user_id))
+            if not await shared.keep(key, fact, ttl=ttl, look=look):
+                return None
+        except StoreUnavailable:
+            look = Look()  # what ended meanwhile may not be known
+        return self._stored(token, fact, 0.0, start, look.era)
+
+    async def _said(self, connection: Connection, token: Secret, start: _Start) -> Fact | Finding:
+        """Ask Graph."""
         fingerprint = self._signer.fingerprint(token)
         outcome = await self._upstream.debug_token(connection, token, fingerprint)
         if isinstance(outcome, Finding):
@@ -210,14 +249,7 @@ class LookUps:
         now = self._cache.now()
         good = outcome.is_valid and outcome.app_id == self._app_id and not 0 < outcome.expires <= now
         logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
-        since = min(start.began, self._cache.since(key_of(token)) or start.began)
-        fact = Fact(outcome, now, since, good)
-        if self._shared is not None:
-            self._tombstones.heed_user(outcome.user_id, await self._shared.stone_of_user(outcome.user_id))
-            ttl = self._cache.ttl_of(good=good)
-            if not await self._shared.keep(key_of(token), fact, ttl=ttl, mark=shared_mark):
-                return None
-        return self._stored(token, fact, 0.0, start)
+        return Fact(outcome, now, min(start.began, self._cache.since(key_of(token)) or start.began), good)
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""
@@ -240,7 +272,7 @@ class LookUps:
             may_wait = True
         if self._shared is not None:
             self._shared.shut()
-        for loop in self._local.loops():
+        for loop in self._loops():
             if not loop.is_running():
                 continue  # its sockets went with it
             done = asyncio.run_coroutine_threadsafe(self.aclose_here(), loop)
@@ -249,6 +281,10 @@ class LookUps:
                     done.result(_CLOSING)
                 except TimeoutError:
                     done.cancel()
+
+    def _loops(self) -> set[asyncio.AbstractEventLoop]:
+        """Return the loops of this process on which there is something to close."""
+        return {*self._local.loops(), *(() if self._shared is None else self._shared.loops())}
 
 
 def _why_not(info: TokenInfo) -> Finding:

@@ -35,6 +35,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "FBGUARD_REDIS_URL": "store",
 }
 _NUMBERS: Final = frozenset({"ttl", "negative_ttl", "deadline", "stale_if_error"})
+_SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds a password
 _NEEDED: Final = frozenset({"app_id", "app_secret"})
 
 
@@ -50,11 +51,11 @@ def refuse_later(options: Mapping[str, object]) -> None:
 
 
 def boxed_secret(options: object) -> Any:
-    """Return a mapping whose ``app_secret`` is boxed, so that no traceback shows it; else what was given."""
+    """Return a mapping whose secrets are boxed, so that no traceback shows them; else what was given."""
     if not isinstance(options, Mapping):
         return options
     items = cast("Mapping[object, object]", options).items()
-    return {key: boxed(value) if key == "app_secret" else value for key, value in items}
+    return {key: boxed(value) if key in _SECRETS else value for key, value in items}
 
 
 def from_environment(overrides: Mapping[str, object]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def _from_text(variable: str, option: str, text: str) -> object:
             raise ValueError(f"{variable} must be a number of seconds") from None
     if option == "app_secret":
         return boxed(text.split(",") if "," in text else text)
-    return text
+    return boxed(text) if option in _SECRETS else text
 
 
 def from_mapping(mapping: object) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Validator:
             raise self.refusal(credentials.MISSING, demands)
         if isinstance(found, Finding):
             raise self.refusal(found, demands)
-        known = self._cache.get(key_of(found), self._max_age(demands))
+        known = self._look_ups.recall(key_of(found), self._max_age(demands))
         if known is None:
             self._refuse_ended(found, demands)
             self._count(found, asker, demands)
@@ -100,6 +100,7 @@ class Validator:
             None if reason is None else datetime.fromtimestamp(since, UTC),
             self._upstream.in_flight,
             len(self._cache),
+            self._look_ups.store_health(),
         )
 
     async def settle(self, demands: Demands, token: Secret) -> TokenInfo:

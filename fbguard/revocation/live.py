@@ -154,6 +154,11 @@ class LiveConnections:
         self._by_wall.prune(self._open)
         self._by_monotonic.prune(self._open)
 
+    def tokens(self) -> list[tuple[bytes, TokenInfo]]:
+        """Return the tokens of open connections, by key."""
+        with self._lock:
+            return [(key, next(iter(watches)).info) for key, watches in self._by_key.items()]
+
     def end_token(self, key: bytes, finding: Finding) -> None:
         """End the connections of a token."""
         with self._lock:

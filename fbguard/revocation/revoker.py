@@ -13,7 +13,9 @@ from fbguard.core.signing import Signer
 from fbguard.core.token import TokenInfo
 from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.tombstones import FOREVER, LIFETIME, Tombstone, Tombstones
-from fbguard.stores.shared import News, SharedStore
+from fbguard.stores.news import News
+from fbguard.stores.shared import SharedStore
+from fbguard.stores.telling import Stones
 
 logger = logging.getLogger("fbguard")
 
@@ -101,14 +103,8 @@ class Revoker:
 
     async def spread(self, news: News) -> None:
         """Do in the shared store, and so in all processes, what was done here."""
-        if self.shared is None:
-            return
-        if news.what == "token" and news.stone is not None:
-            await self.shared.bury(bytes.fromhex(news.name), news.stone)
-        elif news.what == "user" and news.stone is not None:
-            await self.shared.bury_user(news.name, news.stone)
-        elif news.what == "forget_user":
-            await self.shared.forget_user(news.name)
+        if self.shared is not None:
+            await self.shared.spread(news)
 
     def hear(self, news: News) -> None:
         """Do in this process what was done in another, or is to be done first here. Again does no harm."""
@@ -152,6 +148,12 @@ class Revoker:
         self._live.end_user(user_id, lambda _info, _since: True, Finding("not_authorized"))
         await self.forget_user(user_id)
 
-    def lost(self) -> None:
-        """Trust nothing in memory: another process may have ended any of it."""
-        self._cache.clear()
+    # -- what the store asks -----------------------------------------------------------------------------
+
+    def stones(self) -> Stones:
+        """Return the tombstones that are remembered here, of tokens by key and of users."""
+        return self._tombstones.all()
+
+    def watched(self) -> Sequence[tuple[bytes, TokenInfo]]:
+        """Return the tokens of connections that are open here, by key."""
+        return self._live.tokens()

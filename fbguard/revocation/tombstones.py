@@ -65,6 +65,9 @@ class _Graves(Generic[K]):
     def __len__(self) -> int:
         return len(self._stones)
 
+    def all(self, now: float) -> list[tuple[K, Tombstone]]:
+        return [(key, stone) for key, stone in self._stones.items() if now < stone.until]
+
     def get(self, key: K, now: float) -> Tombstone | None:
         stone = self._stones.get(key)
         return stone if stone is not None and now < stone.until else None
@@ -110,6 +113,11 @@ class Tombstones:
         """Take over a tombstone by user that was found elsewhere, if there is one."""
         if user_id is not None and stone is not None:
             self.bury_user(user_id, stone)
+
+    def all(self) -> tuple[list[tuple[bytes, Tombstone]], list[tuple[str, Tombstone]]]:
+        """Return all tombstones, of tokens by key and of users."""
+        with self._lock:
+            return self._tokens.all(self._time()), self._users.all(self._time())
 
     def of_token(self, key: bytes) -> Tombstone | None:
         """Return the tombstone of a token, None if it has none."""

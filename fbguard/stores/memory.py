@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from time import time as wall_time
 from typing import Final, Generic, TypeVar
 from weakref import WeakSet
 
 from fbguard.core import forks
 from fbguard.core.generations import Generations
-from fbguard.stores.protocol import Claim, Found
+from fbguard.stores.protocol import Claim, Found, Grave
 
 V = TypeVar("V")
 
@@ -42,7 +42,7 @@ class MemoryStore:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
-    def space(self, namespace: str) -> MemoryStore:  # noqa: ARG002 - see above
+    def space(self, namespace: str) -> MemoryStore:
         """Return the one space."""
         return self
 
@@ -61,7 +61,7 @@ class MemoryStore:
             return Found(None, None, None, mark, holder in {None, claim.holder})
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
-        """Store a fact for ``ttl`` seconds, index it, end any claim; False, and nothing stored, if it is late."""
+        """Store a fact, index it, end any claim; False, and nothing stored, if it is late."""
         with self._lock:
             self._claims.pop(name)
             if self._changes.since(mark, _token(name), None if user is None else _user(user)):
@@ -108,11 +108,11 @@ class MemoryStore:
             self._spread(news)
             return dropped
 
-    async def bury_all(self, stones: Mapping[str, bytes], *, ttl: float) -> None:
-        """Put tombstones on tokens for ``ttl`` seconds and drop their facts; without news."""
+    async def bury_all(self, graves: Sequence[Grave]) -> None:
+        """Put tombstones on tokens and drop their facts; without news."""
         with self._lock:
-            for name, stone in stones.items():
-                self._bury(name, stone, ttl)
+            for grave in graves:
+                self._bury(*grave)
 
     async def forget(self, name: str, *, news: bytes) -> None:
         """Drop the fact of a token, and spread the news."""
@@ -127,7 +127,11 @@ class MemoryStore:
             self._drop_user(user)
             self._spread(news)
 
-    async def news(self) -> AsyncIterator[bytes]:
+    async def origin(self) -> str:
+        """Return always the same: memory is lost with all who know it."""
+        return ""
+
+    async def news(self) -> AsyncGenerator[bytes]:
         """Give ``b""`` once it listens, then the news in order."""
         listener = _Listener(asyncio.get_running_loop())
         with self._lock:

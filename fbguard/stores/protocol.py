@@ -7,7 +7,7 @@ needs no knowledge of either. Times are seconds. Every method may raise
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -33,6 +33,14 @@ class Found(NamedTuple):
     is_claimed: bool | None = None
 
 
+class Grave(NamedTuple):
+    """A token's tombstone, by name, for ``ttl`` seconds."""
+
+    name: str
+    stone: bytes
+    ttl: float
+
+
 class Space(Protocol):
     """Shared by all guards of one app. Its effects are there for all of them when a method returns.
 
@@ -46,9 +54,9 @@ class Space(Protocol):
         ...
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
-        """Store a fact for ``ttl`` seconds, index it, end any claim; False, and nothing stored, if it is late.
+        """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late.
 
-        A space that lost what it had, since ``mark`` was taken, must take every answer for late.
+        Any claim ends. To a space that lost what it had since ``mark`` was taken, every answer comes late.
         """
         ...
 
@@ -73,8 +81,8 @@ class Space(Protocol):
         """
         ...
 
-    async def bury_all(self, stones: Mapping[str, bytes], *, ttl: float) -> None:
-        """Put tombstones on tokens for ``ttl`` seconds and drop their facts; without news."""
+    async def bury_all(self, graves: Sequence[Grave]) -> None:
+        """Put tombstones on tokens and drop their facts; without news."""
         ...
 
     async def forget(self, name: str, *, news: bytes) -> None:
@@ -85,7 +93,11 @@ class Space(Protocol):
         """Drop the facts of a user, and spread the news."""
         ...
 
-    def news(self) -> AsyncIterator[bytes]:
+    async def origin(self) -> str:
+        """Return a text that is another one once the space has lost what it had."""
+        ...
+
+    def news(self) -> AsyncGenerator[bytes]:
         """Give the news in order, one's own too; StoreUnavailable when the link is lost.
 
         First ``b""``, once it listens: from then on nothing is missed without saying so. A link over which

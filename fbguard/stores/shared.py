@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Future
-from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
+import uuid
+from collections.abc import Awaitable, MutableMapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -17,171 +17,175 @@ from cachetools import LRUCache
 from fbguard.core import background, forks
 from fbguard.core.clock import Clock
 from fbguard.core.errors import StoreUnavailable
+from fbguard.core.health import StoreHealth
+from fbguard.core.token import TokenInfo
 from fbguard.revocation.tombstones import Tombstone
-from fbguard.stores.codec import Codec, Fact, read, written
-from fbguard.stores.protocol import Store
+from fbguard.stores.access import Access
+from fbguard.stores.codec import Codec, Fact
+from fbguard.stores.listening import Listening
+from fbguard.stores.news import News
+from fbguard.stores.protocol import Claim, Space, Store
+from fbguard.stores.telling import Stones, Telling
+from fbguard.stores.values import Values
 
 logger = logging.getLogger("fbguard")
 
-_AGAIN: Final = 1.0  # seconds until a lost link is tried again
-_READ: Final = 0.25  # seconds that a look-up waits for the store
-_WRITE: Final = 1.0  # seconds that whoever ends a session does
+CLAIM: Final = 1.0  # seconds for which one worker may look a token up while others wait for his answer
+_PAUSES: Final = (0.01, 0.1)  # seconds between two looks of who waits: at first, and at last
 _DISTRUSTED: Final = 10_000  # tokens whose facts in the store are known to be old
-_WHYS: Final = ("session_invalidated", "not_authorized")
+_CHECKED_AT_ONCE: Final = 20  # open connections
 
 _all: WeakSet[SharedStore] = WeakSet()
 
-T = TypeVar("T")
-What = Literal["token", "user", "forget", "forget_user"]
-
-
-class News(NamedTuple):
-    """What another worker did: ``name`` is a token's key in hex, or a user id."""
-
-    what: What
-    name: str
-    stone: Tombstone | None
-
 
 class Look(NamedTuple):
-    """What the other workers know about a token; ``mark`` is None when the store is away."""
+    """What the other workers know about a token.
 
-    fact: Fact | None
-    stone: Tombstone | None
-    user_stone: Tombstone | None
-    mark: int | None
+    ``mark`` is None when the store is away; ``era`` is when it was asked, None if nobody listened then;
+    ``holder`` is set if the others wait for this one's answer.
+    """
+
+    fact: Fact | None = None
+    stone: Tombstone | None = None
+    user_stone: Tombstone | None = None
+    mark: int | None = None
+    era: int | None = None
+    holder: str | None = None
 
 
-_AWAY: Final = Look(None, None, None, None)
+class Here(Protocol):
+    """What a store must know of its own process."""
+
+    def hear(self, news: News) -> None:
+        """Do here what was done elsewhere."""
+        ...
+
+    def stones(self) -> Stones:
+        """Return the tombstones that are remembered, of tokens by key and of users."""
+        ...
+
+    def watched(self) -> Sequence[tuple[bytes, TokenInfo]]:
+        """Return the tokens of open connections, by key."""
+        ...
 
 
 class SharedStore:
-    """``hear`` is told what others do, ``lost`` that something may have been missed. Safe for threads.
+    """Safe for threads. ``namespace`` is what the guards that share have in common.
 
     A store that is away is no reason to refuse anybody: tokens are looked up at Graph then. Who ends a
-    session hears of it by StoreUnavailable.
+    session hears of it by StoreUnavailable, and the others do once the store is back.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        codec: Codec,
-        clock: Clock,
-        *,
-        hear: Callable[[News], None],
-        lost: Callable[[], None],
-    ) -> None:
-        self._store = store
-        self._codec = codec
+    def __init__(self, store: Store, namespace: str, codec: Codec, clock: Clock, here: Here) -> None:
+        self._space: Space = store.space(namespace)
+        self._values = Values(codec, clock.time)
         self._clock = clock
-        self._hear = hear
-        self._lost = lost
+        self._here = here
+        self._access = Access(clock.monotonic)
+        self._telling = Telling(self._space, self._values, self._access)
+        self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._lock = threading.Lock()
-        self._listening: tuple[int, Future[None]] | None = None
         _all.add(self)
+
+    @property
+    def era(self) -> int | None:
+        """Since when the news are heard; None while they are not."""
+        return self._listening.era
+
+    def doubts(self, era: int | None) -> bool:
+        """Tell whether a fact must be asked for again that was asked for in this era.
+
+        While the store is away nobody can be asked: then what is in memory counts until its time is over.
+        """
+        return (era is None or era != self._listening.era) and self._access.is_open
+
+    def health(self) -> StoreHealth:
+        """Return how the store is."""
+        if not self._access.is_open:
+            return StoreHealth("away", self._access.failed, self._values.unreadable)
+        return StoreHealth(
+            "unheard" if self.era is None else "ok", self._access.failed, self._values.unreadable
+        )
 
     # -- facts -------------------------------------------------------------------------------------------
 
-    async def find(self, key: bytes) -> Look:
-        """Return what is known of a token, if the store can be asked."""
-        self._listen()
-        name = self._codec.token_name(key)
+    async def find(self, key: bytes, *, claims: bool) -> Look:
+        """Return what is known of a token, if the store can be asked.
+
+        With ``claims`` one worker at a time looks it up, for as long as a claim lasts; the others wait here.
+        """
+        self._listening.start()
+        claim = Claim(uuid.uuid4().hex, CLAIM) if claims else None
+        loop, (pause, longest) = asyncio.get_running_loop(), _PAUSES
+        until = loop.time() + CLAIM
+        while True:
+            look, is_others = await self._look(key, claim)
+            if not is_others or loop.time() >= until:
+                return look
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, longest)
+
+    async def _look(self, key: bytes, claim: Claim | None) -> tuple[Look, bool]:
+        """Return what is known now, and whether somebody else looks the token up."""
+        name, era = self._values.token_name(key), self._listening.era
         try:
-            found = await _within(_READ, self._store.find(name))
-            fact = self._fact(key, name, found.fact)
-            user_stone = None if fact is None else await self._stone_of_user(fact.info.user_id)
+            found = await self._access.read(lambda: self._space.find(name, claim=claim))
         except StoreUnavailable:
             logger.debug("the store is away")
-            return _AWAY
-        return Look(fact, self._stone("token stone", name, found.stone), user_stone, found.mark)
+            return Look(), False
+        fact = self._believed(key, self._values.fact(name, found.fact))
+        user = None if fact is None else fact.info.user_id
+        user_stone = None if user is None else self._values.user_stone(user, found.user_stone)
+        holder = claim.holder if claim is not None and found.is_claimed else None
+        stone = self._values.stone(name, found.stone)
+        return Look(fact, stone, user_stone, found.mark, era, holder), found.is_claimed is False
 
-    def _fact(self, key: bytes, name: str, sealed: bytes | None) -> Fact | None:
-        value = None if sealed is None else self._codec.open("fact", name, sealed)
-        fact = None if value is None else read(value)
+    def _believed(self, key: bytes, fact: Fact | None) -> Fact | None:
+        """Return a fact of the store's, unless it is known here to be old."""
         with self._lock:
             distrusted = self._distrusted.get(key, -math.inf)
         return fact if fact is not None and fact.said > distrusted else None
 
     async def stone_of_user(self, user_id: str | None) -> Tombstone | None:
-        """Return the tombstone of a user, if the store can be asked."""
-        try:
-            return await self._stone_of_user(user_id)
-        except StoreUnavailable:
-            return None
-
-    async def _stone_of_user(self, user_id: str | None) -> Tombstone | None:
+        """Return the tombstone of a user; raises StoreUnavailable."""
         if user_id is None:
             return None
-        name = self._codec.user_name(user_id)
-        return self._stone("user stone", name, await _within(_READ, self._store.stone_of_user(name)))
+        name = self._values.user_name(user_id)
+        sealed = await self._access.read(partial(self._space.stone_of_user, name))
+        return self._values.user_stone(user_id, sealed)
 
-    def _stone(self, kind: str, name: str, sealed: bytes | None) -> Tombstone | None:
-        value = None if sealed is None else self._codec.open(kind, name, sealed)
-        return None if value is None else _read_stone(value)
+    async def keep(self, key: bytes, fact: Fact, *, ttl: float, look: Look) -> bool:
+        """Store a fact; False if the session was ended, or the user forgotten, since that look.
 
-    async def keep(self, key: bytes, fact: Fact, *, ttl: float, mark: int | None) -> bool:
-        """Store a fact; False if the session was ended, or the user forgotten, since ``mark`` was taken."""
+        Raises StoreUnavailable.
+        """
+        mark = look.mark
         if mark is None:
-            return True
-        name, user = self._codec.token_name(key), fact.info.user_id
+            raise StoreUnavailable
+        name, user_id = self._values.token_name(key), fact.info.user_id
+        user = None if user_id is None else self._values.user_name(user_id)
+        sealed = self._values.sealed_fact(name, fact)
+        return await self._access.read(lambda: self._space.keep(name, sealed, user=user, ttl=ttl, mark=mark))
+
+    async def release(self, key: bytes, look: Look) -> None:
+        """Let somebody else look a token up: there is no answer to keep."""
+        name, holder = self._values.token_name(key), look.holder
+        if holder is None:
+            return
         try:
-            return await _within(
-                _READ,
-                self._store.keep(
-                    name,
-                    self._codec.seal("fact", name, written(fact)),
-                    user=None if user is None else self._codec.user_name(user),
-                    ttl=ttl,
-                    mark=mark,
-                ),
-            )
+            await self._access.read(lambda: self._space.release(name, holder))
         except StoreUnavailable:
-            return True
+            logger.debug("the store is away")  # the claim ends by itself
 
     # -- sessions that end -------------------------------------------------------------------------------
 
-    async def bury(self, key: bytes, stone: Tombstone) -> None:
-        """Put a tombstone on a token, everywhere."""
-        await _within(_WRITE, self._bury(key, stone))
+    async def spread(self, said: News) -> None:
+        """Do in the store, and so everywhere, what was done here; raises StoreUnavailable.
 
-    async def _bury(self, key: bytes, stone: Tombstone) -> None:
-        name = self._codec.token_name(key)
-        await self._store.bury(
-            name,
-            self._codec.seal("token stone", name, _written_stone(stone)),
-            ttl=max(stone.until - self._clock.time(), 1.0),
-            news=self._news("token", key.hex(), stone),
-        )
-
-    async def bury_user(self, user_id: str, stone: Tombstone) -> None:
-        """Put a tombstone on a user, everywhere, and on tokens that were seen before by anybody."""
-        await _within(_WRITE, self._bury_user(user_id, stone))
-
-    async def _bury_user(self, user_id: str, stone: Tombstone) -> None:
-        name = self._codec.user_name(user_id)
-        gone = await self._store.bury_user(
-            name,
-            self._codec.seal("user stone", name, _written_stone(stone)),
-            at=stone.at,
-            ttl=max(stone.until - self._clock.time(), 1.0),
-            news=self._news("user", user_id, stone),
-        )
-        for token_name, sealed in gone:
-            value = self._codec.open("fact", token_name, sealed)
-            fact = None if value is None else read(value)
-            if fact is not None and stone.covers(fact.info, fact.since):
-                await self._store.bury(
-                    token_name,
-                    self._codec.seal("token stone", token_name, _written_stone(stone)),
-                    ttl=max(stone.until - self._clock.time(), 1.0),
-                    news=b"",
-                )
-
-    async def forget_user(self, user_id: str) -> None:
-        """Have every token of a user looked up anew, everywhere."""
-        news = self._news("forget_user", user_id, None)
-        await _within(_WRITE, self._store.forget_user(self._codec.user_name(user_id), news=news))
+        Then it is tried again once the store is back.
+        """
+        await self._telling.tell(said)
 
     def forget_soon(self, key: bytes) -> None:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""
@@ -191,79 +195,65 @@ class SharedStore:
 
     async def _forget(self, key: bytes) -> None:
         try:
-            await self._store.forget(self._codec.token_name(key), news=self._news("forget", key.hex(), None))
+            await self.spread(News("forget", key.hex(), None))
         except StoreUnavailable:
-            logger.debug("the store is away: other workers keep what they know")
-
-    def _news(self, what: What, name: str, stone: Tombstone | None) -> bytes:
-        value = {"what": what, "name": name, "stone": None if stone is None else _written_stone(stone)}
-        return self._codec.seal("news", "", value)
+            logger.debug("the store is away: other workers keep what they know for now")
 
     # -- news of others ----------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        """See that this process hears the news; on the background loop, from its first look-up on."""
-        with self._lock:
-            if self._listening is None or self._listening[0] != os.getpid():
-                self._listening = (os.getpid(), background.submit(self._follow()))
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async for sealed in self._store.news():
-                    if sealed:
-                        self._heard(sealed)
-                    else:  # from here on; what was stored before may have ended unheard
-                        self._lost()
-            except StoreUnavailable:
-                logger.warning("the link to the store is lost: what it said meanwhile may be missed")
-            self._lost()
-            await asyncio.sleep(_AGAIN)
-
     def _heard(self, sealed: bytes) -> None:
-        value = self._codec.open("news", "", sealed)
-        if value is None:
-            return
-        what, name, stone = value.get("what"), value.get("name"), value.get("stone")
-        if what not in {"token", "user", "forget", "forget_user"} or not isinstance(name, str):
-            return
-        self._hear(
-            News(what, name, _read_stone(cast("dict[str, Any]", stone)) if isinstance(stone, dict) else None)
-        )
+        said = self._values.news(sealed)
+        if said is not None:
+            self._here.hear(said)
+
+    async def _catch_up(self) -> None:
+        """Begin an era: tell what could not be told before, and end connections that ended unheard."""
+        await self._telling.tell_unsent()
+        await self._telling.remind(self._here.stones)
+        watched = self._here.watched()
+        for start in range(0, len(watched), _CHECKED_AT_ONCE):
+            some = watched[start : start + _CHECKED_AT_ONCE]
+            await _all_of([self._check(key, info) for key, info in some])
+
+    async def _check(self, key: bytes, info: TokenInfo) -> None:
+        """See whether a connection's token was ended while nobody listened."""
+        name = self._values.token_name(key)
+        found = await self._access.write(lambda: self._space.find(name))
+        stone = self._values.stone(name, found.stone)
+        if stone is not None:
+            self._here.hear(News("token", key.hex(), stone))
+        if info.user_id is not None:
+            user_stone = await self.stone_of_user(info.user_id)
+            if user_stone is not None:
+                self._here.hear(News("user", info.user_id, user_stone))
+
+    # -- ends --------------------------------------------------------------------------------------------
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops of this process on which there is something to close."""
+        own = background.running()
+        return [*self._access.loops(), *([] if own is None else [own])]
+
     async def aclose_here(self) -> None:
         """Close what the store has on the running loop."""
-        await self._store.aclose()
+        await self._listening.aclose_here()
+        await self._access.aclose_here()
+        await self._space.aclose()
 
     def shut(self) -> None:
         """Stop listening."""
-        with self._lock:
-            listening, self._listening = self._listening, None
-        if listening is not None and listening[0] == os.getpid():
-            listening[1].cancel()
+        self._listening.stop()
 
 
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    """Await the store for so long; one that hangs is away."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise StoreUnavailable from None
-
-
-def _written_stone(stone: Tombstone) -> dict[str, object]:
-    return {"why": stone.why, "until": stone.until, "at": stone.at, "heard": stone.heard}
-
-
-def _read_stone(value: dict[str, Any]) -> Tombstone | None:
-    why, times = value.get("why"), [value.get(name) for name in ("until", "at", "heard")]
-    numbers = [one for one in times if isinstance(one, int | float)]
-    return Tombstone(why, *numbers) if why in _WHYS and len(numbers) == len(times) else None
+async def _all_of(work: Sequence[Awaitable[None]]) -> None:
+    """Await all; raises what the first raised, when all are done."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
 
 
 def _renew_locks() -> None:

@@ -470,14 +470,11 @@ def test_a_fact_that_is_some_seconds_old_has_the_rest_of_its_time(cache, clock):
     assert cache.get(A) is None
 
 
-def test_clear(cache):
-    for one, good in ((A, True), (B, False)):
-        cache.put(one, info(), good=good)
-    mark = cache.mark()
-    cache.clear()
-    assert (len(cache), len(cache._users)) == (0, 0)
-    assert cache.put(C, info("3"), good=True, mark=mark) is None  # asked before
-    assert cache.put(A, info(), good=True, mark=cache.mark()) is not None
+def test_the_era_in_which_the_store_was_asked(cache):
+    assert cache.put(A, info(), good=True, era=3).era == 3
+    assert cache.get(A).era == 3
+    cache.put(A, info(), good=True)
+    assert cache.get(A).era is None
 
 
 class _Locked(LRUCache[Any, Any]):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fbguard.stores.protocol import Claim, Found, Space
+from fbguard.stores.protocol import Claim, Found, Grave, Space
 from tests.support import PATIENCE
 
 NEWS = b"news"
@@ -302,8 +302,8 @@ class Battery:
             for name in "abc":
                 await keep(one, name)
             mark = (await one.find("a")).mark
-            await two.bury_all({"a": b"1", "b": b"2", "new": b"3"}, ttl=10)
-            await two.bury_all({}, ttl=10)
+            await two.bury_all([Grave("a", b"1", 10), Grave("b", b"2", 10), Grave("new", b"3", 20)])
+            await two.bury_all([])
             found = [await one.find(name) for name in ("a", "b", "c", "new")]
             assert [(one.fact, one.stone) for one in found] == [
                 (None, b"1"), (None, b"2"), (b"fact", None), (None, b"3")
@@ -311,7 +311,15 @@ class Battery:
             assert not await one.keep("a", b"old", user="1", ttl=100, mark=mark)
             assert list(await one.bury_user("1", b"s", at=5, ttl=10, news=NEWS)) == [("c", b"fact")]
             world.advance(11)
-            assert (await one.find("a")).stone is None
+            assert [(await one.find(name)).stone for name in ("a", "new")] == [None, b"3"]
+
+        run(test)
+
+    def test_it_is_the_same_space_for_all(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            first = await one.origin()
+            await one.bury("t", b"stone", ttl=10, news=NEWS)
+            assert [await two.origin(), await one.origin()] == [first, first]
 
         run(test)
 

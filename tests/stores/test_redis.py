@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess, time, socket
+import socket
+import subprocess
+import time
+
 import pytest
 import redis
 
@@ -14,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
 def advance(client: redis.Redis, seconds: float) -> None:
     """Let time go by for all keys: each ends so much earlier."""
-    for key in client.keys():
+    for key in client.scan_iter():
         left = client.pttl(key) - seconds * 1000
         assert client.pttl(key) > 0, key
         if client.type(key) == b"zset":
@@ -25,16 +28,25 @@ def advance(client: redis.Redis, seconds: float) -> None:
 
 @pytest.fixture(scope="session")
 def server():
-    s = socket.socket(); s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]; s.close()
-    p = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    s = socket.socket()
+    s.bind(("127.0.0.1", 0))
+    port = s.getsockname()[1]
+    s.close()
+    p = subprocess.Popen(
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+    )
     client = redis.Redis(port=port)
     for _ in range(200):
         try:
-            client.ping(); break
+            client.ping()
+            break
         except redis.ConnectionError:
             time.sleep(0.02)
     yield client, f"redis://127.0.0.1:{port}"
-    p.kill(); p.wait(); client.close()
+    p.kill()
+    p.wait()
+    client.close()
 
 
 @pytest.fixture

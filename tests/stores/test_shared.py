@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from fbguard import Guard, Refused
+from fbguard.core.cache import key_of
 from fbguard.core.errors import StoreUnavailable
-from fbguard.stores import shared
+from fbguard.core.secret import Secret
+from fbguard.stores import access, listening, shared
 from fbguard.stores.memory import MemoryStore
-from tests.support import NOW, TOKEN, FakeClock, FakeGraph, dead, make_guard, valid, wait_until
+from fbguard.stores.protocol import Claim
+from tests.support import NOW, TOKEN, FakeClock, FakeGraph, Reply, dead, make_guard, valid, wait_until
 
 USER = "1001"
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -106,8 +110,6 @@ def test_a_user_is_looked_up_anew_everywhere(make, graph):
 
 
 def test_a_token_that_a_view_found_dead_is_dead_everywhere(make, graph):
-    from fbguard.core.secret import Secret
-
     one, other = make(), make()
     assert [said(one), said(other)] == ["ok"] * 2
     graph.default = dead(190, 460)
@@ -177,25 +179,160 @@ def test_with_the_store_away_a_session_ends_here_and_that_is_said(make):
         asyncio.run(guard.aexpire_session(TOKEN))
 
 
-def test_a_lost_link_distrusts_memory(make, graph, monkeypatch):
-    guard = make()
-    assert said(guard) == "ok"
-    guard._revoker.lost()
-    assert guard.peek(TOKEN) is None
-    assert said(guard) == "ok"
-    assert len(graph.calls) == 1  # the store knows
+class Cut(MemoryStore):
+    """A store whose link for news can be cut; everything else goes on."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_cut = False
+        self.finds = 0
+
+    async def find(self, name, *, claim=None):
+        self.finds += 1
+        return await super().find(name, claim=claim)
+
+    async def news(self) -> AsyncIterator[bytes]:
+        if self.is_cut:
+            raise StoreUnavailable
+        async with aclosing(super().news()) as news:
+            async for one in news:
+                if self.is_cut:
+                    raise StoreUnavailable
+                yield one
+
+    def cut(self, *guards: Guard) -> None:
+        self.is_cut = True
+        self._spread(b"the last")
+        wait_until(lambda: all(guard.health().store.status == "unheard" for guard in guards))
+
+    def heal(self, *guards: Guard) -> None:
+        self.is_cut = False
+        heard(*guards)
+
+
+def heard(*guards: Guard) -> None:
+    wait_until(lambda: all(guard.health().store.status == "ok" for guard in guards))
+
+
+def test_while_nobody_listens_each_token_is_asked_for_at_the_store(make, graph, clock):
+    store = Cut(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+    assert [said(other), said(other)] == ["ok"] * 2
+    finds = store.finds
+    assert said(other) == "ok"
+    assert store.finds == finds  # a hit asks nobody
+    store.cut(one, other)
+    assert [said(other), said(other)] == ["ok"] * 2
+    assert store.finds == finds + 2
+    one.expire_session(TOKEN)
+    assert said(other) == "session_invalidated"
+    assert len(graph.calls) == 1
+
+
+def test_what_was_asked_before_the_link_was_lost_is_asked_for_once_more(make, graph, clock):
+    store = Cut(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(guard, token) for guard in (one, other) for token in (TOKEN, "EAAother")] == ["ok"] * 4
+    heard(one, other)
+    store.cut(one, other)
+    one.expire_session(TOKEN)
+    store.heal(one, other)
+    assert said(other) == "session_invalidated"
+    finds = store.finds
+    assert [said(other, "EAAother") for _ in range(3)] == ["ok"] * 3
+    assert store.finds == finds + 1
+    assert len(graph.calls) == 2
+
+
+def test_facts_of_a_time_without_the_store_are_asked_for_once_it_is_back(make, graph, clock):
+    """Somebody ended the session long ago; a worker that cannot ask believes Graph, but not for long."""
+    store = MemoryStore(time=clock.time)
+    make(store=store).expire_session(TOKEN)
+    away = Away(time=clock.time)
+    late = make(store=away)
+    assert said(late) == "ok"
+    away.__dict__.update(store.__dict__, is_away=False)
+    heard(late)
+    assert said(late) == "session_invalidated"
+    assert len(graph.calls) == 1
+
+
+def test_what_was_ended_while_the_store_was_away_is_ended_everywhere_once_it_is_back(make, graph, clock):
+    away, other = Away(time=clock.time), make(store=MemoryStore(time=clock.time))
+    one = make(store=away)
+    assert [said(one), said(one, "EAAother"), said(other)] == ["ok"] * 3
+    with pytest.raises(StoreUnavailable):
+        one.expire_session(TOKEN)
+    away.is_away = False
+    heard(one)
+    third = make(store=away)
+    wait_until(lambda: said(third) == "session_invalidated")
+
+
+def test_a_store_that_lost_all_is_told_again_who_was_ended(make, graph, clock):
+    store = Cut(time=clock.time)
+    origins = iter("abcdefgh")
+    origin = [next(origins)]
+
+    async def tell() -> str:
+        return origin[0]
+
+    store.origin = tell
+    one = make(store=store)
+    assert [said(one), said(one, "EAAother")] == ["ok"] * 2
+    heard(one)
+    wait_until(lambda: one._revoker.shared._telling._origin == "a")
+    one.expire_session(TOKEN)
+    asyncio.run(one._revoker.end_user("7", clock.time()))
+    store.cut(one)
+    store._stones._entries.clear()
+    store._user_stones._entries.clear()
+    store._facts._entries.clear()
+    origin[0] = next(origins)
+    store.heal(one)
+    wait_until(lambda: len(store._stones._entries) == 1 and len(store._user_stones._entries) == 1)
+    assert said(make(store=store)) == "session_invalidated"
+
+
+def test_open_connections_are_looked_at_when_the_link_is_back(make, graph, clock):
+    store = Cut(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    ended: list[str] = []
+    for token in (TOKEN, "EAAother"):
+        other.watch(Secret(token), other.check(token), lambda finding, token=token: ended.append(token))
+    heard(other)
+    store.cut(other)
+    one.expire_session(TOKEN)
+    assert ended == []
+    store.heal(other)
+    wait_until(lambda: ended)
+    assert ended == [TOKEN]
 
 
 @pytest.mark.parametrize("forged", [b"", b"{}", b"0" * 64 + b'{"what":"forget_user","name":"1001"}'])
 def test_news_of_nobody_are_no_news(make, store, forged):
     guard = make()
-    listening: list[bool] = []
-    guard._revoker.shared._lost = lambda: listening.append(True)
     assert said(guard) == "ok"  # from its first look-up on it listens
-    wait_until(lambda: listening)
+    heard(guard)
+    assert said(guard) == "ok"
     store._spread(forged)
     guard.forget_user("9")  # comes behind it
+    wait_until(lambda: guard.health().store.unreadable == 1)
     assert guard.peek(TOKEN) is not None
+
+
+def test_too_many_news_are_not_believed(make, store, monkeypatch):
+    monkeypatch.setattr(listening, "MOST", 100)
+    guard = make()
+    assert said(guard) == "ok"
+    heard(guard)
+    for _ in range(150):
+        store._spread(b"junk")
+    wait_until(lambda: guard.health().store.status == "unheard")
+    heard(guard)
+    assert 100 <= guard.health().store.unreadable <= 101
 
 
 def test_what_was_kept_before_the_news_came_is_not_trusted(make, store):
@@ -213,16 +350,51 @@ def test_what_was_kept_before_the_news_came_is_not_trusted(make, store):
     assert said(other) == "ok"
     one.expire_session(TOKEN)
     is_ended.set()
-    wait_until(lambda: other.peek(TOKEN) is None)
     assert said(other) == "session_invalidated"
 
 
+def test_one_look_up_for_workers_that_ask_at_once(make, graph):
+    guards = [make() for _ in range(5)]
+    graph.gate.shut()
+
+    async def main() -> None:
+        asked = [asyncio.create_task(guard.acheck(TOKEN)) for guard in guards]
+        await asyncio.to_thread(graph.wait_for_calls, 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        graph.gate.open()
+        await asyncio.gather(*asked)
+        for guard in guards:
+            await guard.aclose_here()
+
+    asyncio.run(main())
+    assert len(graph.calls) == 1
+
+
+def test_who_waits_for_another_worker_does_not_wait_for_long(make, store, graph, monkeypatch):
+    """The one that looked it up is gone, and its claim has not ended yet."""
+    monkeypatch.setattr(shared, "CLAIM", 0.05)
+    guard = make()
+    name = guard._revoker.shared._values.token_name(key_of(Secret(TOKEN)))
+    asyncio.run(store.find(name, claim=Claim("somebody", 100)))
+    assert said(guard) == "ok"
+
+
+def test_who_gets_no_answer_lets_the_next_one_ask(make, graph):
+    one, other = make(), make()
+    graph.default = Reply(b"", 500)
+    assert said(one) == "unavailable"
+    graph.default = valid()
+    assert said(other) == "ok"
+    assert len(graph.calls) == 2
+
+
 def test_a_store_that_hangs_is_away(make, monkeypatch):
-    monkeypatch.setattr(shared, "_READ", 0.01)
-    monkeypatch.setattr(shared, "_WRITE", 0.01)
+    monkeypatch.setattr(access, "READ", 0.01)
+    monkeypatch.setattr(access, "WRITE", 0.01)
 
     class Hangs(MemoryStore):
-        async def find(self, name):
+        async def find(self, name, *, claim=None):
             await asyncio.Event().wait()
 
         async def bury(self, name, stone, *, ttl, news):

@@ -1,26 +1,26 @@
 """A store on Redis or Valkey: what the workers of many machines share. Needs ``fbguard[redis]``.
 
 Every method is one script, so one round trip, and effects are whole: a tombstone is written and announced
-together. News go over publish/subscribe: they need no key, and a server cuts off a listener that cannot follow.
-What was missed is not replayed; :class:`fbguard.stores.shared.SharedStore` then asks once more about each token.
+together. News go over publish/subscribe: they need no key, and a server cuts off a listener that cannot
+follow. What was missed is not replayed: whoever missed it asks once more about each token
+(:mod:`fbguard.stores.listening`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Final
 
 try:
-    import redis as _redis  # noqa: F401 - for this message only
-except ImportError as _error:  # before fbguard's own parts need it, whose message nobody would understand
+    from fbguard.stores.redis.link import Link
+except ModuleNotFoundError as _error:
     raise ImportError("RedisStore needs redis-py: pip install 'fbguard[redis]'") from _error
 
 from fbguard.core.loops import PerLoop
 from fbguard.core.secret import Secret
-from fbguard.stores.protocol import Claim, Found
+from fbguard.stores.protocol import Claim, Found, Grave
 from fbguard.stores.redis import scripts
 from fbguard.stores.redis.address import parsed
-from fbguard.stores.redis.link import Link
 
 _PREFIX: Final = "fbguard"
 _AT_ONCE: Final = 1_000  # tombstones of one script; nobody else is served meanwhile
@@ -34,8 +34,8 @@ class RedisStore:
     that is none, which shows nothing of it.
     """
 
-    def __init__(self, url: str) -> None:
-        given = Secret(url)
+    def __init__(self, url: str | Secret) -> None:
+        given = url if isinstance(url, Secret) else Secret(url)
         del url
         if not isinstance(given.reveal(), str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("store: the URL must be a str")
@@ -68,7 +68,7 @@ class RedisSpace:
         return Found(fact, stone, user_stone, int(mark), _CLAIMED.get(claimed))
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
-        """Store a fact for ``ttl`` seconds, index it, end any claim; False, and nothing stored, if it is late."""
+        """Store a fact, index it, end any claim; False, and nothing stored, if it is late."""
         has_user, whose = (0, "") if user is None else (1, user)
         return bool(await self._run(scripts.KEEP, name, fact, has_user, whose, _ms(ttl), mark))
 
@@ -93,12 +93,12 @@ class RedisSpace:
         gone = iter(await self._run(scripts.BURY_USER, *args))
         return [(name.decode(errors="replace"), fact) for name, fact in zip(gone, gone, strict=True)]
 
-    async def bury_all(self, stones: Mapping[str, bytes], *, ttl: float) -> None:
-        """Put tombstones on tokens for ``ttl`` seconds and drop their facts; without news."""
-        pairs = list(stones.items())
-        for start in range(0, len(pairs), _AT_ONCE):
-            some = [part for pair in pairs[start : start + _AT_ONCE] for part in pair]
-            await self._run(scripts.BURY_ALL, _ms(ttl), *some)
+    async def bury_all(self, graves: Sequence[Grave]) -> None:
+        """Put tombstones on tokens and drop their facts; without news."""
+        for start in range(0, len(graves), _AT_ONCE):
+            some = graves[start : start + _AT_ONCE]
+            parts = [part for one in some for part in (one.name, one.stone, _ms(one.ttl))]
+            await self._run(scripts.BURY_ALL, *parts)
 
     async def forget(self, name: str, *, news: bytes) -> None:
         """Drop the fact of a token, and spread the news."""
@@ -108,7 +108,12 @@ class RedisSpace:
         """Drop the facts of a user, and spread the news."""
         await self._run(scripts.FORGET_USER, user, self._channel, news)
 
-    def news(self) -> AsyncIterator[bytes]:
+    async def origin(self) -> str:
+        """Return since when marks are counted: anew, when the server has lost what it had."""
+        start: bytes = await self._run(scripts.ORIGIN)
+        return start.decode(errors="replace")
+
+    def news(self) -> AsyncGenerator[bytes]:
         """Give ``b""`` once it listens, then the news in order."""
         return self._links.here().news(self._channel, self._count)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,13 +13,15 @@ from fbguard.core.secret import Secret
 
 Kind = Literal["single", "sentinel", "cluster"]
 
+_SUFFIXES: Final[Mapping[str, Kind]] = {"": "single", "+sentinel": "sentinel", "+cluster": "cluster"}
 _SCHEMES: Final[Mapping[str, tuple[Kind, bool]]] = {
     f"{name}{'s' if tls else ''}{suffix}": (kind, tls)
     for name in ("redis", "valkey")
     for tls in (False, True)
-    for suffix, kind in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
+    for suffix, kind in _SUFFIXES.items()
 }
 _PORTS: Final[Mapping[Kind, int]] = {"single": 6379, "sentinel": 26379, "cluster": 6379}
+_LAST_PORT: Final = 65_535
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TEXTS: Final = ("sentinel_username", "sentinel_password")
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
@@ -42,7 +44,7 @@ class Address:
     password: Secret | None = None
     sentinel_username: str | None = None
     sentinel_password: Secret | None = None
-    options: Mapping[str, Any] = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __str__(self) -> str:
         """Return it without user and password."""
@@ -58,23 +60,20 @@ def parsed(url: Secret) -> Address:
     also as ``valkey``. Options: ``db``, ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` (paths), and for
     sentinels of their own ``sentinel_username`` and ``sentinel_password``.
     """
-    try:
-        parts = urlsplit(url.reveal())
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        query = parts = None
-    if parts is None or query is None or parts.fragment:
+    if not _is_url(url):
         raise ValueError("store: not a URL")
+    query = parse_qsl(urlsplit(url.reveal()).query, keep_blank_values=True)
     options = _options([(name, Secret(value)) for name, value in query])
-    if parts.scheme == "unix":
+    scheme = urlsplit(url.reveal()).scheme
+    if scheme == "unix":
         return _unix(url, options)
-    if parts.scheme not in _SCHEMES:
+    if scheme not in _SCHEMES:
         raise ValueError("store: the URL must begin with redis://, rediss://, redis+sentinel:// or the like")
-    kind, tls = _SCHEMES[parts.scheme]
-    service, db = _path(kind, parts.path)
+    kind, tls = _SCHEMES[scheme]
+    service, db = _path(kind, urlsplit(url.reveal()).path)
     return Address(
         kind,
-        _nodes(Secret(parts.netloc.rpartition("@")[2]), _PORTS[kind]),
+        _nodes(urlsplit(url.reveal()).netloc.rpartition("@")[2], _PORTS[kind]),
         service=service,
         db=_db(options, db),
         **_login(url),
@@ -84,13 +83,18 @@ def parsed(url: Secret) -> Address:
     )
 
 
+def _is_url(url: Secret) -> bool:
+    try:
+        return re.fullmatch(r"[\x21-\x7e]+", url.reveal()) is not None and not urlsplit(url.reveal()).fragment
+    except ValueError:
+        return False
+
+
 def _unix(url: Secret, options: Mapping[str, Secret]) -> Address:
     path = unquote(urlsplit(url.reveal()).path)
     if not path:
         raise ValueError("store: a unix:// URL needs the path of a socket")
-    return Address(
-        "single", (), path=path, db=_db(options, None), **_login(url), options=_no_tls(options)
-    )
+    return Address("single", (), path=path, db=_db(options, None), **_login(url), options=_no_tls(options))
 
 
 def _login(url: Secret) -> dict[str, Any]:
@@ -98,13 +102,16 @@ def _login(url: Secret) -> dict[str, Any]:
     if not has_login:
         return {}
     username, _, password = userinfo.partition(":")
-    return {"username": unquote(username) or None, "password": Secret(unquote(password)) if password else None}
+    return {
+        "username": unquote(username) or None,
+        "password": Secret(unquote(password)) if password else None,
+    }
 
 
-def _nodes(netloc: Secret, port: int) -> tuple[tuple[str, int], ...]:
-    found = [_HOST.fullmatch(one) for one in netloc.reveal().split(",")]
+def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
+    found = [_HOST.fullmatch(one) for one in hosts.split(",")]
     nodes = [(one["host"].strip("[]"), int(one["port"] or port)) for one in found if one is not None]
-    if len(nodes) != len(found) or not all(0 < number < 65_536 for _, number in nodes):
+    if len(nodes) != len(found) or not all(0 < number <= _LAST_PORT for _, number in nodes):
         raise ValueError("store: the URL must name a host, or hosts with commas between them")
     return tuple(nodes)
 

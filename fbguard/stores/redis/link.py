@@ -1,4 +1,4 @@
-"""One event loop's connections to Redis: commands, and a listener. redis-py's asyncio clients do the talking."""
+"""One event loop's connections to Redis: for commands, and for listening. redis-py does the talking."""
 
 from __future__ import annotations
 
@@ -193,8 +193,8 @@ def _client(address: Address, retries: int) -> Any:
         nodes = [ClusterNode(host, port) for host, port in address.nodes]
         return RedisCluster(startup_nodes=nodes, max_connections=_AT_ONCE, **options)
     own = {**options, "username": address.sentinel_username, "password": _sentinel_password(address)}
-    sentinels = Sentinel(list(address.nodes), sentinel_kwargs=own)
-    return cast("Any", sentinels).master_for(address.service, db=address.db, **options)
+    sentinels = cast("Any", Sentinel)(list(address.nodes), sentinel_kwargs=own)
+    return sentinels.master_for(address.service, db=address.db, **options)
 
 
 def _sentinel_password(address: Address) -> str | None:

@@ -15,8 +15,8 @@ are, behind the space's name, with values in ``{}``:
 =============== ====== ==========================================================================
 
 Every key ends by itself. A mark is at least the server's clock in microseconds: so marks grow even over a
-server that lost what it had, and an answer whose mark is from before ``start`` is late. What stands under a key
-and is of a wrong type, or too long, was not written here: it is not there.
+server that lost what it had, and an answer whose mark is from before ``start`` is late. What stands under a
+key and is of a wrong type, or too long, was not written here: it is not there.
 """
 
 from __future__ import annotations
@@ -192,9 +192,9 @@ redis.call('PUBLISH', ARGV[6], ARGV[7])
 return dropped
 """)
 
-# ms, name, stone, name, stone ...
+# name, stone, ms, name, stone, ms ...
 BURY_ALL: Final = _script("""
-for i = 3, #ARGV, 2 do bury(ARGV[i], ARGV[i + 1], ARGV[2]) end
+for i = 2, #ARGV, 3 do bury(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
 return 1
 """)
 
@@ -212,6 +212,9 @@ drop_user(ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 """)
+
+# -> the mark with which the count began
+ORIGIN: Final = _script("return text((count()))")
 
 # channel, news
 SAY: Final = _script("return redis.call('PUBLISH', ARGV[2], ARGV[3])")

@@ -1,0 +1,147 @@
+"""How long a store is waited for, and when it is not asked at all. One for all loops of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from fbguard.core import forks
+from fbguard.core.errors import StoreUnavailable
+from fbguard.core.loops import PerLoop, disown
+
+T = TypeVar("T")
+
+READ: Final = 0.05  # seconds that a look-up waits for the store
+WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question that nobody waits for any more
+FAILURES: Final = 3  # in a row, after which the store is not asked ...
+REST: Final = 1.0  # ... but once in so many seconds
+
+_all: WeakSet[Access] = WeakSet()
+
+
+class Access:
+    """A store's breaker; ``monotonic`` gives seconds. Safe for threads.
+
+    A question that takes too long goes on without its asker: it may be the one that opens the connection.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._next = 0.0  # monotonic seconds
+        self._questions = PerLoop(_Questions)
+        self.failed = 0  # questions that brought nothing, in all
+        _all.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is asked as a rule."""
+        return self._failures < FAILURES
+
+    async def read(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the store says in time; raises StoreUnavailable, at once while it is away."""
+        if not self._may_ask():
+            raise StoreUnavailable
+        return await self._within(READ, ask)
+
+    async def write(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Have the store do something that must be done; raises StoreUnavailable."""
+        return await self._within(WRITE, do)
+
+    async def _within(self, seconds: float, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = self._questions.here().start(ask())
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await asyncio.shield(task)
+        except (TimeoutError, StoreUnavailable):
+            self._note_failure()
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # the asker's own
+        else:
+            self.note_answer()
+            return answer
+        raise StoreUnavailable
+
+    def _may_ask(self) -> bool:
+        if self.is_open:
+            return True
+        with self._lock:
+            now = self._monotonic()
+            if now < self._next <= now + REST:
+                return False
+            self._next = now + REST
+            return True
+
+    def _note_failure(self) -> None:
+        with self._lock:
+            self.failed += 1
+            self._failures += 1
+            if self._failures == FAILURES:
+                self._next = self._monotonic() + REST
+
+    def note_answer(self) -> None:
+        """Note that the store is there."""
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """Return the loops of this process that have asked."""
+        return self._questions.loops()
+
+    async def aclose_here(self) -> None:
+        """End the questions of the running loop."""
+        questions = self._questions.take_here()
+        if questions is not None:
+            await questions.aclose()
+
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+
+
+class _Questions:
+    """What a loop has asked and nobody may be waiting for any more."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(_limited(work), context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # read here, or asyncio would log it as never retrieved
+
+    async def aclose(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def abandon(self) -> None:
+        for task in self._tasks:
+            disown(task)
+
+
+async def _limited(work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(WRITE):
+        return await work
+
+
+def _renew_locks() -> None:
+    for one in _all:
+        one.renew_lock()
+
+
+forks.in_child(_renew_locks)

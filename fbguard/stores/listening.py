@@ -1,0 +1,155 @@
+"""Hearing what the other workers do, and knowing when something may have been missed.
+
+A process hears the news of its store on the background loop. Each time it begins to listen anew is an
+*era*: what was asked at the store in an era, and since then was not heard to have ended, has not ended. A
+fact of another era, or of a time in which nobody listened, is asked for once more before it is believed;
+nothing is thrown away. A stream that replays what was missed would not do alone: a fact that came while the
+store could not be asked is not in doubt for its news, but for a tombstone that may be much older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import aclosing, suppress
+from typing import Any, Final
+from weakref import WeakSet
+
+from fbguard.core import background, forks
+from fbguard.core.errors import StoreUnavailable
+from fbguard.core.loops import disown
+from fbguard.stores.protocol import Space
+
+logger = logging.getLogger("fbguard")
+
+SOONEST: Final = 0.1  # seconds until a lost link is tried again, twice as long each time ...
+LATEST: Final = 1.0  # ... up to so many
+MOST: Final = 5_000  # news in a second; whoever says more is not believed to be one of us
+
+_all: WeakSet[Listening] = WeakSet()
+_inherited: Final[list[asyncio.Task[Any]]] = []
+
+
+class Listening:
+    """``hear`` is told each of a space's news; ``catch_up`` is awaited each time that an era begins.
+
+    Once more after a second if it raises StoreUnavailable. Safe for threads.
+    """
+
+    def __init__(
+        self, space: Space, hear: Callable[[bytes], None], catch_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._space = space
+        self._hear = hear
+        self._catch_up = catch_up
+        self._lock = threading.Lock()
+        self._work: tuple[int, Future[None]] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._number = 0
+        self._wait = SOONEST
+        self.era: int | None = None  # None while nobody listens
+        _all.add(self)
+
+    def start(self) -> None:
+        """See that this process listens, from now on."""
+        if self._work is not None and self._work[0] == os.getpid():
+            return
+        with self._lock:
+            if self._work is None or self._work[0] != os.getpid():
+                self.era = None
+                self._work = (os.getpid(), background.submit(self._follow()))
+
+    def stop(self) -> None:
+        """Listen no more."""
+        with self._lock:
+            work, self._work = self._work, None
+        self.era = None
+        if work is not None and work[0] == os.getpid():
+            work[1].cancel()
+
+    async def _follow(self) -> None:
+        self._task = asyncio.current_task()
+        is_new = True
+        while True:
+            with suppress(StoreUnavailable):
+                await self._listen()
+            if self.era is not None or is_new:
+                logger.warning("the link to the store is lost: each token is asked for there now")
+            self.era, is_new = None, False
+            await asyncio.sleep(self._wait)
+            self._wait = min(self._wait * 2, LATEST)
+
+    async def _listen(self) -> None:
+        """Listen until the link is lost."""
+        catching_up: asyncio.Task[None] | None = None
+        allowance = _Allowance()
+        try:
+            async with aclosing(self._space.news()) as news:
+                async for said in news:
+                    if catching_up is None:  # the first: from here on
+                        catching_up = self._begin()
+                    elif not allowance.take():
+                        logger.warning("too many news in the store: not heard for a moment")
+                        return
+                    else:
+                        self._hear(said)
+        finally:
+            if catching_up is not None:
+                catching_up.cancel()
+                await asyncio.gather(catching_up, return_exceptions=True)
+
+    def _begin(self) -> asyncio.Task[None]:
+        self._number += 1
+        self.era = self._number
+        logger.info("the news of the store are heard")
+        return asyncio.get_running_loop().create_task(self._catch())
+
+    async def _catch(self) -> None:
+        while True:
+            try:
+                await self._catch_up()
+            except StoreUnavailable:
+                await asyncio.sleep(LATEST)
+            else:
+                self._wait = SOONEST
+                return
+
+    async def aclose_here(self) -> None:
+        """Wait for the end of what :meth:`stop` has stopped, if it was on the running loop."""
+        task = self._task
+        if self._work is None and task is not None and task.get_loop() is asyncio.get_running_loop():
+            await asyncio.gather(task, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Start anew in a forked child: the task is the parent's, and what it holds must not be collected."""
+        if self._task is not None:
+            disown(self._task)
+            _inherited.append(self._task)
+        self._lock = threading.Lock()
+        self._work = self._task = self.era = None
+
+
+class _Allowance:
+    """``MOST`` in a second of the running loop's."""
+
+    def __init__(self) -> None:
+        self._second, self._count = 0.0, 0
+
+    def take(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1.0:
+            self._second, self._count = now, 0
+        self._count += 1
+        return self._count <= MOST
+
+
+def _abandon_all() -> None:
+    for one in _all:
+        one.abandon()
+
+
+forks.in_child(_abandon_all)

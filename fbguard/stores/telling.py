@@ -1,0 +1,116 @@
+"""Telling the other workers what ended here, by a store that may be away or may have lost what it had."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+from weakref import WeakSet
+
+from fbguard.core import forks
+from fbguard.core.errors import StoreUnavailable
+from fbguard.revocation.tombstones import Tombstone
+from fbguard.stores.access import Access
+from fbguard.stores.news import News
+from fbguard.stores.protocol import Space
+from fbguard.stores.values import Values
+
+logger = logging.getLogger("fbguard")
+
+_UNSENT: Final = 10_000  # news that wait for the store; the oldest go first
+_BURIED_AT_ONCE: Final = 1_000
+
+Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
+
+_all: WeakSet[Telling] = WeakSet()
+
+
+class Telling:
+    """What a guard writes into a space when sessions end. Safe for threads."""
+
+    def __init__(self, space: Space, values: Values, access: Access) -> None:
+        self._space = space
+        self._values = values
+        self._access = access
+        self._unsent: OrderedDict[tuple[str, str], News] = OrderedDict()
+        self._origin: str | None = None
+        self._lock = threading.Lock()
+        _all.add(self)
+
+    async def tell(self, said: News) -> None:
+        """Do in the space, and so everywhere, what was done here; raises StoreUnavailable and keeps it."""
+        try:
+            await self._access.write(partial(self._send, said))
+        except StoreUnavailable:
+            with self._lock:
+                self._unsent[said.what, said.name] = said
+                if len(self._unsent) > _UNSENT:
+                    self._unsent.popitem(last=False)
+            raise
+
+    async def tell_unsent(self) -> None:
+        """Tell what was kept; raises StoreUnavailable."""
+        with self._lock:
+            unsent = list(self._unsent.items())
+        for key, said in unsent:
+            await self._access.write(partial(self._send, said))
+            with self._lock:
+                if self._unsent.get(key) is said:
+                    del self._unsent[key]
+
+    async def _send(self, said: News) -> None:
+        sealed = self._values.sealed_news(said)
+        if said.what == "token" and said.stone is not None:
+            grave = self._values.grave(self._values.token_name(bytes.fromhex(said.name)), said.stone)
+            await self._space.bury(grave.name, grave.stone, ttl=grave.ttl, news=sealed)
+        elif said.what == "user" and said.stone is not None:
+            await self._bury_user(said.name, said.stone, sealed)
+        elif said.what == "forget":
+            await self._space.forget(self._values.token_name(bytes.fromhex(said.name)), news=sealed)
+        else:
+            await self._space.forget_user(self._values.user_name(said.name), news=sealed)
+
+    async def _bury_user(self, user_id: str, stone: Tombstone, sealed: bytes) -> None:
+        """Put a tombstone on a user, and on the user's tokens that were seen before by anybody."""
+        grave = self._values.user_grave(user_id, stone)
+        gone = await self._space.bury_user(*grave[:2], at=stone.at, ttl=grave.ttl, news=sealed)
+        facts = [(name, self._values.fact(name, kept)) for name, kept in gone]
+        graves = [
+            self._values.grave(name, stone)
+            for name, fact in facts
+            if fact is not None and stone.covers(fact.info, fact.since)
+        ]
+        if graves:
+            await self._space.bury_all(graves)
+
+    async def remind(self, stones: Callable[[], Stones]) -> None:
+        """If the space has lost what it had, write all tombstones anew; raises StoreUnavailable."""
+        origin = await self._access.write(self._space.origin)
+        if self._origin not in {None, origin}:
+            logger.warning("the store has lost what it had: the sessions that ended here are written anew")
+            await self._bury_again(*stones())
+        self._origin = origin
+
+    async def _bury_again(
+        self, tokens: Sequence[tuple[bytes, Tombstone]], users: Sequence[tuple[str, Tombstone]]
+    ) -> None:
+        graves = [self._values.grave(self._values.token_name(key), stone) for key, stone in tokens]
+        for start in range(0, len(graves), _BURIED_AT_ONCE):
+            await self._access.write(partial(self._space.bury_all, graves[start : start + _BURIED_AT_ONCE]))
+        for user_id, stone in users:
+            await self._access.write(partial(self._send, News("user", user_id, stone)))
+
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
+        self._lock = threading.Lock()
+
+
+def _renew_locks() -> None:
+    for one in _all:
+        one.renew_lock()
+
+
+forks.in_child(_renew_locks)
