@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -22,6 +22,7 @@ GONE: Final = 0  # the status of a connection that broke
 _ANSWER: Final = 20.0  # seconds
 _AGAIN: Final = 0.005  # between two questions to a worker that has not heard yet
 _UNDER_WAY: Final = 40  # requests of the steady load at once: beyond it the machine is too slow for the rate
+_ENDING: Final = 20  # sessions that are ended at once: likewise
 _KNOWN: Final = 40  # tokens whose sessions nobody ends
 
 
@@ -142,9 +143,7 @@ class Load:
     answers: Counter[int] = field(default_factory=Counter[int])
     sent: int = 0
     seconds: float = 0.0
-    _due: deque[tuple[float, Worker, Token]] = field(
-        default_factory=deque[tuple[float, Worker, Token]]
-    )
+    _due: deque[tuple[float, Worker, Token]] = field(default_factory=deque[tuple[float, Worker, Token]])
 
     @property
     def reached(self) -> float:
@@ -207,13 +206,17 @@ class Load:
 
     async def end_many(self, count: int, rate: float) -> None:
         """End sessions at a steady rate."""
-        tasks: list[asyncio.Task[None]] = []
+        under_way: set[asyncio.Task[bool]] = set()
         due = time.monotonic()
         for number in range(count):
-            tasks.append(asyncio.create_task(self.end_one(is_hurried=number % 4 == 3)))
+            if len(under_way) >= _ENDING:
+                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            task = asyncio.create_task(self.end_one(is_hurried=number % 4 == 3))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
             due = max(due + 1 / rate, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*under_way)
 
     async def end_one(self, *, is_hurried: bool = False) -> bool:
         """End a session that all workers know of, or are just looking up; False if it is not acknowledged.
@@ -259,5 +262,3 @@ async def every(seconds: float, do: Callable[[], object], over: asyncio.Event) -
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), seconds)
     return times
-
-

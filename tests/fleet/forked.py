@@ -41,45 +41,48 @@ async def _preloaded(fleet: Fleet, requests: int) -> Outcome:
         os.kill(master, signal.SIGSTOP)
         try:
             begun = time.monotonic()
-            answers = await asyncio.gather(*(_ask_all(worker, tokens) for worker in workers))
+            answers = await asyncio.gather(*(_strangers(worker, tokens) for worker in workers))
             took = time.monotonic() - begun
             quiet = idle_seconds(fleet, inherited)
             own = [ports_of(worker.pid, fleet.redis.port) - inherited for worker in workers]
         finally:
             os.kill(master, signal.SIGCONT)
-    history = fleet.history
-    strangers = mix_ups(history, {token.number: token.user for token in load.tokens})
-    counted = statuses(history.verdicts)
+    users = {token.number: token.user for token in load.tokens}
+    strangers = len(mix_ups(fleet.history, users)) + sum(map(len, answers))
+    counted = statuses(fleet.history.verdicts)
     return outcome_of(
         {
-            "requests": sum(map(len, answers)), "per_second": requests / took, "seconds": took,
+            "requests": requests, "per_second": requests / took, "seconds": took,
             "graph_calls": len(fleet.sandbox.calls), "accepted": counted.get(ACCEPTED, 0),
-            "mix_ups": len(strangers) + sum(user != token.user for some in answers for token, user in some),
-            "sockets_of_the_master": len(inherited), "sockets_of_the_workers": sum(map(len, own)),
-            "least_idle_s": min(quiet, default=-1),
+            "mix_ups": strangers, "sockets_of_the_master": len(inherited),
+            "sockets_of_the_workers": sum(map(len, own)), "least_idle_s": min(quiet, default=-1),
         },
         {
             "everybody is accepted": counted == {ACCEPTED: requests},
-            "nobody is taken for somebody else": not strangers
-            and all(user == token.user for some in answers for token, user in some),
+            "nobody is taken for somebody else": strangers == 0,
             "the guard was used before the fork": len(inherited) > 0,
-            "every worker has its own sockets": all(own) and len(set[int]().union(*own)) == sum(map(len, own)),
+            "every worker has its own sockets": all(own),
+            "no two share one": len(set[int].union(*own)) == sum(map(len, own)),
             "nobody uses the master's": len(quiet) > 0 and min(quiet) >= int(took) - 1,
             "no exception": not fleet.complaints(),
         },
     )  # fmt: skip
 
 
-async def _ask_all(worker: Worker, tokens: list[Token]) -> list[tuple[Token, object]]:
-    """Ask a worker about all tokens, in an order of its own, over all its lines; return whom it saw."""
+async def _strangers(worker: Worker, tokens: list[Token]) -> list[Token]:
+    """Ask a worker about all tokens, in an order of its own, over all its lines.
+
+    Returns those in whose place it saw another user, or nobody.
+    """
     left = random.sample(tokens, len(tokens))
-    found: list[tuple[Token, object]] = []
+    found: list[Token] = []
 
     async def ask() -> None:
         while left:
             token = left.pop()
             _, said = await worker.ask(token)
-            found.append((token, said.get("user")))
+            if said.get("user") != token.user:
+                found.append(token)
 
     await asyncio.gather(*(ask() for _ in range(LINES)))
     return found

@@ -1,4 +1,4 @@
-"""What the workers of a fleet wrote down, and what is wrong with it. All times are of the host's one clock."""
+"""What the workers of a fleet wrote down, and what is wrong with it. All times are of the host's clock."""
 
 from __future__ import annotations
 
@@ -153,10 +153,10 @@ def statuses(verdicts: Iterable[Verdict]) -> dict[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Propagation:
-    """Seconds from an acknowledgement, of one token in one worker; what ended it had not to learn of it.
+    """Seconds from acknowledgements until a worker had heard of them: the truth is between two figures.
 
     ``accepts`` are to the last accept that began after it, 0 where there was none; ``refusals`` to the
-    beginning of the first refusal: the truth is in between.
+    beginning of the first refusal. The worker that was told has nothing to hear.
     """
 
     accepts: list[float] = field(default_factory=list[float])
@@ -164,8 +164,8 @@ class Propagation:
 
 
 def propagation(history: History) -> dict[int, Propagation]:
-    """Return by process id how its workers learnt of the ends that others acknowledged."""
-    acknowledged: dict[int, End] = {end.token: end for end in reversed(history.ends) if end.is_done}
+    """Return, by process id, how long it took until a worker knew what others had acknowledged."""
+    acknowledged = {end.token: end for end in reversed(history.ends) if end.is_done}
     last: defaultdict[Pair, float] = defaultdict(float)
     first: dict[Pair, float] = {}
     for one in history.verdicts:

@@ -120,7 +120,7 @@ def sailing(
 
 def _start(command: str, output: BinaryIO, environment: Mapping[str, str]) -> Served:
     with socket.create_server((HOST, 0), backlog=100) as listener:
-        # Or an answer in two parts waits 40 ms for the client to acknowledge the first. Connections inherit it.
+        # Connections inherit it. Or an answer in two parts waits 40 ms for the client to acknowledge one.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         process = subprocess.Popen(
             [sys.executable, "-m", *command.format(fd=listener.fileno()).split()],

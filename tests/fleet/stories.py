@@ -1,10 +1,9 @@
-"""What a fleet goes through while sessions end, and what must hold: each story gives figures and a verdict."""
+"""What a fleet goes through while sessions end, and what must hold: each story gives its outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -166,8 +165,8 @@ async def _outage(fleet: Fleet, seconds: float, hangs: bool) -> Outcome:
     async with workers_of(fleet) as workers:
         load = Load(fleet, workers, RATE)
         async with load.running():
-            await load.end_many(3 * per_second, per_second)
-            count = round((seconds + HEALED + 3) * per_second)
+            await load.end_many(2 * per_second, per_second)
+            count = round((1 + seconds + HEALED + 1) * per_second)
             ending = asyncio.create_task(load.end_many(count, per_second))
             await asyncio.sleep(1)
             down = time.monotonic()
