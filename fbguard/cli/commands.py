@@ -183,6 +183,7 @@ def inspect(
 
 - `fbguard expire-session`
 - `fbguard expire-session - < token.txt`
+- `fbguard expire-session --store`
 - `fbguard expire-session --endpoint https://api.example.com/facebook`
 - `fbguard expire-session --legacy https://old.example.com/restserver.php --format JSON`
 
@@ -196,6 +197,10 @@ def expire_session(
     app_id: _AppId = None,
     graph_url: _GraphUrl = None,
     graph_version: _GraphVersion = None,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="In the store of FBGUARD_REDIS_URL, so at all workers that share it."),
+    ] = False,
     endpoint: Annotated[
         str | None,
         typer.Option("--endpoint", metavar="URL", help="A guard's callbacks, as the app has mounted them."),
@@ -219,12 +224,12 @@ def expire_session(
     ] = None,
     as_json: _AsJson = False,
 ) -> None:
-    """End a session: of one token at a guard or a legacy server, or else of the person at Facebook.
+    """End a session: of one token at your guards or a legacy server, or else of the person at Facebook.
 
-    Without `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of this person
-    away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the app must be
-    allowed anew. With them the call is signed by the app's secret. Token and secret are taken as by
-    `fbguard inspect`, and never printed.
+    Without `--store`, `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of
+    this person away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the
+    app must be allowed anew. With the last two the call is signed by the app's secret. Token and secret are
+    taken as by `fbguard inspect`, and never printed.
     """
     from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.expire import Options, run  # noqa: PLC0415
@@ -233,7 +238,7 @@ def expire_session(
         raise typer.BadParameter(_TWO_TOKENS)
     options = Options(
         app_id=app_id, graph_url=graph_url, graph_version=graph_version,
-        endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
+        in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
     )  # fmt: skip
     try:
         code = run(token, options, as_json=as_json)

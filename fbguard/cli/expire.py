@@ -1,4 +1,4 @@
-"""``fbguard expire-session``: end a session, at Facebook, at a guard, or at a server of the old REST API."""
+"""``fbguard expire-session``: end a session, at Facebook, at guards, or at a server of the old REST API."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from fbguard.cli.guards import one_off_guard
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.credentials import screen
-from fbguard.core.errors import OAuthException, Refused
+from fbguard.core.errors import OAuthException, Refused, StoreUnavailable
 from fbguard.core.reasons import REASONS
 from fbguard.core.secret import Secret
 from fbguard.legacy import LegacyError, expire_session
 
-Where = Literal["graph", "endpoint", "legacy"]
+Where = Literal["graph", "store", "endpoint", "legacy"]
 
 _PATH: Final = "/restserver.php"
 _UNKNOWN: Final = frozenset({1, 2})  # of the REST API: try again; ours if no answer could be read
 _AWAY: Final = "unavailable"
+_STORE_AWAY: Final = "The store did not do it, or did not say so. Try again."
 _NO_ANSWER: Final = "Graph did not answer, or not so that anybody could tell. Try again."
 
 
@@ -49,6 +50,7 @@ class Options:
     app_id: str | None = None
     graph_url: str | None = None
     graph_version: str | None = None
+    in_store: bool = False
     endpoint: str | None = None
     legacy: str | None = None
     session_key: Secret | None = None
@@ -68,6 +70,8 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
         ending = _call("endpoint", app_id, key, f"{base}{_PATH}", options.format)
     elif options.legacy is not None:
         ending = _call("legacy", app_id, key, options.legacy, options.format)
+    elif options.in_store:
+        ending = _bury(app_id, key, options)
     else:
         ending = _revoke(app_id, key, options)
     if as_json:
@@ -78,12 +82,18 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
 
 
 def _check(options: Options) -> None:
-    if options.endpoint is not None and options.legacy is not None:
-        raise asking.WrongUse("--endpoint and --legacy are two places: name one")
+    places = {
+        "--store": options.in_store,
+        "--endpoint": options.endpoint is not None,
+        "--legacy": options.legacy is not None,
+    }
+    named = [name for name, is_named in places.items() if is_named]
+    if len(named) > 1:
+        raise asking.WrongUse(f"{' and '.join(named)} are two places: name one")
     if options.endpoint is None and options.legacy is None:
         for name, value in (("--session-key", options.session_key), ("--format", options.format)):
             if value is not None:
-                raise asking.WrongUse(f"{name} needs --endpoint or --legacy; Graph knows tokens only")
+                raise asking.WrongUse(f"{name} needs --endpoint or --legacy; elsewhere it is the token")
 
 
 def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
@@ -109,6 +119,23 @@ def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
     return Ending("graph", True)
 
 
+def _bury(app_id: str, token: Secret, options: Options) -> Ending:
+    """End the session of one token at all workers that share a store."""
+    with one_off_guard(
+        in_store=True, app_id=app_id, graph_url=options.graph_url, graph_version=options.graph_version
+    ) as guard:
+        screened = screen(token)
+        try:
+            if not isinstance(screened, Secret):
+                raise guard.refusal(screened)
+            guard.expire_session(token.reveal())
+        except Refused as refused:
+            return Ending("store", False, reason=refused.reason, message=REASONS[refused.reason].detail)
+        except StoreUnavailable:
+            return Ending("store", None, message=_STORE_AWAY)
+    return Ending("store", True)
+
+
 def _call(where: Where, app_id: str, key: Secret, url: str, answers: str | None) -> Ending:
     """End a session by the legacy call."""
     secret = asking.signing_secret()
@@ -124,6 +151,7 @@ def _call(where: Where, app_id: str, key: Secret, url: str, answers: str | None)
 
 _DONE: Final = {
     "graph": "Ended: Facebook took the app's permissions away, and with them all of this person's tokens",
+    "store": "Ended: every worker that shares the store refuses the token from now on",
     "endpoint": "Ended: the guard that answered refuses the token from now on",
     "legacy": "Ended: the server says so",
 }

@@ -9,16 +9,22 @@ from fbguard.cli import asking
 from fbguard.guard import Guard
 
 # Asked once, by a person who waits: from Facebook and not from a store, and with patience.
-_ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0, "store": None}
+_ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0}
+_STORE: Final = "FBGUARD_REDIS_URL"
 _DEADLINE: Final = 10.0  # seconds
 
 
-def one_off_guard(**given: str | None) -> Guard:
+def one_off_guard(*, in_store: bool = False, **given: str | None) -> Guard:
     """Return a guard with these options; those that are None come from the environment, or are its defaults.
 
-    Raises :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
+    With ``in_store`` it shares the store that the environment names. Raises
+    :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
     """
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if not in_store:
+        options["store"] = None
+    elif _STORE not in os.environ:
+        raise asking.WrongUse(f"--store needs {_STORE}")
     secret = asking.app_secret()
     if secret is not None:
         options["app_secret"] = secret
@@ -26,5 +32,5 @@ def one_off_guard(**given: str | None) -> Guard:
         options["deadline"] = _DEADLINE
     try:
         return Guard.from_env(**_ASKED_ONCE, **options)
-    except (TypeError, ValueError) as error:  # it names the option or variable, never its value
+    except (TypeError, ValueError, ImportError) as error:  # it names the option or variable, never its value
         raise asking.WrongUse(str(error)) from None

@@ -82,7 +82,7 @@ class SharedStore:
         self._clock = clock
         self._here = here
         self._access = Access(clock.monotonic)
-        self._telling = Telling(self._space, self._values, self._access)
+        self._telling = Telling(self._space, self._values, self._access, clock.monotonic)
         self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._lock = threading.Lock()
@@ -207,8 +207,8 @@ class SharedStore:
             self._here.hear(said)
 
     async def _catch_up(self) -> None:
-        """Begin an era: tell what could not be told before, and end connections that ended unheard."""
-        await self._telling.tell_unsent()
+        """Begin an era: tell what others may not know, and end connections that ended unheard."""
+        await self._telling.tell_again()
         await self._telling.remind(self._here.stones)
         watched = self._here.watched()
         for start in range(0, len(watched), _CHECKED_AT_ONCE):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -21,6 +21,7 @@ from fbguard.stores.values import Values
 logger = logging.getLogger("fbguard")
 
 _UNSENT: Final = 10_000  # news that wait for the store; the oldest go first
+_AGAIN: Final = 60.0  # seconds for which news are told again: a replica that takes over may lack the last
 _BURIED_AT_ONCE: Final = 1_000
 
 Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
@@ -29,13 +30,15 @@ _all: WeakSet[Telling] = WeakSet()
 
 
 class Telling:
-    """What a guard writes into a space when sessions end. Safe for threads."""
+    """What a guard writes into a space when sessions end; ``monotonic`` gives seconds. Safe for threads."""
 
-    def __init__(self, space: Space, values: Values, access: Access) -> None:
+    def __init__(self, space: Space, values: Values, access: Access, monotonic: Callable[[], float]) -> None:
         self._space = space
         self._values = values
         self._access = access
+        self._monotonic = monotonic
         self._unsent: OrderedDict[tuple[str, str], News] = OrderedDict()
+        self._sent: deque[tuple[float, News]] = deque(maxlen=_UNSENT)
         self._origin: str | None = None
         self._lock = threading.Lock()
         _all.add(self)
@@ -45,18 +48,28 @@ class Telling:
         try:
             await self._access.write(partial(self._send, said))
         except StoreUnavailable:
-            with self._lock:
-                self._unsent[said.what, said.name] = said
-                if len(self._unsent) > _UNSENT:
-                    self._unsent.popitem(last=False)
+            self._keep(said)
             raise
+        with self._lock:
+            self._sent.append((self._monotonic(), said))
 
-    async def tell_unsent(self) -> None:
-        """Tell what was kept; raises StoreUnavailable."""
+    def _keep(self, said: News) -> None:
+        with self._lock:
+            self._unsent[said.what, said.name] = said
+            if len(self._unsent) > _UNSENT:
+                self._unsent.popitem(last=False)
+
+    async def tell_again(self) -> None:
+        """Tell what was kept, and what was told of late; raises StoreUnavailable."""
+        with self._lock:
+            last = self._monotonic() - _AGAIN
+            late, self._sent = [said for when, said in self._sent if when > last], deque(maxlen=_UNSENT)
+        for said in late:
+            self._keep(said)
         with self._lock:
             unsent = list(self._unsent.items())
         for key, said in unsent:
-            await self._access.write(partial(self._send, said))
+            await self.tell(said)
             with self._lock:
                 if self._unsent.get(key) is said:
                     del self._unsent[key]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
 from fbguard.sandbox import Sandbox
 from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
+from tests.support import wait_until
 
 SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER_SECRET = "0f" * 16
@@ -265,6 +267,9 @@ def test_a_dash_wins_over_the_environment(sandbox, guard, variables):
         (("--endpoint", "http://x.example"), {}, "url must be https"),
         (("--legacy", "https://x.example", "--format", "yaml"), {}, "format must be one of"),
         (("--legacy", "https://x.example", "--endpoint", "https://x.example"), {}, "two places"),
+        (("--store", "--endpoint", "https://x.example"), {}, "--store and --endpoint are two places"),
+        (("--store",), {}, "--store needs FBGUARD_REDIS_URL"),
+        (("--store",), {"FBGUARD_REDIS_URL": "redis://:firsthalf@x/y"}, "must be a number"),
         (("--format", "XML"), {}, "--format needs"),
         (("--session-key", "firsthalf"), {}, "--session-key needs"),
         (("--graph-url", "http://graph.example"), {}, "graph_url must be https"),
@@ -278,6 +283,33 @@ def test_wrong_use(variables, words, changes, said):
     assert said in " ".join(re.sub(r"[│╭╮╰╯─]", "", done.stderr).split())
     for value in ("se cret", "firsthalf", "thesecond", "Traceback"):
         assert value not in done.stderr
+
+
+# -- in the store of several workers ------------------------------------------------------------------
+
+
+def test_in_the_store_it_ends_for_every_worker(sandbox, expire, monkeypatch, redis_server):
+    monkeypatch.setenv("FBGUARD_REDIS_URL", redis_server.url)
+    token, other = sandbox.issue_token(), sandbox.issue_token()
+    options = {"store": redis_server.url, "graph_url": os.environ["FBGUARD_GRAPH_URL"]}
+    with sandbox.guard(**options) as one, sandbox.guard(**options) as two:
+        assert [passes(guard, which) for guard in (one, two) for which in (token, other)] == [True] * 4
+        wait_until(lambda: two.health().store.status == one.health().store.status == "ok")
+        asked = len(sandbox.calls)
+        code, out = expire(token, "--store")
+        assert (code, out.strip()[:7]) == (0, "✓ Ended")
+        wait_until(lambda: one.peek(token) is None and two.peek(token) is None)
+        assert [passes(guard, token) for guard in (one, two)] == ["session_invalidated"] * 2
+        assert [passes(guard, other) for guard in (one, two)] == [True] * 2
+    assert len(sandbox.calls) == asked
+
+
+def test_a_store_that_is_away(sandbox, expire, monkeypatch):
+    monkeypatch.setenv("FBGUARD_REDIS_URL", "redis://127.0.0.1:1")
+    code, body = as_json(expire(sandbox.issue_token(), "--store", "--json"))
+    assert (code, body["where"], body["ended"]) == (1, "store", None)
+    code, body = as_json(expire("not a token", "--store", "--json"))
+    assert (code, body["ended"], body["reason"]) == (1, False, "malformed_token")
 
 
 def test_help_says_what_ends_where():

@@ -296,6 +296,23 @@ def test_a_store_that_lost_all_is_told_again_who_was_ended(make, graph, clock):
     assert said(make(store=store)) == "session_invalidated"
 
 
+def test_what_was_said_of_late_is_said_again_when_the_link_was_lost(make, graph, clock):
+    """A replica that takes over may lack the last that was written."""
+    store = Cut(time=clock.time)
+    one = make(store=store)
+    assert said(one) == "ok"
+    heard(one)
+    one.expire_session("EAAold0123456789")
+    clock.advance(61)
+    one.expire_session(TOKEN)
+    store.cut(one)
+    store._stones._entries.clear()
+    store.heal(one)
+    wait_until(lambda: store._stones._entries)
+    assert said(make(store=store)) == "session_invalidated"
+    assert len(store._stones._entries) == 1
+
+
 def test_open_connections_are_looked_at_when_the_link_is_back(make, graph, clock):
     store = Cut(time=clock.time)
     one, other = make(store=store), make(store=store)
