@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from fbguard.core.errors import StoreUnavailable
 from fbguard.stores import access
+from fbguard.stores.memory import MemoryStore
 from tests.stores.test_shared import USER, Cut, heard, make, said, store
 from tests.support import TOKEN
 
@@ -24,6 +26,27 @@ class Fails(Cut):
         if self.fails:
             raise StoreUnavailable
         return await super().find(name, claim=claim)
+
+
+class Starts(MemoryStore):
+    """A store whose first answer takes long, as one does whose connection must be opened first."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.first = 4 * access.READ
+
+    async def find(self, name, *, claim=None):
+        await asyncio.sleep(self.first)
+        self.first = 0.0
+        return await super().find(name, claim=claim)
+
+
+def test_a_worker_that_has_just_started_waits_for_the_store(make, graph, clock):
+    """It has heard of nothing that ended, and Graph knows of no log-out."""
+    store = Starts(time=clock.time)
+    make(store=store).expire_session(TOKEN)
+    assert said(make(store=store)) == "session_invalidated"
+    assert graph.calls == []
 
 
 @pytest.mark.parametrize("whose", ["token", "user"])
