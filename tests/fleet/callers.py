@@ -97,12 +97,17 @@ class Worker:
 @asynccontextmanager
 async def workers_of(fleet: Fleet) -> AsyncGenerator[list[Worker]]:
     """Give all workers of a fleet, with lines to each."""
-    found = await asyncio.gather(*map(_found, fleet.servers))
-    workers = [worker for some in found for worker in some]
+    workers = await lines_to(fleet.servers)
     try:
         yield workers
     finally:
         await asyncio.gather(*(line.close() for worker in workers for line in worker.lines))
+
+
+async def lines_to(servers: Sequence[Served]) -> list[Worker]:
+    """Return all workers of some servers, with lines to each."""
+    found = await asyncio.gather(*map(_found, servers))
+    return [worker for some in found for worker in some]
 
 
 async def _found(server: Served) -> list[Worker]:
@@ -161,6 +166,16 @@ class Load:
         status, _ = await worker.ask(token)
         self.answers[status] += 1
         return status
+
+    async def ask_at_once(self, worker: Worker, tokens: Sequence[Token]) -> None:
+        """Ask one worker about tokens, over all its lines."""
+        left = list(tokens)
+
+        async def some() -> None:
+            while left:
+                await self.ask(worker, left.pop())
+
+        await asyncio.gather(*(some() for _ in worker.lines))
 
     async def ask_all(self, token: Token) -> list[int]:
         return await asyncio.gather(*(self.ask(worker, token) for worker in self.workers))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -28,17 +28,16 @@ _STOPPING: Final = 15.0  # seconds; a server that ignores its signal that long i
 _POLL: Final = 0.02
 # A client's connections stay with one worker, which is how it tells them apart. A worker takes no more than
 # its share of them, so that the others get some, too.
-_GUNICORN: Final = (
+GUNICORN: Final = (
     "gunicorn tests.fleet.apps:flask_app --bind fd://{fd} --no-control-socket --worker-class gthread"
     f" --workers {WORKERS} --threads {LINES} --worker-connections {3 * LINES} --keep-alive 600"
 )
-_UVICORN: Final = (
+UVICORN: Final = (
     "uvicorn tests.fleet.apps:asgi_app --fd {fd} --loop asyncio --lifespan on --no-access-log"
     " --timeout-keep-alive 600"
 )
-UVICORNS: Final = (_UVICORN,) * WORKERS
-MIXED: Final = (*UVICORNS, _GUNICORN)
-PRELOADED: Final = (f"{_GUNICORN} --preload",)
+MIXED: Final = (*(UVICORN,) * WORKERS, GUNICORN)
+PRELOADED: Final = (f"{GUNICORN} --preload",)
 
 
 @dataclass
@@ -71,10 +70,24 @@ class Served:
 class Fleet:
     """Servers that run, whom they ask, and what they write."""
 
-    servers: list[Served]
     sandbox: Sandbox
     redis: RedisServer
     diaries: Path
+    environment: Mapping[str, str]
+    stack: ExitStack
+    servers: list[Served] = field(default_factory=list[Served])
+
+    def launch(self, *commands: str) -> list[Served]:
+        """Start more servers, together, and wait for them."""
+        started: list[Served] = []
+        for command in commands:
+            output = self.stack.enter_context(tempfile.TemporaryFile("a+b"))  # noqa: SIM115 - the stack closes it
+            started.append(_start(command, output, self.environment))
+            self.stack.callback(started[-1].end)
+        for server in started:
+            _wait_for(server)
+        self.servers += started
+        return started
 
     @property
     def history(self) -> History:
@@ -87,9 +100,16 @@ class Fleet:
 
 @contextmanager
 def sailing(
-    commands: Sequence[str] = MIXED, *, prepare: Callable[[Sandbox], Mapping[str, str]] | None = None
+    commands: Sequence[str] = MIXED,
+    *,
+    url: str | None = None,
+    prepare: Callable[[Sandbox], Mapping[str, str]] = lambda _: {},
 ) -> Generator[Fleet]:
-    """Run a fleet while the block runs; ``prepare`` gives more variables of its environment."""
+    """Run a fleet while the block runs.
+
+    ``url`` is of its store, if that is not a Redis of its own; ``prepare`` gives more variables of its
+    environment.
+    """
     with ExitStack() as stack:
         sandbox = Sandbox()
         graph = stack.enter_context(sandbox.serve())
@@ -99,22 +119,16 @@ def sailing(
             "FBGUARD_APP_ID": sandbox.app_id,
             "FBGUARD_APP_SECRET": sandbox.app_secret,
             "FBGUARD_GRAPH_URL": graph,
-            "TESTS_REDIS": redis.url,
+            "TESTS_REDIS": url or redis.url,
             "TESTS_DIARIES": str(diaries),
-            **(prepare(sandbox) if prepare else {}),
+            **prepare(sandbox),
         }
-        servers: list[Served] = []
-        for command in commands:
-            output = stack.enter_context(tempfile.TemporaryFile("a+b"))
-            server = _start(command, output, environment)
-            stack.callback(server.end)
-            servers.append(server)
-        for server in servers:
-            _wait_for(server)
+        fleet = Fleet(sandbox, redis, diaries, environment, stack)
         try:
-            yield Fleet(servers, sandbox, redis, diaries)
+            fleet.launch(*commands)
+            yield fleet
         finally:
-            for server in servers:
+            for server in fleet.servers:
                 print(server.log())  # pytest shows it beside what failed
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
 from benchmarks.loads_callers import percentile
 from benchmarks.loads_outcome import Outcome, outcome_of
-from tests.fleet.callers import GONE, Load, every, workers_of
+from tests.fleet.callers import GONE, Load, every, lines_to, workers_of
 from tests.fleet.history import (
     ACCEPTED,
     UNAVAILABLE,
@@ -23,7 +25,8 @@ from tests.fleet.history import (
     wrong_accepts,
     wrong_rejects,
 )
-from tests.fleet.servers import Fleet, sailing
+from tests.fleet.servers import GUNICORN, UVICORN, Fleet, sailing
+from tests.redis_servers import RedisCluster, WatchedRedis
 
 BOUND: Final = 1.0  # seconds after the acknowledgement until every worker must refuse
 HEALED: Final = 5.0  # seconds until one must, after what was broken is whole
@@ -84,12 +87,14 @@ def propagated(history: History) -> dict[str, float]:
     }
 
 
-# -- a: all is well --------------------------------------------------------------------------------------
+# -- all is well --------------------------------------------------------------------------------------
 
 
-def revokes(*, count: int, per_second: float = 10) -> Outcome:
+def revokes(*, count: int, per_second: float = 10, cluster: bool = False) -> Outcome:
     """End sessions under load: nobody accepts one a second after that was acknowledged."""
-    with sailing() as fleet:
+    with ExitStack() as stack:
+        url = stack.enter_context(RedisCluster()).url if cluster else None
+        fleet = stack.enter_context(sailing(url=url))
         return asyncio.run(_revokes(fleet, count, per_second))
 
 
@@ -115,7 +120,7 @@ async def _revokes(fleet: Fleet, count: int, per_second: float) -> Outcome:
     )
 
 
-# -- b: links that are cut ---------------------------------------------------------------------------------
+# -- links that are cut ---------------------------------------------------------------------------------
 
 
 def cuts(*, count: int, per_second: float = 10) -> Outcome:
@@ -151,17 +156,28 @@ async def _cuts(fleet: Fleet, count: int, per_second: float) -> Outcome:
     )
 
 
-# -- c: a Redis that dies, or hangs --------------------------------------------------------------------------
+# -- a Redis that dies, or hangs --------------------------------------------------------------------------
 
 
 def outage(*, seconds: float, hangs: bool = False) -> Outcome:
     """Kill Redis in mid-load, or let it hang, and bring it back, empty if it was killed."""
     with sailing() as fleet:
-        return asyncio.run(_outage(fleet, seconds, hangs))
+        redis = fleet.redis
+        if hangs:
+            return asyncio.run(_outage(fleet, seconds, redis.pause, redis.resume))
+        return asyncio.run(_outage(fleet, seconds, redis.kill, redis.start))
 
 
-async def _outage(fleet: Fleet, seconds: float, hangs: bool) -> Outcome:
-    redis, per_second = fleet.redis, 5
+def failover() -> Outcome:
+    """Kill a master in mid-load; its replica takes over."""
+    with WatchedRedis() as watched, sailing(url=watched.url) as fleet:
+        return asyncio.run(_outage(fleet, 0.0, watched.master.kill, watched.wait_for_the_replica))
+
+
+async def _outage(
+    fleet: Fleet, seconds: float, fail: Callable[[], None], recover: Callable[[], None]
+) -> Outcome:
+    per_second = 5
     async with workers_of(fleet) as workers:
         load = Load(fleet, workers, RATE)
         async with load.running():
@@ -170,9 +186,9 @@ async def _outage(fleet: Fleet, seconds: float, hangs: bool) -> Outcome:
             ending = asyncio.create_task(load.end_many(count, per_second))
             await asyncio.sleep(1)
             down = time.monotonic()
-            await asyncio.to_thread(redis.pause if hangs else redis.kill)
+            await asyncio.to_thread(fail)
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(redis.resume if hangs else redis.start)
+            await asyncio.to_thread(recover)
             up = time.monotonic()
             await ending
             await load.settled()
@@ -211,14 +227,10 @@ def _judge_outage(load: Load, history: History, down: float, up: float) -> Outco
 
 
 def _until(end: End, down: float, up: float) -> float:
-    """Return when the last accept may begin.
-
-    What the server took in its last second, it may not have passed on, and what it took is lost: there
-    nothing is promised but that whoever heard of it refuses.
-    """
+    """Return when the last accept may begin. What the server took in its last second, not all had to hear."""
     if end.answered < down - BOUND:
         return end.answered + BOUND
-    return float("inf") if end.answered < up else max(end.answered + BOUND, up + HEALED)
+    return max(end.answered + BOUND, up + HEALED)
 
 
 def _slowest(history: History, since: float, until: float) -> float:
@@ -228,3 +240,33 @@ def _slowest(history: History, since: float, until: float) -> float:
         if since <= one.start < until and one.status == ACCEPTED
     ]
     return _MILLISECONDS * percentile(took, 0.99)
+
+
+# -- workers that come later ------------------------------------------------------------------------------
+
+
+def newcomers(*, count: int, times: int) -> Outcome:
+    """Start workers after sessions have ended: the first thing that they are asked about is these."""
+    with sailing((UVICORN,)) as fleet:
+        return asyncio.run(_newcomers(fleet, count, times))
+
+
+async def _newcomers(fleet: Fleet, count: int, times: int) -> Outcome:
+    async with workers_of(fleet) as workers:
+        load = Load(fleet, workers, RATE)
+        async with load.running():
+            await load.end_many(count, 20)
+            await asyncio.sleep(BOUND)
+            for _ in range(times):
+                new = await lines_to(await asyncio.to_thread(fleet.launch, UVICORN, GUNICORN))
+                await asyncio.gather(*(load.ask_at_once(worker, load.ended) for worker in new))
+                await asyncio.gather(*(line.close() for worker in new for line in worker.lines))
+    history = fleet.history
+    late = wrong_accepts(history, lambda end: end.answered + BOUND)
+    workers_asked = len({one.pid for one in history.verdicts})
+    return judged(
+        load,
+        history,
+        {"workers": workers_asked, "late_accepts": len(late)},
+        {"newcomers know what has ended": not late, "there were some": workers_asked > 1},
+    )

@@ -9,11 +9,13 @@ from benchmarks.histories import STORIES
 from benchmarks.loads_outcome import Outcome, line
 from tests.redis_servers import needed
 
+ELSEWHERE = {"hang", "failover", "cluster"}  # for the command: they take long, and others test these, too
+
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", [name for name in STORIES if name not in ELSEWHERE])
 def test_it_holds(name):
     needed()
     _, short = STORIES[name]
