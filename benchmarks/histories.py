@@ -1,5 +1,6 @@
 """What must hold while sessions end in a fleet of workers with one store, and the figures: all well, links
-cut, Redis killed or hanging, a failover, workers that come later, a guard used before the fork.
+cut, Redis killed or hanging, a failover, workers that come later, worker and Redis killed at once, a guard
+used before the fork.
 
 Real servers, four processes of uvicorn and four workers of gunicorn, and a real Redis, on loopback. Workers
 write down every verdict, and every end when they acknowledge it; a checker reads that afterwards.
@@ -14,7 +15,7 @@ from typing import Final
 
 from benchmarks.loads_outcome import Outcome, line
 from tests.fleet.forked import preloaded
-from tests.fleet.stories import cuts, failover, newcomers, outage, revokes
+from tests.fleet.stories import cuts, failover, losses, newcomers, outage, revokes
 
 STORIES: Final[Mapping[str, tuple[Callable[[], Outcome], Callable[[], Outcome]]]] = {  # long, short
     "revokes": (partial(revokes, count=1000), partial(revokes, count=200, per_second=20)),
@@ -24,6 +25,7 @@ STORIES: Final[Mapping[str, tuple[Callable[[], Outcome], Callable[[], Outcome]]]
     "failover": (failover, failover),
     "cluster": (partial(revokes, count=200, cluster=True), partial(revokes, count=50, cluster=True)),
     "newcomers": (partial(newcomers, count=50, times=10), partial(newcomers, count=50, times=1)),
+    "losses": (partial(losses, times=20), partial(losses, times=2)),
     "preloaded": (partial(preloaded, requests=4000), partial(preloaded, requests=4000)),
 }
 

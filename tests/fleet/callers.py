@@ -153,7 +153,7 @@ class Load:
     @property
     def reached(self) -> float:
         """Return the requests a second that there were, of the steady load."""
-        return self.sent / self.seconds
+        return self.sent / self.seconds if self.seconds else 0.0
 
     def issue(self) -> Token:
         number = len(self.tokens)

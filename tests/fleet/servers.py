@@ -103,17 +103,18 @@ def sailing(
     commands: Sequence[str] = MIXED,
     *,
     url: str | None = None,
+    appendonly: bool = False,
     prepare: Callable[[Sandbox], Mapping[str, str]] = lambda _: {},
 ) -> Generator[Fleet]:
     """Run a fleet while the block runs.
 
-    ``url`` is of its store, if that is not a Redis of its own; ``prepare`` gives more variables of its
-    environment.
+    ``url`` is of its store, if that is not a Redis of its own, which keeps what it has with ``appendonly``;
+    ``prepare`` gives more variables of its environment.
     """
     with ExitStack() as stack:
         sandbox = Sandbox()
         graph = stack.enter_context(sandbox.serve())
-        redis = stack.enter_context(RedisServer())
+        redis = stack.enter_context(RedisServer(appendonly=appendonly))
         diaries = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fbguard-fleet-")))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("FBGUARD_")} | {
             "FBGUARD_APP_ID": sandbox.app_id,

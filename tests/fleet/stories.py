@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +16,7 @@ from benchmarks.loads_outcome import Outcome, outcome_of
 from tests.fleet.callers import GONE, Load, every, lines_to, workers_of
 from tests.fleet.history import (
     ACCEPTED,
+    REFUSED,
     UNAVAILABLE,
     End,
     History,
@@ -269,4 +272,36 @@ async def _newcomers(fleet: Fleet, count: int, times: int) -> Outcome:
         history,
         {"workers": workers_asked, "late_accepts": len(late)},
         {"newcomers know what has ended": not late, "there were some": workers_asked > 1},
+    )
+
+
+# -- everything dies right after an acknowledgement ----------------------------------------------------
+
+
+def losses(*, times: int) -> Outcome:
+    """Kill the worker and a Redis that keeps what it has as soon as an end is acknowledged; start new ones."""
+    with sailing((UVICORN,), appendonly=True) as fleet:
+        return asyncio.run(_losses(fleet, times))
+
+
+async def _losses(fleet: Fleet, times: int) -> Outcome:
+    load = Load(fleet, [], RATE)
+    for _ in range(times):
+        [worker] = await lines_to(fleet.servers[-1:])
+        load.ended.append(load.issue())
+        first, last = await load.ask(worker, load.ended[-1]), await worker.end(load.ended[-1])
+        os.kill(worker.pid, signal.SIGKILL)
+        await asyncio.to_thread(fleet.redis.kill)
+        assert (first, last) == (ACCEPTED, True), "it was not to be ended"
+        await asyncio.gather(*(line.close() for line in worker.lines))
+        await asyncio.to_thread(fleet.redis.start)
+        await asyncio.to_thread(fleet.launch, UVICORN)
+    [worker] = await lines_to(fleet.servers[-1:])
+    answers = [await load.ask(worker, token) for token in load.ended]
+    await asyncio.gather(*(line.close() for line in worker.lines))
+    return judged(
+        load,
+        fleet.history,
+        {"deaths": times, "wrong_accepts": answers.count(ACCEPTED)},
+        {"what was acknowledged is in the store": REFUSED.issuperset(answers)},
     )
