@@ -408,5 +408,9 @@ class WatchedRedis:
     def fail_over(self) -> None:
         """Kill the master, and wait until the replica is one."""
         self.master.kill()
+        self.wait_for_the_replica()
+
+    def wait_for_the_replica(self) -> None:
+        """Wait until it has taken over."""
         _wait_until(lambda: self.master_port() == self.replica.port, "a failover")
         _wait_until(lambda: self.replica.info()["role"] == "master", "a new master")
