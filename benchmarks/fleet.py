@@ -150,12 +150,16 @@ def places() -> Iterator[list[Place]]:
         yield [Place(_NONE), Place(_REDIS, server.url), Place(_SQLITE, str(Path(folder) / "fbguard.db"))]
 
 
-def report(fleets: Sequence[Fleet], found: Mapping[str, Sequence[Latency]], *, users: int, workers: int) -> None:
+def report(
+    fleets: Sequence[Fleet], found: Mapping[str, Sequence[Latency]], *, users: int, workers: int
+) -> None:
     """Print the two tables."""
     print(f"\n{users:,} users seen by {workers} workers")
     print(f"{'':<12}{'Graph calls':>12}{'a user':>9}{'seconds':>9}{'wrong':>7}")
     for one in fleets:
-        print(f"{one.place.name:<12}{one.calls:>12,}{one.calls / users:>9.3f}{one.seconds:>9.1f}{one.wrong:>7}")
+        print(
+            f"{one.place.name:<12}{one.calls:>12,}{one.calls / users:>9.3f}{one.seconds:>9.1f}{one.wrong:>7}"
+        )
     base = found[_NONE][-1].p50
     print(f"\none verdict, one after the other (Graph answers after {DELAY * 1000:.0f} ms)")
     print(f"{'':<28}{'p50 us':>10}{'p99 us':>10}{'x memory':>10}")
@@ -171,7 +175,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--timed", type=int, default=500, help="verdicts of each kind that are timed")
     given = parser.parse_args()
-    print(f"fbguard {fbguard.__version__}, Python {platform.python_version()}, {platform.machine()}, {sys.platform}")
+    print(
+        f"fbguard {fbguard.__version__}, Python {platform.python_version()}, {platform.machine()}, {sys.platform}"
+    )
     fleets: list[Fleet] = []
     found: dict[str, list[Latency]] = {}
     with graph.running() as process, places() as all_places:

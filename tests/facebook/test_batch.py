@@ -23,7 +23,7 @@ def item(reply: Reply, **more: object) -> dict[str, Any]:
 
 
 def reading(*items: object, status: int = 200) -> Sequence[TokenInfo | Finding | None] | Finding | None:
-    return read(status, json.dumps(items).encode(), [f"feed{number}" for number in range(len(items))])
+    return read(status, json.dumps(items).encode(), [f"feedfeed{number:04}" for number in range(len(items))])
 
 
 # -- what is sent ----------------------------------------------------------------------------------------
@@ -75,18 +75,18 @@ REPLIES = [
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: f"{reply.status} {reply.body[:60]!r}")
 def test_an_item_is_read_like_a_single_reply(reply):
-    expected = debug_token.read(reply.status, reply.body, "feed1")
+    expected = debug_token.read(reply.status, reply.body, "feedfeed0001")
     outcomes = reading(item(valid()), item(reply, headers=[]), item(valid()))
     assert isinstance(outcomes, list)
     assert outcomes[1] == expected
     assert getattr(outcomes[1], "is_answer", None) == getattr(expected, "is_answer", None)
-    assert [outcomes[0].fingerprint, outcomes[2].fingerprint] == ["feed0", "feed2"]
+    assert [outcomes[0].fingerprint, outcomes[2].fingerprint] == ["feedfeed0000", "feedfeed0002"]
 
 
 def test_answers_stand_in_the_order_of_the_questions():
     outcomes = reading(*[item(valid(user_id=str(number + 1))) for number in range(MAX_ITEMS)])
     assert [(one.user_id, one.fingerprint) for one in outcomes] == [
-        (str(number + 1), f"feed{number}") for number in range(MAX_ITEMS)
+        (str(number + 1), f"feedfeed{number:04}") for number in range(MAX_ITEMS)
     ]
 
 

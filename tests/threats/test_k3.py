@@ -337,9 +337,7 @@ class Test_K05_forged_or_swapped:  # noqa: N801
 # -- K06 -----------------------------------------------------------------------------------------------
 
 _KINDS = "fact|stone|claim|user|index|token!|user!"
-_KEY = re.compile(
-    rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com:v26\.0\}}:(count|({_KINDS}):[0-9a-f]{{64}})"
-)
+_KEY = re.compile(rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com:v26\.0\}}:(count|({_KINDS}):[0-9a-f]{{64}})")
 _CHANNEL = re.compile(rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com:v26\.0\}}:news:0(:[0-9a-f]{{32}})?")
 _WORDS = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 _SEALED = re.compile(rb"[0-9a-f]{64}\{.*\}", re.DOTALL)  # a value: what it holds is said in docs/sharing.md
