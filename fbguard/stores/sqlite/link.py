@@ -185,6 +185,8 @@ def _before_fork() -> None:
 
 
 def _in_parent() -> None:
+    if not _lock.locked():  # a server that calls only some of the hooks
+        return
     for link in _paused:
         link.resume()
     _paused.clear()
