@@ -49,7 +49,7 @@ def test_every_program_is_run():
     ],
 )
 def test_its_numbers(said, value):
-    found = re.search(said, PAGE.replace("\n", " "))
+    found = re.search(said, " ".join(PAGE.split()))
     assert found
     assert float(found[1].replace(",", "")) == value
 
@@ -57,13 +57,13 @@ def test_its_numbers(said, value):
 def test_its_words():
     assert (access.FAILURES, access.REST, shared.CLAIM, listening.LATEST) == (3, 1.0, 1.0, 1.0)
     for words in ("after three questions in a row", "one question a second", "at most a second"):
-        assert words in PAGE.replace("\n", " ")
+        assert words in " ".join(PAGE.split())
 
 
 def test_the_methods_of_a_store_are_as_many_as_it_says():
     methods = [name for name in vars(Space) if not name.startswith("_")]
     assert len(methods) == 12
-    assert "in twelve methods" in PAGE.replace("\n", " ")
+    assert "in twelve methods" in " ".join(PAGE.split())
 
 
 def test_links_lead_somewhere():
