@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from typing import Final, cast
 
 from fbguard.connections import (
@@ -37,6 +38,7 @@ from fbguard.entrance import (
     behind,
     check_door,
     is_private,
+    known_to,
     log_failed_preflight,
     mark,
     mounted,
@@ -69,6 +71,7 @@ class FBTokenMiddleware:
         self.app = app
         self.guard = guard
         self.policy = policy
+        self._known = known_to(guard, policy)
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
@@ -83,6 +86,45 @@ class FBTokenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope["type"] != "http" or not self._recall(scope):
+            await self._serve_any(scope, receive, send)
+            return
+        outgoing = scope[OUTGOING] = Outgoing(send)
+        token = carrier_of_request.set(scope)
+        try:
+            try:
+                await self.app(scope, receive, outgoing)
+            finally:
+                carrier_of_request.reset(token)
+        except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
+            await self._answer(error, scope, receive, outgoing)
+
+    def _recall(self, scope: Scope) -> bool:
+        """Let a request in whose facts are plain (:meth:`FactCache.plain`); False tells nothing.
+
+        The short way through :func:`approach`, for what is nearly every request: one header, a known token,
+        a rule that asks for scopes. Whatever is not like that goes the long way.
+        """
+        match = self._known.get((scope["method"], scope["path"]))
+        if match is None or match.scopes is None or scope.get("root_path") or self._root_path:
+            return False
+        given: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if given is not None:
+                    return False
+                given = value
+        if given is None or given[:7] != b"Bearer ":
+            return False
+        given = given[7:]
+        info = self.guard.plain(sha256(given).digest(), match.scopes)
+        if info is None:
+            return False
+        # A token that is known was screened when it came first.
+        inject(scope, self.guard, info, match.demands, Secret(given.decode("latin-1")))
+        return True
+
+    async def _serve_any(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
             await self._serve(scope, receive, send, self._enter_http)
@@ -119,15 +161,17 @@ class FBTokenMiddleware:
                 await enter(scope, receive, self._marking(scope, outgoing))
             else:
                 await enter(scope, receive, outgoing)
-        except Exception as error:
-            refused = refusal_of(scope, error)
-            if refused is None or (outgoing.started and scope["type"] == "http"):
-                heed(scope, error)
-                raise  # where half an answer is out, the server must cut it, not end it
-        else:
-            return
+        except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
+            await self._answer(error, scope, receive, outgoing)
+
+    async def _answer(self, error: Exception, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
+        """Answer an exception of the app, or raise it: it is not for us, or comes too late."""
+        refused = refusal_of(scope, error)
+        if refused is None or (outgoing.started and scope["type"] == "http"):
+            heed(scope, error)
+            raise error  # where half an answer is out, the server must cut it, not end it
         if not outgoing.closed:
-            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, send)
+            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing)
 
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
@@ -137,7 +181,7 @@ class FBTokenMiddleware:
         way, demands, verdict, token = approach(self.guard, self.policy, ScopeHead(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
-        inject(scope, self.guard, verdict, demands, token=token)
+        inject(scope, self.guard, verdict, demands, token)
         return way
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:

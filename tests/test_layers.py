@@ -20,14 +20,14 @@ FLOORS = (
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
-        "core.sources",
+        "core.rule_index", "core.sources",
         "facebook.batch", "facebook.call", "facebook.codes", "facebook.debug_token", "facebook.graph_error",
         "facebook.login", "facebook.rest", "facebook.rest_answers", "facebook.signed_request",
         "facebook.usage", "facebook.webhook",
     ),
     (
-        "core.background", "core.breaker", "core.cache", "core.flights", "core.governor", "core.limits",
-        "core.generations", "core.loops", "core.pace", "core.slots",
+        "core.background", "core.bounded", "core.breaker", "core.cache", "core.flights", "core.governor",
+        "core.generations", "core.limits", "core.loops", "core.pace", "core.slots",
         "facebook.credentials", "facebook.graph", "facebook.line", "facebook.pools", "facebook.quiet",
         "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones",
         "stores",

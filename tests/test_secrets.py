@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import hashlib
 import logging
 import pickle
 import traceback
@@ -178,6 +179,13 @@ def test_a_secret_is_not_shown_copied_or_pickled():
     assert secret != SECRET
     assert len({secret, Secret(SECRET)}) == 1
     assert not hasattr(secret, "__dict__")  # which a debug page would print
+
+
+def test_the_digest_of_a_secret():
+    secret = Secret(SECRET)
+    assert secret.digest() == hashlib.sha256(SECRET.encode()).digest()
+    assert secret.digest() is secret.digest()  # computed once
+    assert secret.digest() != Secret(TOKEN).digest()
 
 
 def broken(error: type[Exception], **options: Any) -> Exception:

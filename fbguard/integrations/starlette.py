@@ -109,7 +109,7 @@ class FBAuthBackend(AuthenticationBackend):
             token = found if isinstance(found, Secret) else None
             # Besides what a door has judged them by: a decorator is compared with all of it.
             if scope.get(DOOR, self.guard) is self.guard:
-                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token=token)
+                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token)
             else:
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
             live: LiveConnection | None = scope.get(LIVE)

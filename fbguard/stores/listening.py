@@ -16,6 +16,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import aclosing, suppress
+from contextvars import Context
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -37,7 +38,7 @@ _inherited: Final[list[asyncio.Task[Any]]] = []
 class Listening:
     """``hear`` is told each of a space's news; ``catch_up`` is awaited each time that an era begins.
 
-    Once more after a second if it raises StoreUnavailable. Safe for threads.
+    Once more after a second if it raises StoreUnavailable, or was asked to. Safe for threads.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Listening:
         self._task: asyncio.Task[Any] | None = None
         self._number = 0
         self._wait = SOONEST
+        self._due: asyncio.Event | None = None  # of the running era
         self.era: int | None = None  # None while nobody listens
         _all.add(self)
 
@@ -70,6 +72,12 @@ class Listening:
         self.era = None
         if work is not None and work[0] == os.getpid():
             work[1].cancel()
+
+    def catch_up_again(self) -> None:
+        """Have ``catch_up`` awaited once more, in a second; in an era that has not begun it is anyway."""
+        due, loop = self._due, background.running()
+        if due is not None and loop is not None:
+            loop.call_soon_threadsafe(due.set, context=Context())
 
     async def _follow(self) -> None:
         self._task = asyncio.current_task()
@@ -97,7 +105,9 @@ class Listening:
                         return
                     else:
                         self._hear(said)
+                    await asyncio.sleep(0)  # many may be there at once: others have their turn in between
         finally:
+            self._due = None
             if catching_up is not None:
                 catching_up.cancel()
                 await asyncio.gather(catching_up, return_exceptions=True)
@@ -106,17 +116,17 @@ class Listening:
         self._number += 1
         self.era = self._number
         logger.info("the news of the store are heard")
-        return asyncio.get_running_loop().create_task(self._catch())
+        self._due = asyncio.Event()
+        return asyncio.get_running_loop().create_task(self._catch(self._due))
 
-    async def _catch(self) -> None:
+    async def _catch(self, due: asyncio.Event) -> None:
         while True:
-            try:
+            due.clear()
+            with suppress(StoreUnavailable):
                 await self._catch_up()
-            except StoreUnavailable:
-                await asyncio.sleep(LATEST)
-            else:
                 self._wait = SOONEST
-                return
+                await due.wait()
+            await asyncio.sleep(LATEST)
 
     async def aclose_here(self) -> None:
         """Wait for the end of what :meth:`stop` has stopped, if it was on the running loop."""
@@ -130,7 +140,7 @@ class Listening:
             disown(self._task)
             _inherited.append(self._task)
         self._lock = threading.Lock()
-        self._work = self._task = self.era = None
+        self._work = self._task = self._due = self.era = None
 
 
 class _Allowance:

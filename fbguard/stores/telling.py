@@ -63,10 +63,9 @@ class Telling:
         """Tell what was kept, and what was told of late; raises StoreUnavailable."""
         with self._lock:
             last = self._monotonic() - _AGAIN
-            late, self._sent = [said for when, said in self._sent if when > last], deque(maxlen=_UNSENT)
-        for said in late:
-            self._keep(said)
-        with self._lock:
+            late = {(said.what, said.name): said for when, said in self._sent if when > last}
+            self._sent.clear()
+            self._unsent = OrderedDict(late | self._unsent)  # what could not be told is newer
             unsent = list(self._unsent.items())
         for key, said in unsent:
             await self.tell(said)

@@ -33,9 +33,11 @@ def reading(*items: object, status: int = 200) -> Sequence[TokenInfo | Finding |
     "token", ["EAAb", "a+b/c~d.e_f-g==", "a&access_token=x", "a#b?c", 'a"b\\c', "%2B", "{x}"]
 )
 def test_every_symbol_of_a_token_arrives(token):
-    sent = written([Secret("first"), Secret(token)])
+    sent = written(Secret("1|&=+ "), [Secret("first"), Secret(token)])
     assert token not in repr(sent)
-    first, second = json.loads(sent.reveal())
+    form = dict(parse_qsl(sent.reveal(), strict_parsing=True))
+    first, second = json.loads(form.pop("batch"))
+    assert form == {"access_token": "1|&=+ ", "include_headers": "false"}
     assert first == {"method": "GET", "relative_url": "debug_token?input_token=first"}
     assert (set(second), second["method"]) == ({"method", "relative_url"}, "GET")
     parts = urlsplit(second["relative_url"])
@@ -45,7 +47,8 @@ def test_every_symbol_of_a_token_arrives(token):
 
 def test_the_order_is_kept():
     tokens = [f"EAA{number}" for number in range(MAX_ITEMS)]
-    sent = json.loads(written([Secret(token) for token in tokens]).reveal())
+    form = written(Secret("1|s"), [Secret(token) for token in tokens]).reveal()
+    sent = json.loads(dict(parse_qsl(form))["batch"])
     assert [one["relative_url"].rpartition("=")[2] for one in sent] == tokens
 
 

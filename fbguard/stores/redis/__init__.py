@@ -16,6 +16,7 @@ try:
 except ModuleNotFoundError as _error:
     raise ImportError("RedisStore needs redis-py: pip install 'fbguard[redis]'") from _error
 
+from fbguard.core.errors import StoreUnavailable
 from fbguard.core.loops import PerLoop
 from fbguard.core.secret import Secret
 from fbguard.stores.protocol import Claim, Found, Grave
@@ -43,29 +44,43 @@ class RedisStore:
 
     def space(self, namespace: str) -> RedisSpace:
         """Return what guards of one app, Graph and version share here."""
-        return RedisSpace(PerLoop(lambda: Link(self._address)), f"{{{_PREFIX}:{namespace}}}")
+        tag = f"{{{_PREFIX}:{namespace}}}"
+        return RedisSpace(PerLoop(lambda: Link(self._address)), tag, f"{tag}:news:{self._address.db}")
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._address}>"
 
 
 class RedisSpace:
-    """A :class:`fbguard.stores.protocol.Space`; ``tag`` begins all its names, and keeps them in one slot."""
+    """A :class:`fbguard.stores.protocol.Space`; ``tag`` begins all its names, and keeps them in one slot.
 
-    def __init__(self, links: PerLoop[Link], tag: str) -> None:
+    The ``channel`` names the database, too: what is published in one is heard in all.
+    """
+
+    def __init__(self, links: PerLoop[Link], tag: str, channel: str) -> None:
         self._links = links
         self._prefix = f"{tag}:"
         self._count = f"{tag}:count"
-        self._channel = f"{tag}:news"
+        self._channel = channel
 
     async def _run(self, script: scripts.Script, *args: str | bytes | int) -> Any:
         return await self._links.here().run(script, self._count, self._prefix, *args)
 
+    async def _do(self, script: scripts.Script, *args: str | bytes | int) -> None:
+        """Run a script that says 1 when it is done; anything else was not said by it."""
+        if await self._run(script, *args) != 1:
+            raise StoreUnavailable
+
     async def find(self, name: str, *, claim: Claim | None = None) -> Found:
         """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         holder, seconds = claim or ("", 1.0)
-        fact, stone, user_stone, mark, claimed = await self._run(scripts.FIND, name, holder, _ms(seconds))
-        return Found(fact, stone, user_stone, int(mark), _CLAIMED.get(claimed))
+        match await self._run(scripts.FIND, name, holder, _ms(seconds)):
+            case [fact, stone, user_stone, bytes(mark), int(claimed)] if mark.isdigit():
+                return Found(
+                    _value(fact), _value(stone), _value(user_stone), int(mark), _CLAIMED.get(claimed)
+                )
+            case _:
+                raise StoreUnavailable
 
     async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
         """Store a fact, index it, end any claim; False, and nothing stored, if it is late."""
@@ -74,44 +89,47 @@ class RedisSpace:
 
     async def release(self, name: str, holder: str) -> None:
         """End a claim of this holder's: he has no fact to keep."""
-        await self._run(scripts.RELEASE, name, holder)
+        await self._do(scripts.RELEASE, name, holder)
 
     async def stone_of_user(self, user: str) -> bytes | None:
         """Return the tombstone of a user."""
-        stone: bytes | None = await self._run(scripts.STONE_OF_USER, user)
-        return stone
+        return _value(await self._run(scripts.STONE_OF_USER, user))
 
     async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
         """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
-        await self._run(scripts.BURY, name, stone, _ms(ttl), self._channel, news)
+        await self._do(scripts.BURY, name, stone, _ms(ttl), self._channel, news)
 
     async def bury_user(
         self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes
     ) -> Sequence[tuple[str, bytes]]:
         """Put a tombstone on a user, drop the user's facts and return them by name, and spread the news."""
         args = (user, stone, repr(float(at)), _ms(ttl), self._channel, news)
-        gone = iter(await self._run(scripts.BURY_USER, *args))
-        return [(name.decode(errors="replace"), fact) for name, fact in zip(gone, gone, strict=True)]
+        match await self._run(scripts.BURY_USER, *args):
+            case [*gone] if len(gone) % 2 == 0:
+                found = [_sure(one) for one in gone]
+                names = (name.decode(errors="replace") for name in found[::2])
+                return list(zip(names, found[1::2], strict=True))
+            case _:
+                raise StoreUnavailable
 
     async def bury_all(self, graves: Sequence[Grave]) -> None:
         """Put tombstones on tokens and drop their facts; without news."""
         for start in range(0, len(graves), _AT_ONCE):
             some = graves[start : start + _AT_ONCE]
             parts = [part for one in some for part in (one.name, one.stone, _ms(one.ttl))]
-            await self._run(scripts.BURY_ALL, *parts)
+            await self._do(scripts.BURY_ALL, *parts)
 
     async def forget(self, name: str, *, news: bytes) -> None:
         """Drop the fact of a token, and spread the news."""
-        await self._run(scripts.FORGET, name, self._channel, news)
+        await self._do(scripts.FORGET, name, self._channel, news)
 
     async def forget_user(self, user: str, *, news: bytes) -> None:
         """Drop the facts of a user, and spread the news."""
-        await self._run(scripts.FORGET_USER, user, self._channel, news)
+        await self._do(scripts.FORGET_USER, user, self._channel, news)
 
     async def origin(self) -> str:
         """Return since when marks are counted: anew, when the server has lost what it had."""
-        start: bytes = await self._run(scripts.ORIGIN)
-        return start.decode(errors="replace")
+        return _sure(await self._run(scripts.ORIGIN)).decode(errors="replace")
 
     def news(self) -> AsyncGenerator[bytes]:
         """Give ``b""`` once it listens, then the news in order."""
@@ -122,6 +140,17 @@ class RedisSpace:
         link = self._links.take_here()
         if link is not None:
             await link.aclose()
+
+
+def _sure(said: object) -> bytes:
+    """Return what a script says; what is no text was not said by it."""
+    if not isinstance(said, bytes):
+        raise StoreUnavailable
+    return said
+
+
+def _value(said: object) -> bytes | None:
+    return None if said is None else _sure(said)
 
 
 def _ms(seconds: float) -> int:

@@ -112,7 +112,7 @@ class _Listener:
 
     redis-py makes a lost connection anew and subscribes again, without a word: so a second confirmation is
     the end. And a link can be dead without having ended: so the listener says something to itself now and
-    then, on the way that news take, and hears it or is lost.
+    then, on the way that news take, and hears it or is lost. So it is when the server has lost its data.
     """
 
     def __init__(self, link: Link, channel: str, count: str) -> None:
@@ -121,6 +121,7 @@ class _Listener:
         self._count = count
         self._beat = f"{channel}:{uuid.uuid4().hex}"
         self._said = self._heard = time.monotonic()
+        self._start: bytes | None = None  # of the space's count
         self._client: Any = None
         self._pubsub: Any = None
 
@@ -132,14 +133,26 @@ class _Listener:
         except _FAULTS as fault:
             logger.debug("the store: %s", type(fault).__name__)
             self._heard = -_SILENCE
-        for _ in range(2):
-            await self._next({"subscribe"})
+        confirmed = 0
+        while confirmed < 2:  # noqa: PLR2004 - channels
+            self._said = time.monotonic()  # not yet: it is only waited for
+            confirmed += (await self._next({"subscribe"}))[0] != b""
+        await self._say()
+
+    async def _say(self) -> None:
+        self._said = time.monotonic()
+        start: object = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(self._heard + _SILENCE - self._said, 0.0)):
+                start = await self._link.run(SAY, self._count, "", self._beat, b"")
+        if not isinstance(start, bytes) or self._start not in {None, start}:
+            raise StoreUnavailable
+        self._start = start
 
     async def hear(self) -> bytes | None:
         """Wait for the next message, or the next beat (None)."""
         if time.monotonic() - self._said >= _BEAT:
-            self._said = time.monotonic()
-            await self._link.run(SAY, self._count, "", self._beat, b"")
+            await self._say()
         channel, said = await self._next({"message"})
         if channel == self._beat.encode():
             self._heard = time.monotonic()

@@ -25,11 +25,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
-COUNT_TTL: Final = 86_400_000  # ms; renewed with each write. Longer than any look-up, by far
+COUNT_TTL: Final = 86_400_000  # ms; renewed while anybody listens. Longer than any look-up, by far
 TOUCH_TTL: Final = 600_000  # ms; of a token or user: as long as the longest look-up
 MAX_FACT: Final = 262_144  # bytes; a reply of Graph's is 64 KiB at most
 MAX_STONE: Final = 65_536  # bytes
-MAX_NAME: Final = 1_024  # bytes; a name of ours is much shorter
+MAX_NAME: Final = 1_024  # bytes; a name of ours is much shorter, and a number
+MAX_NUMBER: Final = 2**53 - 1  # what Lua counts to one by one; a mark is a tenth of that, for a century
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,21 @@ class Script:
 
 _PRELUDE: Final = f"""
 local function key(kind, name) return ARGV[1] .. kind .. ':' .. name end
-local function fields(at, ...)
-  local found = redis.pcall('HMGET', at, ...)
-  if type(found) ~= 'table' or found['err'] then return {{}} end
-  return found
-end
 local function short(at, field, most)
   local length
   if field then length = redis.pcall('HSTRLEN', at, field) else length = redis.pcall('STRLEN', at) end
   return type(length) == 'number' and length <= most
+end
+local function fields(at, most, ...)
+  for _, field in ipairs({{...}}) do
+    if not short(at, field, most) then return {{}} end
+  end
+  return redis.call('HMGET', at, ...)
+end
+local function value(at, most) return short(at, nil, most) and redis.call('GET', at) end
+local function number(value)
+  local found = tonumber(value or nil)
+  if found and found >= 0 and found <= {MAX_NUMBER} then return found end
 end
 local function clock()
   local time = redis.call('TIME')
@@ -61,9 +68,9 @@ local function clock()
 end
 local function text(number) return string.format('%.0f', number) end
 local function count()
-  local found = fields(KEYS[1], 'start', 'now')
-  local start, now = tonumber(found[1] or nil), tonumber(found[2] or nil)
-  if start and now then return start, now end
+  local found = fields(KEYS[1], {MAX_NAME}, 'start', 'now')
+  local start, now = number(found[1]), number(found[2])
+  if start and now and start <= now then return start, now end
   now = clock()
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'start', text(now), 'now', text(now))
@@ -78,12 +85,11 @@ local function touch(kind, name)
   redis.call('SET', key(kind, name), text(now), 'PX', {TOUCH_TTL})
 end
 local function is_touched(kind, name, mark)
-  local last = redis.pcall('GET', key(kind, name))
-  return type(last) == 'string' and (tonumber(last) or 0) > mark
+  return (number(value(key(kind, name), {MAX_NAME})) or 0) > mark
 end
 local function drop(name)
-  local found = fields(key('fact', name), 'user')
-  if found[1] then redis.pcall('ZREM', key('index', found[1]), name) end
+  local user = fields(key('fact', name), {MAX_NAME}, 'user')[1]
+  if user then redis.pcall('ZREM', key('index', user), name) end
   redis.call('UNLINK', key('fact', name))
 end
 local function bury(name, stone, ttl)
@@ -92,8 +98,7 @@ local function bury(name, stone, ttl)
   drop(name)
 end
 local function user_stone(user)
-  if not short(key('user', user), 'stone', {MAX_STONE}) then return false end
-  return fields(key('user', user), 'stone')[1] or false
+  return fields(key('user', user), {MAX_STONE}, 'stone')[1] or false
 end
 local function drop_user(user)
   touch('user!', user)
@@ -102,7 +107,7 @@ local function drop_user(user)
   if names['err'] then names = {{}} end
   for _, name in ipairs(names) do
     local at = key('fact', name)
-    local found = short(at, 'fact', {MAX_FACT}) and fields(at, 'fact', 'user') or {{}}
+    local found = fields(at, {MAX_FACT}, 'fact', 'user')
     if found[1] and found[2] == user then
       table.insert(dropped, name)
       table.insert(dropped, found[1])
@@ -124,17 +129,17 @@ FIND: Final = _script(f"""
 local _, mark = count()
 local name, fact, user, stone = ARGV[2], false, false, false
 local at = key('fact', name)
-if short(at, 'fact', {MAX_FACT}) and short(at, 'user', {MAX_NAME}) then
-  local found = fields(at, 'fact', 'user')
+if short(at, 'user', {MAX_NAME}) then
+  local found = fields(at, {MAX_FACT}, 'fact', 'user')
   fact, user = found[1] or false, found[2] or false
 end
-if short(key('stone', name), nil, {MAX_STONE}) then stone = redis.call('GET', key('stone', name)) end
+stone = value(key('stone', name), {MAX_STONE})
 if fact or stone or ARGV[3] == '' then
   return {{fact, stone, fact and user and user_stone(user) or false, text(mark), -1}}
 end
 at = key('claim', name)
 local set = redis.call('SET', at, ARGV[3], 'PX', ARGV[4], 'NX')
-local is_mine = set or redis.pcall('GET', at) == ARGV[3]
+local is_mine = set or value(at, {MAX_NAME}) == ARGV[3]
 return {{false, false, false, text(mark), is_mine and 1 or 0}}
 """)
 
@@ -162,9 +167,9 @@ return 1
 """)
 
 # name, holder
-RELEASE: Final = _script("""
+RELEASE: Final = _script(f"""
 local at = key('claim', ARGV[2])
-if redis.pcall('GET', at) == ARGV[3] then redis.call('DEL', at) end
+if value(at, {MAX_NAME}) == ARGV[3] then redis.call('DEL', at) end
 return 1
 """)
 
@@ -179,9 +184,9 @@ return 1
 """)
 
 # user, stone, at, ms, channel, news -> name, fact, name, fact ...
-BURY_USER: Final = _script("""
+BURY_USER: Final = _script(f"""
 local at = key('user', ARGV[2])
-local before = tonumber(fields(at, 'at')[1] or nil)
+local before = number(fields(at, {MAX_NAME}, 'at')[1])
 if not before or before <= tonumber(ARGV[4]) then
   redis.call('DEL', at)
   redis.call('HSET', at, 'stone', ARGV[3], 'at', ARGV[4])
@@ -216,5 +221,10 @@ return 1
 # -> the mark with which the count began
 ORIGIN: Final = _script("return text((count()))")
 
-# channel, news
-SAY: Final = _script("return redis.call('PUBLISH', ARGV[2], ARGV[3])")
+# channel, news -> the mark with which the count began, which lives on: a lost one is lost data
+SAY: Final = _script(f"""
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+local start = count()
+redis.pcall('PEXPIRE', KEYS[1], {COUNT_TTL})
+return text(start)
+""")
