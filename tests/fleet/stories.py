@@ -279,7 +279,7 @@ async def _newcomers(fleet: Fleet, count: int, times: int) -> Outcome:
 
 
 def losses(*, times: int) -> Outcome:
-    """Kill the worker and a Redis that keeps what it has as soon as an end is acknowledged; start new ones."""
+    """Kill worker and Redis, which keeps what it has, as soon as an end is acknowledged; start new ones."""
     with sailing((UVICORN,), appendonly=True) as fleet:
         return asyncio.run(_losses(fleet, times))
 
