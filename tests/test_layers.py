@@ -33,7 +33,8 @@ FLOORS = (
         "stores",
     ),
     ("assembly", "core.lookups", "core.validator", "guard", "legacy", "revocation", "sessions", "verdicts"),
-    ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings",
+    ("context", "entrance", "facebook.auth", "heads", "refusals", "reports", "streams", "asgi",
+     "wsgi", "surroundings",
      "connections", "live"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
