@@ -130,7 +130,7 @@ class Guard(EndsSessions):
             max_calls_per_second=max_calls_per_second,
             batch=batch,
         )
-        self.plain = self._cache.plain
+        self.plain, self.wall = self._cache.plain, clock.time
         tombstones = assembly.make_tombstones(clock)
         self.live = LiveConnections(clock)
         self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)

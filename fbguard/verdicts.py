@@ -30,6 +30,8 @@ class Verdicts:
 
     #: The hit path of doors: :meth:`fbguard.core.cache.FactCache.plain`, until the guard is closed.
     plain: Callable[[bytes, frozenset[str]], TokenInfo | None]
+    #: The guard's wall clock, in seconds, without a method around it.
+    wall: Callable[[], float]
     _validator: Validator
     _revoker: Revoker
     _deadline: float

@@ -37,7 +37,7 @@ FLOORS = (
      "wsgi", "surroundings",
      "connections", "live"),
     ("integrations",),
-    ("decorator",),  # looks for the framework around a view among those that are loaded
+    ("short_way", "decorator"),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("testing",),

@@ -18,6 +18,7 @@ S = TypeVar("S", bound="Grant | GranularScopes")
 _MOST_KNOWN: Final = 10_000  # that are kept to be shared; an app has a few dozen
 _BITS: Final = 38  # of each moment: up to the year 9999 and a bit
 _MOMENT: Final = (1 << _BITS) - 1
+END: Final = _MOMENT  # the bits of a token's numbers that are its end
 _FINGERPRINT_BITS: Final = 48
 _FINGERPRINT_MASK: Final = (1 << _FINGERPRINT_BITS) - 1
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{12}")
@@ -202,7 +203,11 @@ def _made(values: dict[str, Any]) -> TokenInfo:
 
 
 def _packed(issued: int, expires: int, data_access_expires: int, fingerprint: str) -> int:
-    """Return four numbers as one; what is mostly 0 in front, where it takes no room."""
+    """Return all numbers as one; what is mostly 0 in front, where it takes no room.
+
+    The last :data:`END` bits are when it is over with the token or with the data, whatever is first, for who
+    is in a hurry; 0 for never.
+    """
     number = 0
     for moment in (issued, expires, data_access_expires):
         if not 0 <= moment <= _MOMENT:
@@ -213,11 +218,12 @@ def _packed(issued: int, expires: int, data_access_expires: int, fingerprint: st
     mark = (
         1 << _FINGERPRINT_BITS | int(fingerprint, 16) if fingerprint else 0
     )  # the bit in front: there is one
-    return number << _FINGERPRINT_BITS + 1 | mark
+    end = min((one for one in (expires, data_access_expires) if one), default=0)
+    return (number << _FINGERPRINT_BITS + 1 | mark) << _BITS | int(end)
 
 
 def _view_on_moment(place: int) -> property:
-    shift = _FINGERPRINT_BITS + 1 + place * _BITS
+    shift = _BITS + _FINGERPRINT_BITS + 1 + place * _BITS
 
     def moment(info: TokenInfo) -> int:
         return info.numbers >> shift & _MOMENT
@@ -226,8 +232,9 @@ def _view_on_moment(place: int) -> property:
 
 
 def _view_on_fingerprint(info: TokenInfo) -> str:
-    has_one = info.numbers >> _FINGERPRINT_BITS & 1
-    return f"{info.numbers & _FINGERPRINT_MASK:012x}" if has_one else ""
+    number = info.numbers >> _BITS
+    has_one = number >> _FINGERPRINT_BITS & 1
+    return f"{number & _FINGERPRINT_MASK:012x}" if has_one else ""
 
 
 def _show_fields() -> None:
