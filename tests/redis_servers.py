@@ -113,8 +113,8 @@ def _asked(client: redis.Redis, *words: str | bytes | int) -> Any:
 
 
 def _facts(said: bytes) -> dict[str, str]:
-    pairs = (line.partition(":")[::2] for line in said.decode().splitlines())
-    return dict(pairs)
+    parts = (line.partition(":") for line in said.decode().splitlines())
+    return {name: value for name, _, value in parts}
 
 
 # -- one server ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 READ: Final = 0.05  # seconds that a look-up waits for the store
 WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question that nobody waits for any more
-YOUTH: Final = 5.0  # seconds from a loop's first question on, in which a look-up waits as long as that
+YOUTH: Final = 1.0  # seconds from a loop's first question on, until whose end look-ups wait
 FAILURES: Final = 3  # in a row, after which the store is not asked ...
 REST: Final = 1.0  # ... but once in so many seconds
 
@@ -28,7 +28,8 @@ class Access:
     """A store's breaker; ``monotonic`` gives seconds. Safe for threads.
 
     A question that takes too long goes on without its asker: it may be the one that opens the connection.
-    While its loop is young it is waited for: a worker that has just started has heard of nothing that ended.
+    While a loop is young look-ups wait longer, all of them together for a second: a worker that has just
+    started opens its connections then, and has heard of nothing that ended.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -117,8 +118,8 @@ class _Questions:
 
     @property
     def patience(self) -> float:
-        """Return how many seconds a look-up waits: more while connections are being opened."""
-        return READ if asyncio.get_running_loop().time() >= self._grown_up else WRITE
+        """Return how many seconds a look-up waits."""
+        return max(READ, self._grown_up - asyncio.get_running_loop().time())
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(_limited(work), context=Context())
