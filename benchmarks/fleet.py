@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import os
 import platform
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,14 @@ class Latency:
 
 def make_guard(place: Place, graph_url: str) -> Guard:
     """Return a guard as a worker has one."""
-    return Guard(APP_ID, _SECRET, graph_url=graph_url, store=place.open(), deadline=30.0, max_queued=100_000)
+    return Guard(
+        app_id=APP_ID,
+        app_secret=_SECRET,
+        graph_url=graph_url,
+        store=place.open(),
+        deadline=30.0,
+        max_queued=100_000,
+    )
 
 
 def be_worker(work: Work) -> int:
@@ -142,7 +149,7 @@ async def _timed(name: str, check: Callable[[str], object], users: Sequence[int]
 
 
 @contextmanager
-def places() -> Iterator[list[Place]]:
+def places() -> Generator[list[Place]]:
     """Give all places for a store; what was started ends with the block."""
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer())
@@ -150,12 +157,16 @@ def places() -> Iterator[list[Place]]:
         yield [Place(_NONE), Place(_REDIS, server.url), Place(_SQLITE, str(Path(folder) / "fbguard.db"))]
 
 
-def report(fleets: Sequence[Fleet], found: Mapping[str, Sequence[Latency]], *, users: int, workers: int) -> None:
+def report(
+    fleets: Sequence[Fleet], found: Mapping[str, Sequence[Latency]], *, users: int, workers: int
+) -> None:
     """Print the two tables."""
     print(f"\n{users:,} users seen by {workers} workers")
     print(f"{'':<12}{'Graph calls':>12}{'a user':>9}{'seconds':>9}{'wrong':>7}")
     for one in fleets:
-        print(f"{one.place.name:<12}{one.calls:>12,}{one.calls / users:>9.3f}{one.seconds:>9.1f}{one.wrong:>7}")
+        print(
+            f"{one.place.name:<12}{one.calls:>12,}{one.calls / users:>9.3f}{one.seconds:>9.1f}{one.wrong:>7}"
+        )
     base = found[_NONE][-1].p50
     print(f"\none verdict, one after the other (Graph answers after {DELAY * 1000:.0f} ms)")
     print(f"{'':<28}{'p50 us':>10}{'p99 us':>10}{'x memory':>10}")
@@ -171,7 +182,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--timed", type=int, default=500, help="verdicts of each kind that are timed")
     given = parser.parse_args()
-    print(f"fbguard {fbguard.__version__}, Python {platform.python_version()}, {platform.machine()}, {sys.platform}")
+    machine = f"{platform.machine()}, {os.cpu_count()} processors"
+    print(f"fbguard {fbguard.__version__}, Python {platform.python_version()}, {machine}")
     fleets: list[Fleet] = []
     found: dict[str, list[Latency]] = {}
     with graph.running() as process, places() as all_places:

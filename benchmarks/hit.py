@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import fbguard
 from benchmarks.floor import AsgiFloor, Judge, WsgiFloor, facts_of_request
+from benchmarks.lines import about
 from benchmarks.requests import PATH, in_turn, requests_with
-from benchmarks.sides import AsgiNoOp, AsgiSide, Look, Side, WsgiNoOp, WsgiSide, asgi_app, wsgi_app
+from benchmarks.sides import AsgiNoOp, AsgiSide, Look, Side, WsgiNoOp, WsgiSide, asgi_app, has_facts, wsgi_app
 from benchmarks.timing import COLLECTOR, Slice, Spread, interleaved
 from fbguard import Guard, Policy, Rule, TokenInfo, current_token
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
@@ -96,7 +97,8 @@ def slice_of(variant: Variant, token: str, info: TokenInfo) -> Slice:
     """Return what the timing calls: it serves a number of requests of the two clients by turns."""
     requests = requests_with(token)
     expected = None if variant.look is None else info
-    return lambda count: variant.side.serve(variant.app, list(in_turn(requests, count)), expected)
+    proof = has_facts(expected)
+    return lambda count: variant.side.serve(variant.app, list(in_turn(requests, count)), proof)
 
 
 def measure(*, rounds: int, requests: int) -> dict[str, Spread]:
@@ -133,6 +135,7 @@ def ratios(spreads: Mapping[str, Spread]) -> dict[str, Ratio]:
 def report(spreads: Mapping[str, Spread], *, rounds: int, requests: int) -> dict[str, Any]:
     """Return all of a run as JSON data."""
     return {
+        "about": about(),
         "fbguard": fbguard.__version__,
         "python": _python(),
         "processors": os.cpu_count(),

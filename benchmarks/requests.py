@@ -1,4 +1,7 @@
-"""The requests that are measured: what a browser and a phone send, as scopes and environs."""
+"""The requests that are measured: what a browser and a phone send, as scopes and environs.
+
+Each comes through a proxy and has fifteen headers with the token in one of them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ _BROWSER: Final = (
     ("Host", "api.example.com"),
     ("Connection", "keep-alive"),
     ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0"),
+    ("sec-ch-ua-platform", '"Linux"'),
     ("Accept", "application/json"),
     ("Origin", "https://www.example.com"),
     ("Sec-Fetch-Site", "same-site"),
@@ -23,6 +27,8 @@ _BROWSER: Final = (
     ("Referer", "https://www.example.com/"),
     ("Accept-Encoding", "gzip, deflate, br, zstd"),
     ("Accept-Language", "id-ID,id;q=0.9,en;q=0.8"),
+    ("X-Forwarded-For", "203.0.113.7"),
+    ("X-Forwarded-Proto", "https"),
 )
 _PHONE: Final = (
     ("Host", "api.example.com"),
@@ -30,8 +36,15 @@ _PHONE: Final = (
     ("Accept-Language", "id-ID"),
     ("User-Agent", "ExampleApp/4.12.0 (Android 16; Pixel 9) okhttp/5.1.0"),
     ("X-App-Version", "4.12.0"),
+    ("X-Device-Id", "6f1c6d0e-6f0b-4f5e-9a59-5b7f0c1f2a77"),
+    ("X-Request-Id", "0d9f4b1e-30f6-4d0c-8c5d-7a1f5f2e9b10"),
+    ("Cache-Control", "no-cache"),
+    ("If-None-Match", 'W/"5f3b-1a2b3c4d"'),
     ("Connection", "Keep-Alive"),
     ("Accept-Encoding", "gzip"),
+    ("X-Forwarded-For", "203.0.113.8"),
+    ("X-Forwarded-Proto", "https"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
 )
 _PLACE: Final = 3  # of the Authorization header: clients put it neither first nor last
 

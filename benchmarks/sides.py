@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BODY: Final = b'{"ok": true}'
 
 Look = Callable[[], TokenInfo | None]
+Proof = Callable[[dict[str, Any]], bool]  # whether a request went in as it should, by its scope or environ
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,19 @@ class Side(Protocol):
         """Serve one request; ``look`` is how code of the app asks for the facts."""
         ...
 
-    def serve(self, app: Any, requests: Sequence[Request], expected: TokenInfo | None) -> float:
-        """Serve requests; return the seconds. Raises RuntimeError if one went in without these facts."""
+    def serve(self, app: Any, requests: Sequence[Request], proof: Proof) -> float:
+        """Serve requests; return the seconds. Raises RuntimeError if one does not stand the proof."""
         ...
 
 
-def _check(carriers: Sequence[dict[str, Any]], expected: TokenInfo | None) -> None:
+def has_facts(expected: TokenInfo | None) -> Proof:
+    """Return the proof that a guard has given a request these facts, or none."""
+    return lambda carrier: carrier.get(TOKEN) is expected
+
+
+def _check(carriers: Sequence[dict[str, Any]], proof: Proof) -> None:
     # After the clock was stopped: a door that refused left None there, or nothing.
-    if not all(carrier.get(TOKEN) is expected for carrier in carriers):
+    if not all(map(proof, carriers)):
         raise RuntimeError("a request that was timed had other facts than its token's")
 
 
@@ -84,10 +90,10 @@ class AsgiSide:
         self._runner.run(call())
         return seen[0]
 
-    def serve(self, app: ASGIApp, requests: Sequence[Request], expected: TokenInfo | None) -> float:
+    def serve(self, app: ASGIApp, requests: Sequence[Request], proof: Proof) -> float:
         scopes = [scope_of(request) for request in requests]
         seconds = self._runner.run(_timed(app, scopes))
-        _check(scopes, expected)
+        _check(scopes, proof)
         return seconds
 
 
@@ -138,14 +144,14 @@ class WsgiSide:
             pass
         return seen[0]
 
-    def serve(self, app: WSGIApplication, requests: Sequence[Request], expected: TokenInfo | None) -> float:
+    def serve(self, app: WSGIApplication, requests: Sequence[Request], proof: Proof) -> float:
         environs = [environ_of(request) for request in requests]
         started = perf_counter()
         for environ in environs:
             for _ in app(environ, _start_response):
                 pass
         seconds = perf_counter() - started
-        _check(environs, expected)
+        _check(environs, proof)
         return seconds
 
 

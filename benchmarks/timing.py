@@ -7,11 +7,11 @@ garbage collector is off while a slice is timed and runs between the rounds.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Final
+from typing import Final, Self
 
 Slice = Callable[[int], float]  # serves that many requests; the seconds that took, without preparation
 
@@ -27,9 +27,20 @@ class Spread:
     median: float
     max: float
 
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Return the spread of some values, at least one."""
+        return cls(min(values), median(values), max(values))
+
 
 def interleaved(contenders: Mapping[str, Slice], *, rounds: int, requests: int) -> dict[str, Spread]:
     """Let every contender serve ``requests`` in each of ``rounds``; return what a request took."""
+    means = by_rounds(contenders, rounds=rounds, requests=requests)
+    return {name: Spread.of(found) for name, found in means.items()}
+
+
+def by_rounds(contenders: Mapping[str, Slice], *, rounds: int, requests: int) -> dict[str, list[float]]:
+    """Do so, and return the microseconds per request in each round."""
     names = list(contenders)
     means: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
@@ -40,7 +51,7 @@ def interleaved(contenders: Mapping[str, Slice], *, rounds: int, requests: int) 
             first = number % len(names)
             for name in names[first:] + names[:first]:
                 means[name].append(contenders[name](requests) / requests * _MICROSECONDS)
-    return {name: Spread(min(found), median(found), max(found)) for name, found in means.items()}
+    return means
 
 
 @contextmanager

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Final, cast
+from hashlib import sha256
+from typing import Final
 
 from fbguard.connections import (
     LIVE,
@@ -26,7 +26,7 @@ from fbguard.context import DEMANDS, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MISSING
-from fbguard.core.errors import OAuthException, Refused
+from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import is_live
@@ -37,6 +37,7 @@ from fbguard.entrance import (
     behind,
     check_door,
     is_private,
+    known_to,
     log_failed_preflight,
     mark,
     mounted,
@@ -44,11 +45,11 @@ from fbguard.entrance import (
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
 from fbguard.live import claim_of
+from fbguard.refusals import RefusalResponse, encoded, teach, text_of
 from fbguard.reports import heed, refusal_of
 
 __all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
-_POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 _EVERYTHING: Final = Policy()
 
 
@@ -69,20 +70,60 @@ class FBTokenMiddleware:
         self.app = app
         self.guard = guard
         self.policy = policy
+        self._known = known_to(guard, policy)
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
         self._root_path: str | None = None
         for one in behind(app):
             self._root_path = self._root_path or _root_path_of(one)
-            _teach(getattr(one, "exception_handlers", None))
+            teach(getattr(one, "exception_handlers", None))
         for one in mounted(app):
             if policy is not None:
                 _refuse_root_path(one)
-            _teach(getattr(one, "exception_handlers", None))
+            teach(getattr(one, "exception_handlers", None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        if scope["type"] != "http" or not self._recall(scope):
+            await self._serve_any(scope, receive, send)
+            return
+        outgoing = scope[OUTGOING] = Outgoing(send)
+        token = carrier_of_request.set(scope)
+        try:
+            try:
+                await self.app(scope, receive, outgoing)
+            finally:
+                carrier_of_request.reset(token)
+        except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
+            await self._answer(error, scope, receive, outgoing)
+
+    def _recall(self, scope: Scope) -> bool:
+        """Let a request in whose facts are plain (:meth:`FactCache.plain`); False tells nothing.
+
+        The short way through :func:`approach`, for what is nearly every request: one header, a known token,
+        a rule that asks for scopes. Whatever is not like that goes the long way.
+        """
+        match = self._known.get((scope["method"], scope["path"]))
+        if match is None or match.scopes is None or scope.get("root_path") or self._root_path:
+            return False
+        given: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                if given is not None:
+                    return False
+                given = value
+        if given is None or given[:7] != b"Bearer ":
+            return False
+        given = given[7:]
+        info = self.guard.plain(sha256(given).digest(), match.scopes)
+        if info is None:
+            return False
+        # A token that is known was screened when it came first.
+        inject(scope, self.guard, info, match.demands, Secret(given.decode("latin-1")))
+        return True
+
+    async def _serve_any(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
         if kind == "http":
             await self._serve(scope, receive, send, self._enter_http)
@@ -119,15 +160,17 @@ class FBTokenMiddleware:
                 await enter(scope, receive, self._marking(scope, outgoing))
             else:
                 await enter(scope, receive, outgoing)
-        except Exception as error:
-            refused = refusal_of(scope, error)
-            if refused is None or (outgoing.started and scope["type"] == "http"):
-                heed(scope, error)
-                raise  # where half an answer is out, the server must cut it, not end it
-        else:
-            return
+        except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
+            await self._answer(error, scope, receive, outgoing)
+
+    async def _answer(self, error: Exception, scope: Scope, receive: Receive, outgoing: Outgoing) -> None:
+        """Answer an exception of the app, or raise it: it is not for us, or comes too late."""
+        refused = refusal_of(scope, error)
+        if refused is None or (outgoing.started and scope["type"] == "http"):
+            heed(scope, error)
+            raise error  # where half an answer is out, the server must cut it, not end it
         if not outgoing.closed:
-            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, send)
+            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing)
 
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
@@ -137,7 +180,7 @@ class FBTokenMiddleware:
         way, demands, verdict, token = approach(self.guard, self.policy, ScopeHead(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
-        inject(scope, self.guard, verdict, demands, token=token)
+        inject(scope, self.guard, verdict, demands, token)
         return way
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,9 +218,9 @@ class FBTokenMiddleware:
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                pairs = [(_text(name), _text(value)) for name, value in message.get("headers", ())]
+                pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
                 pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
-                message = {**message, "headers": _encoded(pairs)}
+                message = {**message, "headers": encoded(pairs)}
             elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
                 message = {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
             await send(message)
@@ -192,7 +235,7 @@ class FBTokenMiddleware:
                 return
             status.append(message["status"])
             if preflight.is_answered(message["status"]):
-                headers = [pair for pair in message.get("headers", ()) if preflight.is_kept(_text(pair[0]))]
+                headers = [pair for pair in message.get("headers", ()) if preflight.is_kept(text_of(pair[0]))]
                 await send({"type": "http.response.start", "status": preflight.STATUS, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
 
@@ -208,47 +251,6 @@ class FBTokenMiddleware:
             raise self.guard.refusal(MISSING)
 
 
-class RefusalResponse:
-    """A refusal as an ASGI app, which every ASGI framework takes for a response.
-
-    A WebSocket is refused before it is accepted, with the HTTP denial response where the server has
-    that extension, else with its 403; ``accepted`` tells that it is open and must be closed (1008).
-    """
-
-    def __init__(self, refused: Refused, *, accepted: bool = False) -> None:
-        self._refused = refused
-        self._accepted = accepted
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        if scope["type"] == "http":
-            await self._respond(scope, send, "http.response")
-        elif not self._accepted and "websocket.http.response" in (scope.get("extensions") or {}):
-            await self._respond(scope, send, "websocket.http.response")
-        else:
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": self._refused.reason})
-
-    async def _respond(self, scope: Scope, send: Send, prefix: str) -> None:
-        head = ScopeHead(scope)
-        answer = self._refused.answer(
-            accept=", ".join(head.header("accept")), language=", ".join(head.header("accept-language"))
-        )
-        headers = _encoded(answer.headers)
-        await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
-        body = b"" if scope.get("method") == "HEAD" else answer.body
-        await send({"type": f"{prefix}.body", "body": body})
-
-
-def teach_routed(scope: Scope) -> None:
-    """Tell the Starlette app that serves this scope what a Refused and an OAuthException are.
-
-    For a decorated view whose door could not see the app, because something stood in between.
-    """
-    handlers: object = scope.get("starlette.exception_handlers")
-    if isinstance(handlers, tuple):
-        _teach(cast("tuple[object, ...]", handlers)[0])
-
-
 def _root_path_of(app: object) -> str | None:
     """Return the root_path of an ASGI framework's app; Flask's of that name is a directory."""
     found: object = getattr(app, "root_path", None)
@@ -262,38 +264,3 @@ def _refuse_root_path(mounted_app: object) -> None:
             f"a mounted app has root_path={found!r} of its own: guard and router would read one path two "
             "ways; put the door inside that app, with its app.add_middleware(...)"
         )
-
-
-def _teach(handlers: object) -> None:
-    if isinstance(handlers, dict):
-        table = cast("dict[object, object]", handlers)
-        table.setdefault(Refused, handle_refusal)
-        table.setdefault(OAuthException, handle_graph_error)
-        table.setdefault(ExceptionGroup, handle_graph_error)  # of a TaskGroup in a view
-
-
-async def handle_graph_error(connection: object, error: Exception) -> RefusalResponse | None:
-    """Be an exception handler of Starlette or FastAPI."""
-    refused = refusal_of(cast("Scope", getattr(connection, "scope", {})), error)
-    if refused is None:
-        raise error
-    return await handle_refusal(connection, refused)
-
-
-async def handle_refusal(connection: object, refused: Refused) -> RefusalResponse | None:
-    """Be an exception handler of Starlette or FastAPI."""
-    # An endpoint may have accepted by a WebSocket object of its own: then only its `send` knows.
-    state = getattr(getattr(connection, "application_state", None), "name", "")
-    outgoing = cast("Outgoing | None", getattr(connection, "scope", {}).get(OUTGOING))
-    if state == "DISCONNECTED" or (outgoing is not None and outgoing.closed):
-        return None
-    accepted = state == "CONNECTED" or (outgoing is not None and outgoing.started)
-    return RefusalResponse(refused, accepted=accepted)
-
-
-def _encoded(pairs: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
-
-
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")

@@ -32,6 +32,7 @@ def make_cache(
     negative_ttl: float,
     cache_size: int,
     negative_cache_size: int,
+    refresh_ahead: float,
 ) -> FactCache:
     """Return the store of facts."""
     return FactCache(
@@ -40,6 +41,7 @@ def make_cache(
         negative_ttl=settings.seconds("negative_ttl", negative_ttl),
         size=settings.size("cache_size", cache_size),
         negative_size=settings.size("negative_cache_size", negative_cache_size),
+        fresh=refresh_ahead or 1.0,
     )
 
 
@@ -53,7 +55,13 @@ def make_tombstones(clock: Clock) -> Tombstones:
 
 
 def make_shared(
-    store: object, revoker: Revoker, clock: Clock, secrets: Sequence[Secret], *, parts: Sequence[str]
+    store: object,
+    cache: FactCache,
+    revoker: Revoker,
+    clock: Clock,
+    secrets: Sequence[Secret],
+    *,
+    parts: Sequence[str],
 ) -> SharedStore | None:
     """Return the guard's side of a shared store, wired to what ends sessions here; None without a store.
 
@@ -70,6 +78,7 @@ def make_shared(
     app_id, url, version = parts
     namespace = f"{SCHEMA}:{app_id}:{urlsplit(url).netloc}:{version}"
     revoker.shared = SharedStore(cast("Store", store), namespace, Codec(parts, secrets), clock, revoker)
+    cache.eras = revoker.shared.eras
     return revoker.shared
 
 

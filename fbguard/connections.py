@@ -43,9 +43,11 @@ class Outgoing:
 
     def __call__(self, message: Message) -> Awaitable[None]:
         """Send."""
-        # Pushes, early hints and debug messages may go before an answer and are none.
-        self.started = self.started or message["type"] in _BEGINNINGS
-        self.closed = self.closed or message["type"] in _ENDS
+        kind = message["type"]
+        if kind != "http.response.body":  # which is most of them, and changes nothing
+            # Pushes, early hints and debug messages may go before an answer and are none.
+            self.started = self.started or kind in _BEGINNINGS
+            self.closed = self.closed or kind in _ENDS
         return self._send(message)
 
     def cut(self, finding: Finding) -> None:

@@ -46,13 +46,16 @@ def inject(
     guard: Guard,
     info: TokenInfo | None,
     demands: Demands = (),
-    *,
     token: Secret | None = None,
 ) -> None:
     """Be a door: put its guard, the facts, their token and what they were judged by into a request."""
-    carrier[DOOR] = guard
-    inject_facts(carrier, guard, info, token)
+    carrier[DOOR] = carrier[GUARD] = guard
+    carrier[TOKEN] = info
+    carrier[CREDENTIAL] = None if info is None else token
     carrier[DEMANDS] = demands
+    carrier[ASKED] = ()
+    if is_asgi(carrier):
+        carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info
 
 
 def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:

@@ -12,6 +12,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
+from fbguard.short_way import ShortWay
 from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ class _Decorate:
     def __init__(self, options: DecoratorOptions) -> None:
         self._guard = check_source(options.pop("guard", None))
         self._requirement = Requirement(**cast("RequirementOptions", options))
+        self._short = ShortWay(self._requirement, self._guard)
 
     @overload
     def __call__(self, view: C, /) -> C: ...
@@ -94,8 +96,16 @@ class _Decorate:
         return guarded
 
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        lets_in = self._short.lets_in
+
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
+            if lets_in(args):
+                try:
+                    return view(*args, **kwargs)
+                except (Refused, OAuthException, ExceptionGroup) as error:
+                    answer = error
+                return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
                 with request.entered():
@@ -110,8 +120,16 @@ class _Decorate:
         return guarded
 
     def _async(self, view: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        lets_in = self._short.lets_in
+
         @functools.wraps(view)
         async def guarded(*args: Any, **kwargs: Any) -> Any:
+            if lets_in(args):
+                try:
+                    return await view(*args, **kwargs)
+                except (Refused, OAuthException, ExceptionGroup) as error:
+                    answer = error
+                return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
                 with request.entered():  # first: asettle() asks it on which loop to look up

@@ -118,6 +118,7 @@ class Guard(EndsSessions):
             negative_ttl=negative_ttl,
             cache_size=cache_size,
             negative_cache_size=negative_cache_size,
+            refresh_ahead=refresh_ahead,
         )
         upstream = assembly.make_upstream(
             self._graph,
@@ -129,6 +130,7 @@ class Guard(EndsSessions):
             max_calls_per_second=max_calls_per_second,
             batch=batch,
         )
+        self.plain, self.wall = self._cache.plain, clock.time
         tombstones = assembly.make_tombstones(clock)
         self.live = LiveConnections(clock)
         self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)
@@ -137,7 +139,7 @@ class Guard(EndsSessions):
             upstream,
             self._cache,
             tombstones,
-            assembly.make_shared(store, self._revoker, clock, secrets, parts=parts),
+            assembly.make_shared(store, self._cache, self._revoker, clock, secrets, parts=parts),
             self.live,
             app_id=site.app_id,
             signer=self.signer,
@@ -186,10 +188,12 @@ class Guard(EndsSessions):
 
     def close(self) -> None:
         """Close every connection and end every look-up; idempotent. In async code use :meth:`aclose`."""
+        self.plain = _nothing
         self._shut()
 
     async def aclose(self) -> None:
         """Close every connection and end every look-up; idempotent."""
+        self.plain = _nothing
         await self._look_ups.aclose_here()
         await asyncio.to_thread(self._shut)
 
@@ -209,3 +213,7 @@ class Guard(EndsSessions):
         if not hasattr(self, "_shut"):
             return "<Guard, not configured>"  # in the traceback of its own construction
         return f"<Guard app_id={self.app_id!r} graph={self._graph.url}/{self._graph.version}>"
+
+
+def _nothing(_key: bytes, _scopes: frozenset[str]) -> None:
+    """Know nothing: of a guard that is closed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, overload
 
 from fbguard.core import background, credentials
@@ -28,6 +28,10 @@ _GRACE: Final = 0.25  # seconds beyond the deadline, for the way to the backgrou
 class Verdicts:
     """The part of a :class:`fbguard.Guard` that says yes or no."""
 
+    #: The hit path of doors: :meth:`fbguard.core.cache.FactCache.plain`, until the guard is closed.
+    plain: Callable[[bytes, frozenset[str]], TokenInfo | None]
+    #: The guard's wall clock, in seconds, without a method around it.
+    wall: Callable[[], float]
     _validator: Validator
     _revoker: Revoker
     _deadline: float

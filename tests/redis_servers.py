@@ -113,8 +113,8 @@ def _asked(client: redis.Redis, *words: str | bytes | int) -> Any:
 
 
 def _facts(said: bytes) -> dict[str, str]:
-    pairs = (line.partition(":")[::2] for line in said.decode().splitlines())
-    return dict(pairs)
+    parts = (line.partition(":") for line in said.decode().splitlines())
+    return {name: value for name, _, value in parts}
 
 
 # -- one server ------------------------------------------------------------------------------------------
@@ -408,5 +408,9 @@ class WatchedRedis:
     def fail_over(self) -> None:
         """Kill the master, and wait until the replica is one."""
         self.master.kill()
+        self.wait_for_the_replica()
+
+    def wait_for_the_replica(self) -> None:
+        """Wait until it has taken over."""
         _wait_until(lambda: self.master_port() == self.replica.port, "a failover")
         _wait_until(lambda: self.replica.info()["role"] == "master", "a new master")

@@ -20,23 +20,24 @@ FLOORS = (
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",
-        "core.sources",
+        "core.rule_index", "core.sources",
         "facebook.batch", "facebook.call", "facebook.codes", "facebook.debug_token", "facebook.graph_error",
         "facebook.login", "facebook.rest", "facebook.rest_answers", "facebook.signed_request",
         "facebook.usage", "facebook.webhook",
     ),
     (
-        "core.background", "core.breaker", "core.cache", "core.flights", "core.governor", "core.limits",
-        "core.generations", "core.loops", "core.pace", "core.slots",
+        "core.background", "core.bounded", "core.breaker", "core.cache", "core.flights", "core.governor",
+        "core.generations", "core.limits", "core.loops", "core.pace", "core.slots",
         "facebook.credentials", "facebook.graph", "facebook.line", "facebook.pools", "facebook.quiet",
         "facebook.transport", "facebook.upstream", "revocation.live", "revocation.tombstones",
         "stores",
     ),
     ("assembly", "core.lookups", "core.validator", "guard", "legacy", "revocation", "sessions", "verdicts"),
-    ("context", "entrance", "facebook.auth", "heads", "reports", "streams", "asgi", "wsgi", "surroundings",
+    ("context", "entrance", "facebook.auth", "heads", "refusals", "reports", "streams", "asgi",
+     "wsgi", "surroundings",
      "connections", "live"),
     ("integrations",),
-    ("decorator",),  # looks for the framework around a view among those that are loaded
+    ("short_way", "decorator"),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("testing",),

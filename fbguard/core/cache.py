@@ -7,16 +7,16 @@ says that its time is over; so neither a wall clock set back nor a machine that 
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 from weakref import WeakSet
 
 from cachetools import LRUCache
 
 from fbguard.core import forks
+from fbguard.core.bounded import Bounded
 from fbguard.core.clock import Clock
 from fbguard.core.generations import Generations
 from fbguard.core.secret import Secret
@@ -26,7 +26,7 @@ from fbguard.core.user_index import UserIndex
 
 def key_of(token: Secret) -> bytes:
     """Return a token's key in this process: its SHA-256 digest (32 bytes)."""
-    return hashlib.sha256(token.reveal().encode()).digest()
+    return token.digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,43 @@ class Seen:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
+class _Stay:
+    """How facts stay, the same for many: ``ttl`` seconds; for ``life`` seconds they are plain.
+
+    ``offset`` is wall time less monotonic time when they came, ``era`` as in :class:`Known`.
+    """
+
+    __slots__ = ("era", "life", "offset", "ttl")
+
+    def __init__(self, ttl: float, life: float, offset: float, era: int | None) -> None:
+        self.ttl = ttl
+        self.life = life
+        self.offset = offset
+        self.era = era
+
+
 class _Entry:
-    info: TokenInfo
-    wall: float
-    monotonic: float
-    ttl: float
-    good: bool
-    since: float
+    """A fact in its place: ``said`` when, ``since`` when its token is known, both in wall time."""
+
+    __slots__ = ("info", "said", "since", "stay", "used")
+
+    def __init__(self, info: TokenInfo, said: float, since: float, stay: _Stay) -> None:
+        self.info = info
+        self.said = said
+        self.since = since
+        self.stay = stay
+        self.used = False
+
+
+class Eras(Protocol):
+    """Who knows in which era the shared store's news are heard (:mod:`fbguard.stores.listening`)."""
+
     era: int | None
 
 
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
+_READING = 1e-3  # seconds between two readings of two clocks, at most, where nobody has set one
+_MOST_STAYS = 256  # that are kept to be shared
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
 
@@ -72,9 +97,10 @@ _caches: WeakSet[FactCache] = WeakSet()
 class FactCache:
     """Positive facts for ``ttl`` seconds, definite noes for ``negative_ttl``; safe for threads.
 
-    ``size`` and ``negative_size`` are numbers of entries; the least recently used go first. Positive
-    facts stay in their places after their time, for :meth:`stale`. Of many, which a deploy or an outage
-    has made to be stored together, each gets a ttl up to a tenth shorter, so that they do not end together.
+    ``size`` and ``negative_size`` are numbers of entries; who was not used for long goes first. Positive
+    facts stay in their places after their time, for :meth:`stale`; they are plain for ``fresh`` of the ttl.
+    Of many, which a deploy or an outage has made to be stored together, each gets a ttl up to a tenth
+    shorter, so that they do not end together.
     """
 
     def __init__(
@@ -85,21 +111,27 @@ class FactCache:
         negative_ttl: float,
         size: int,
         negative_size: int,
+        fresh: float = 1.0,
     ) -> None:
-        self._clock = clock
         self.ttl = ttl
+        self._fresh = fresh * ttl
         self._negative_ttl = negative_ttl
         self._users = UserIndex()
-        self._good: MutableMapping[bytes, _Entry] = _Indexed(size, self._users)
-        self._bad: MutableMapping[bytes, _Entry] = _Indexed(negative_size, self._users)
+        self._good: Bounded[_Entry] = Bounded(size)
+        self._bad: Bounded[_Entry] = Bounded(negative_size)
+        self._stays: dict[tuple[float, float, int | None], _Stay] = {}
+        # What the hit path needs at hand.
+        self._time, self._monotonic = clock.time, clock.monotonic
         self._forgotten = Generations(_FORGOTTEN)
         self._gone: MutableMapping[bytes, Seen] = LRUCache(_FORGOTTEN)
         self._lock = threading.Lock()
         _caches.add(self)
 
+        self.eras: Eras | None = None
+
     def now(self) -> float:
         """Return wall time in seconds."""
-        return self._clock.time()
+        return self._time()
 
     def get(self, key: bytes, max_age: float | None = None) -> Known | None:
         """Return the fact stored under ``key`` if it may still be believed and is not older than asked."""
@@ -107,22 +139,46 @@ class FactCache:
         if entry is None:
             return None
         age = self._age(entry)
-        if age >= entry.ttl and not entry.good:
-            self._drop_if_same(key, entry)
-        if age >= entry.ttl or (max_age is not None and age >= max_age):
+        if age >= entry.stay.ttl:
+            self._drop_if_bad(key, entry)
             return None
-        return Known(entry.info, entry.wall + age, age, entry.era)
+        if max_age is not None and age >= max_age:
+            return None
+        entry.used = True
+        return Known(entry.info, entry.said + age, age, entry.stay.era)
+
+    def plain(self, key: bytes, scopes: frozenset[str]) -> TokenInfo | None:
+        """Return the facts of a valid user token with these scopes, if it is plain that they still hold.
+
+        None tells nothing: then :meth:`get` and the judge do. This is the hit path: no lock, no object of its
+        own, two clocks. For how long a fact is plain was worked out when it was stored (``life``).
+        """
+        entry = self._good.entries.get(key)
+        if entry is None:
+            return None
+        stay = entry.stay
+        now = self._time()
+        by_monotonic = stay.offset + self._monotonic()
+        if by_monotonic > now:  # noqa: PLR1730 - max() costs as much as a clock
+            now = by_monotonic
+        info = entry.info
+        if now - entry.said >= stay.life or not scopes <= info.grant.scopes:
+            return None
+        if self.eras is not None and (stay.era is None or stay.era != self.eras.era):
+            return None  # the shared store must be asked
+        entry.used = True
+        return info
 
     def stale(self, key: bytes, grace: float) -> Known | None:
         """Return a positive fact whose time is over by at most ``grace`` seconds, marked as stale."""
-        entry = self._find(key)
-        if entry is None or not entry.good:
+        entry = self._good.entries.get(key)
+        if entry is None:
             return None
-        age = self._age(entry)
-        if age >= entry.ttl + grace:
+        age, ttl = self._age(entry), entry.stay.ttl
+        if age >= ttl + grace:
             return None
-        info = entry.info if age < entry.ttl else replace(entry.info, stale=True)
-        return Known(info, entry.wall + age, age)
+        info = entry.info if age < ttl else replace(entry.info, stale=True)
+        return Known(info, entry.said + age, age)
 
     def peek(self, key: bytes) -> TokenInfo | None:
         """Return the fact under ``key``, however old."""
@@ -134,12 +190,11 @@ class FactCache:
         return self._find(key) is not None
 
     def _find(self, key: bytes) -> _Entry | None:
-        with self._lock:
-            return self._good.get(key) or self._bad.get(key)
+        return self._good.entries.get(key) or self._bad.entries.get(key)
 
     def _age(self, entry: _Entry) -> float:
         """Return the seconds since a fact was stored, by the clock that counts more of them."""
-        return max(self._clock.time() - entry.wall, self._clock.monotonic() - entry.monotonic)
+        return max(self._time(), entry.stay.offset + self._monotonic()) - entry.said
 
     def mark(self) -> int:
         """Return what :meth:`put` and :meth:`is_forgotten` want to have from before a look-up."""
@@ -166,20 +221,53 @@ class FactCache:
         first, ``era`` when the shared store was asked. None, and nothing stored, if the token or its user was
         forgotten since ``mark`` was taken: what Graph said before that no longer counts.
         """
-        now = self._clock.time()
-        wall, monotonic = now - age, self._clock.monotonic() - age
+        now = self._time()
+        said = now - age if age else now  # the same object, mostly, as `since`
         ttl = self.ttl_of(good=good)
         store, other = (self._good, self._bad) if good else (self._bad, self._good)
         with self._lock:
             if mark is not None and self.is_forgotten(key, info.user_id, mark):
                 return None
             if len(store) >= _SPREAD_FROM:
-                ttl *= 1 - _SPREAD * key[0] / 256  # the key is a digest: its bytes are evenly spread
-            before = store.get(key) or other.pop(key, None)
+                # The key is a digest: its bytes are evenly spread. In sixteen steps, which many share.
+                ttl *= 1 - _SPREAD * (key[0] >> 4) / 16
+            before = store.entries.get(key) or self._pop(other, key)
             gone = None if before is not None else self._gone.pop(key, None)
             first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)
-            store[key] = _Entry(info, wall, monotonic, ttl, good, first, era)
+            stay = self._stay(ttl, self._life(info, said, ttl) if good else 0.0, now, era)
+            self._put(store, key, _Entry(info, said, first, stay), before)
         return Known(info, now, age, era)
+
+    def _stay(self, ttl: float, life: float, now: float, era: int | None) -> _Stay:
+        """Return how a fact stays: the same object again where only the reading of the clocks differs."""
+        offset = now - self._monotonic()
+        found = self._stays.get((ttl, life, era))
+        if found is None or not 0 <= found.offset - offset < _READING:
+            if len(self._stays) >= _MOST_STAYS:
+                self._stays.clear()
+            found = self._stays[ttl, life, era] = _Stay(ttl, life, offset, era)
+        return found
+
+    def _life(self, info: TokenInfo, said: float, ttl: float) -> float:
+        """Return for how long a good fact needs no judgement but of its scopes."""
+        if info.type != "USER":
+            return 0.0
+        end = said + min(ttl, self._fresh)
+        ends = [one for one in (info.expires, info.data_access_expires) if 0 < one < end]
+        return min(ends) - said if ends else min(ttl, self._fresh)
+
+    def _put(self, store: Bounded[_Entry], key: bytes, entry: _Entry, before: _Entry | None) -> None:
+        if before is not None and before.info.user_id != entry.info.user_id:
+            self._users.discard(before.info.user_id, key)
+        for dropped, gone in store.put(key, entry):
+            self._users.discard(gone.info.user_id, dropped)
+        self._users.add(entry.info.user_id, key)
+
+    def _pop(self, store: Bounded[_Entry], key: bytes) -> _Entry | None:
+        found = store.pop(key)
+        if found is not None:
+            self._users.discard(found.info.user_id, key)
+        return found
 
     def ttl_of(self, *, good: bool) -> float:
         """Return the seconds that a fact is believed, at most."""
@@ -188,14 +276,13 @@ class FactCache:
     def since(self, key: bytes) -> float | None:
         """Return the wall time at which a token was first seen, None if nobody remembers it."""
         with self._lock:
-            return _since(self._good.get(key) or self._bad.get(key) or self._gone.get(key))
+            return _since(self._good.entries.get(key) or self._bad.entries.get(key) or self._gone.get(key))
 
-    def _drop_if_same(self, key: bytes, entry: _Entry) -> None:
-        """Drop an entry whose time is over, unless another thread has stored a new one meanwhile."""
+    def _drop_if_bad(self, key: bytes, entry: _Entry) -> None:
+        """Drop a no whose time is over, unless another thread has stored something new meanwhile."""
         with self._lock:
-            for store in (self._good, self._bad):
-                if store.get(key) is entry:
-                    del store[key]
+            if self._bad.entries.get(key) is entry:
+                self._pop(self._bad, key)
 
     def forget(self, key: bytes, info: TokenInfo | None = None) -> bool:
         """Forget what is stored under ``key``, and what look-ups under way will say.
@@ -203,7 +290,7 @@ class FactCache:
         With ``info`` only if that is what is stored, or nothing is: a newer fact stays (False).
         """
         with self._lock:
-            entry = self._good.get(key) or self._bad.get(key)
+            entry = self._good.entries.get(key) or self._bad.entries.get(key)
             if info is not None and not info.stale and entry is not None and entry.info is not info:
                 return False
             self._drop(key)
@@ -215,7 +302,7 @@ class FactCache:
 
     def _take_out(self, key: bytes) -> None:
         """Drop a fact, but not since when its token is known: an older event may be heard of later."""
-        entry = self._good.pop(key, None) or self._bad.pop(key, None)
+        entry = self._pop(self._good, key) or self._pop(self._bad, key)
         if entry is not None:
             self._gone[key] = Seen(key, entry.info, entry.since)
 
@@ -228,7 +315,7 @@ class FactCache:
     def _cached_of(self, user_id: str) -> list[Seen]:
         seen: list[Seen] = []
         for key in self._users.keys_of(user_id):
-            entry = self._good.get(key) or self._bad.get(key)
+            entry = self._good.entries.get(key) or self._bad.entries.get(key)
             if entry is not None:
                 seen.append(Seen(key, entry.info, entry.since))
         return seen
@@ -249,26 +336,6 @@ class FactCache:
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-class _Indexed(LRUCache[bytes, _Entry]):
-    """Entries by key, the least recently used go first; keeps the index of users true."""
-
-    def __init__(self, size: int, users: UserIndex) -> None:
-        super().__init__(size)
-        self._users = users
-
-    def __setitem__(self, key: bytes, entry: _Entry, *args: Any, **kwargs: Any) -> None:
-        before = self.get(key)
-        if before is not None and before.info.user_id != entry.info.user_id:
-            self._users.discard(before.info.user_id, key)
-        super().__setitem__(key, entry, *args, **kwargs)
-        self._users.add(entry.info.user_id, key)
-
-    def __delitem__(self, key: bytes, *args: Any, **kwargs: Any) -> None:
-        entry = self[key]
-        super().__delitem__(key, *args, **kwargs)
-        self._users.discard(entry.info.user_id, key)
 
 
 def _since(one: _Entry | Seen | None) -> float | None:

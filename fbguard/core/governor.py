@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Final
 
 from fbguard.core.breaker import Breaker, Hold
@@ -15,6 +13,29 @@ from fbguard.core.reasons import Finding
 from fbguard.core.slots import Slots
 
 FULL: Final = Finding("unavailable", retry_after=1)
+
+
+class _Slot:
+    """What :meth:`Governor.slot` returns; each look-up has one, so no loop has to keep book of generators."""
+
+    __slots__ = ("_for_reserved", "_governor", "_is_held", "_slots")
+
+    def __init__(self, governor: Governor, slots: Slots, *, for_reserved: bool) -> None:
+        self._governor = governor
+        self._slots = slots
+        self._for_reserved = for_reserved
+        self._is_held = False
+
+    async def __aenter__(self) -> Finding | None:
+        held = self._governor.hold()
+        if held is not None:
+            return held
+        self._is_held = await self._slots.acquire(for_reserved=self._for_reserved)
+        return None if self._is_held else FULL
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._is_held:
+            self._slots.release()
 
 
 class Governor:
@@ -35,6 +56,7 @@ class Governor:
         patience: float,
     ) -> None:
         self.patience = patience
+        self.max_in_flight = max_in_flight
         # Who has waited so long, and then for the pace, has as much left for the call itself.
         self.patience_in_line = patience / 4
         self._slots = Slots(max_in_flight, max_queued, self.patience_in_line)
@@ -48,9 +70,9 @@ class Governor:
         return self._slots.taken
 
     @property
-    def is_busy(self) -> bool:
-        """Whether the next call would have to wait for a slot."""
-        return self._slots.are_taken
+    def free(self) -> int:
+        """How many calls could be made without waiting for a slot."""
+        return self._slots.free
 
     @property
     def most_at_once(self) -> float:
@@ -65,23 +87,12 @@ class Governor:
         """Give that place back."""
         self._slots.unreserve()
 
-    @asynccontextmanager
-    async def slot(self, *, for_reserved: bool = False) -> AsyncGenerator[Finding | None]:
+    def slot(self, *, for_reserved: bool = False) -> _Slot:
         """Hold a slot in the block; gives None, or the don't-know that stands in for the call.
 
         Nobody waits in line while Graph is left alone anyway.
         """
-        held = self.hold()
-        if held is not None:
-            yield held
-            return
-        if not await self._slots.acquire(for_reserved=for_reserved):
-            yield FULL
-            return
-        try:
-            yield None
-        finally:
-            self._slots.release()
+        return _Slot(self, self._slots, for_reserved=for_reserved)
 
     def hold(self) -> Finding | None:
         """Return the don't-know for calls that must not be made at the moment, None if they may."""

@@ -212,8 +212,9 @@ class LookUps:
         )
 
     def _ended(self, token: Secret, stone: Tombstone) -> Finding:
-        """Remember a tombstone that was found elsewhere as this token's own."""
+        """Remember a tombstone that was found elsewhere as this token's own; its fact counts no more."""
         self._tombstones.bury(key_of(token), stone)
+        self._cache.forget(key_of(token))  # or it would be believed while the store is away
         self._live.end_token(key_of(token), Finding(stone.why))
         return Finding(stone.why)
 

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar, Unpack, cast
 
 from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.rule_index import RuleIndex
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 # Templates of other libraries and raw URLs: as literals they would match nothing that was meant.
 _LOOKS_LIKE_A_PATTERN: Final = re.compile(r"[{}<>*?#]|\A:|%[0-9A-Fa-f]{2}")
 _VERB: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MOST_KNOWN: Final = 4096  # requests whose match is remembered, and the longest of them in characters
+_LONGEST_KNOWN: Final = 256
 _NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -51,12 +54,18 @@ class Match:
     """What a request stands under: every (requirement, path parameters) must hold.
 
     ``public`` means that nothing is looked at. ``preflight`` tells whether a CORS preflight may be
-    let in to be answered.
+    let in to be answered. ``scopes`` are what a valid user token needs, None if that is not all.
     """
 
     demands: tuple[tuple[Requirement, Mapping[str, Any]], ...]
     public: bool = False
     preflight: bool = True
+    scopes: frozenset[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        is_all = not self.public and all(requirement.scopes_only for requirement, _ in self.demands)
+        scopes = [requirement.scope_set for requirement, _ in self.demands]
+        object.__setattr__(self, "scopes", frozenset[str]().union(*scopes) if is_all else None)
 
 
 class Rule:
@@ -113,6 +122,10 @@ class Rule:
         if self._rest:
             params[self._rest] = "/".join(segments[len(template) :])
         return params or _NO_PARAMS
+
+    def enter(self, index: RuleIndex, number: int) -> None:
+        """Add the template to a policy's index."""
+        index.add(number, self._template, has_rest=self._rest is not None)
 
     def lists(self, method: str) -> bool:
         """Tell whether the rule names this verb. HEAD follows GET; verbs are case-sensitive."""
@@ -191,7 +204,7 @@ class Policy:
     on guarded paths like every other request without a token.
     """
 
-    __slots__ = ("_default", "default", "has_live", "preflight", "rules")
+    __slots__ = ("_default", "_index", "default", "has_live", "known", "preflight", "rules")
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
         for rule in rules:
@@ -211,6 +224,11 @@ class Policy:
                 "the default has no path parameters, so its target must be a callable"
             )
         self._default = Match(((self.default, _NO_PARAMS),), preflight=preflight)
+        self._index = RuleIndex()
+        for number, rule in enumerate(rules):
+            rule.enter(self._index, number)
+        #: What was found for (method, path); doors look here first.
+        self.known: dict[tuple[str, str], Match | None] = {}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
@@ -234,13 +252,25 @@ class Policy:
         """Return what a request stands under, or None for a path that is not plain.
 
         ``path`` is the decoded path the framework routes on, below its mount; ``method`` the verb
-        as it was sent (a WebSocket counts as GET).
+        as it was sent (a WebSocket counts as GET). What was found is remembered for some requests.
         """
+        asked = (method, path)
+        found = self.known.get(asked)
+        if found is None:
+            found = self._matched(path, method)
+            if len(path) + len(method) <= _LONGEST_KNOWN:
+                if len(self.known) >= _MOST_KNOWN:
+                    self.known.clear()  # paths of ids that nobody asks for again
+                self.known[asked] = found
+        return found
+
+    def _matched(self, path: str, method: str) -> Match | None:
         if not is_plain(path):
             return None
         segments = segments_of(path)
         passed_by: list[tuple[Rule, Mapping[str, Any]]] = []
-        for rule in self.rules:
+        for number in self._index.candidates(segments):
+            rule = self.rules[number]
             params = rule.params_of(segments)
             if params is None:
                 continue

@@ -71,6 +71,8 @@ class Requirement:
     stale_if_error: float | None = None
     live: bool = False
     scope_set: frozenset[str] = field(init=False, repr=False, compare=False)
+    #: Whether a valid user token with the scopes meets it, whatever else is known.
+    scopes_only: bool = field(init=False, repr=False, compare=False)
 
     if TYPE_CHECKING:  # what it takes is wider than what it keeps
 
@@ -109,6 +111,18 @@ class Requirement:
             if getattr(self, name) is not None:
                 _check_seconds(name, getattr(self, name))
         _check_target(self)
+        put("scopes_only", self._asks_for_scopes_only())
+
+    def _asks_for_scopes_only(self) -> bool:
+        return (
+            "USER" in self.token_types
+            and not self.any_scope
+            and self.target is None
+            and self.max_fact_age is None
+            and self.max_login_age is None
+            and not self.min_remaining
+            and not self.live
+        )
 
 
 def _names(option: str, value: object) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from typing import NoReturn
 
@@ -13,14 +14,21 @@ class Secret:
     with local variables (Sentry, rich, a debug page) has nothing to print.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_digest", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+        self._digest: bytes | None = None
 
     def reveal(self) -> str:
         """Return the text. Call it inside the expression that needs it; do not name the result."""
         return self._value
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 digest of the text (32 bytes), computed once: a look-up needs it many times."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self._value.encode()).digest()
+        return self._digest
 
     def __repr__(self) -> str:
         return "***"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Final
 
@@ -38,6 +37,4 @@ class Signer:
         return {"appsecret_proof": self._digest(token, f"|{at}"), "appsecret_time": str(at)}
 
     def _digest(self, token: Secret, more: str = "") -> str:
-        return hmac.new(
-            self._secret.reveal().encode(), f"{token.reveal()}{more}".encode(), hashlib.sha256
-        ).hexdigest()
+        return hmac.digest(self._secret.reveal().encode(), f"{token.reveal()}{more}".encode(), "sha256").hex()

@@ -57,9 +57,9 @@ class Slots:
         return self._taken
 
     @property
-    def are_taken(self) -> bool:
-        """Whether all of them are in use."""
-        return self._taken >= self._size
+    def free(self) -> int:
+        """How many are in use by nobody."""
+        return max(self._size - self._taken, 0)
 
     @property
     def waiting(self) -> int:
@@ -67,9 +67,9 @@ class Slots:
         return self._counted + self._reserved
 
     def reserve(self) -> bool:
-        """Take a place for an asker who waits elsewhere; False when the line is full."""
+        """Take a place for an asker who waits elsewhere; False when the line is full, and no slot free."""
         with self._lock:
-            if self.waiting >= self._queued:
+            if self.waiting >= self._queued + self.free:
                 return False
             self._reserved += 1
             return True

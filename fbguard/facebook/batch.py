@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any, Final, cast
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from fbguard.core.reasons import TRANSIENT_CODES, Finding
 from fbguard.core.secret import Secret
@@ -19,20 +19,26 @@ MAX_ITEMS: Final = 50
 _OK = 200
 _SERVER_ERROR = 500
 _MAX_ITEM: Final = 64 * 1024  # characters, as of a single reply
+# An item of the ``batch`` array, as it stands in a form: what comes before its token, and behind it.
+_BEFORE, _BEHIND = (
+    quote_plus(part)
+    for part in json.dumps(
+        {"method": "GET", "relative_url": "debug_token?input_token=|"}, separators=(",", ":")
+    ).split("|")
+)
 
 
-def written(tokens: Sequence[Secret]) -> Secret:
-    """Return the ``batch`` parameter: a JSON array with a call of debug_token for each token."""
+def written(credential: Secret, tokens: Sequence[Secret]) -> Secret:
+    """Return the form that asks about each token: the credential and a JSON array of debug_token calls.
+
+    What is the same in all items is written once and for all: to encode a whole form costs more than all
+    else that is done for it. A token is a URL's part, which JSON takes as it is, and the URL is the form's.
+    """
     return Secret(
-        json.dumps(
-            [
-                {
-                    "method": "GET",
-                    "relative_url": "debug_token?" + urlencode({"input_token": token.reveal()}),
-                }
-                for token in tokens
-            ]
-        )
+        urlencode({"access_token": credential.reveal(), "include_headers": "false"})
+        + "&batch=%5B"
+        + "%2C".join(f"{_BEFORE}{quote_plus(quote_plus(token.reveal()))}{_BEHIND}" for token in tokens)
+        + "%5D"
     )
 
 

@@ -43,7 +43,7 @@ def read(status: int, body: bytes, fingerprint: str) -> TokenInfo | Finding:
     ``fingerprint`` goes into the TokenInfo as it is.
     """
     try:
-        reply = _object(json.loads(body.decode(), object_pairs_hook=_pairs, parse_constant=_refuse))
+        reply = _object(_DECODER.decode(body.decode()))
     except (Unreadable, ValueError, RecursionError):
         return UNAVAILABLE
     outcome = _read_reply(status, reply, fingerprint)
@@ -83,6 +83,9 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(_constant: str) -> NoReturn:
     raise Unreadable  # NaN and Infinity are no JSON, and NaN <= now is never true
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse)
 
 
 def _object(value: object) -> dict[str, Any]:

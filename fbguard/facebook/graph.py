@@ -40,8 +40,8 @@ class Client(Protocol):
         """Return what came back, or None when nobody answered."""
         ...
 
-    async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
-        """Send a form; return what came back, without a body of more than ``most`` bytes."""
+    async def post(self, url: str, form: Secret, *, most: int) -> Reply | None:
+        """Send an encoded form; return what came back, without a body of more than ``most`` bytes."""
         ...
 
     async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
@@ -91,11 +91,7 @@ class Graph:
         instead; or None if it does not do this for us. The credential is the form field that the
         reference asks for, wherever single calls carry theirs.
         """
-        form: dict[str, str | Secret] = {
-            "access_token": credential,
-            "batch": batch.written([token for token, _ in asked]),
-            "include_headers": "false",
-        }
+        form = batch.written(credential, [token for token, _ in asked])
         reply = await client.post(f"{self.url}/{self.version}/", form, most=_MAX_BATCH_REPLY)
         if reply is None:
             return debug_token.UNAVAILABLE, Usage()

@@ -1,11 +1,14 @@
-"""Look-ups that wait for a slot, of one event loop: they go out together, in Graph's batch calls.
+"""Look-ups of one event loop that find fewer free slots than they are: they share Graph's batch calls.
 
-Only who would have to wait comes here, so nobody waits for the sake of a batch.
+Those that start in one turn of the loop are looked at together, at its end. As long as there is a free slot
+for each, each gets a call of its own; so nobody waits for the sake of a batch. Where there are more of them
+they share the free slots evenly, and where there is none they wait, and the next slot takes along all it can.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -43,6 +46,7 @@ class Line:
         self._waiting: dict[_Waiter, None] = {}  # in order of arrival
         self._porters: set[asyncio.Task[None]] = set()
         self._idle = 0  # porters that wait for a slot
+        self._is_called = False  # is a porter on the way, who has not yet seen who is here?
 
     async def ask(self, token: Secret, fingerprint: str) -> Outcome | None:
         """Wait for the answer about a token; None if it must be asked for alone."""
@@ -50,7 +54,7 @@ class Line:
             return FULL
         mine = _Waiter(token, fingerprint)
         self._waiting[mine] = None
-        self._send_porters()
+        self._call_porter()
         try:
             return await mine.answer
         finally:
@@ -61,28 +65,45 @@ class Line:
         del self._waiting[waiter]
         self._governor.unreserve()
 
+    def _call_porter(self) -> None:
+        """See that a porter comes when this turn of the loop is over; he sees how many more it takes."""
+        if not self._is_called and (self._governor.free or self._idle * MAX_ITEMS < len(self._waiting)):
+            self._is_called = True
+            self._send_porter()
+
     def _send_porters(self) -> None:
-        """See that enough porters wait for slots to take everybody along."""
-        while self._idle * MAX_ITEMS < len(self._waiting):
-            self._idle += 1
-            porter = asyncio.get_running_loop().create_task(self._carry(), context=Context())
-            self._porters.add(porter)
-            porter.add_done_callback(self._porters.discard)
+        """See that there are enough porters: one for each where each finds a slot, else one for fifty."""
+        waiting = len(self._waiting)
+        wanted = waiting if waiting <= self._governor.free else math.ceil(waiting / MAX_ITEMS)
+        while self._idle < wanted:
+            self._send_porter()
+
+    def _send_porter(self) -> None:
+        self._idle += 1
+        porter = asyncio.get_running_loop().create_task(self._carry(), context=Context())
+        self._porters.add(porter)
+        porter.add_done_callback(self._porters.discard)
 
     async def _carry(self) -> None:
         is_idle = True
+        self._is_called = False
+        self._send_porters()
         try:
             async with self._governor.slot(for_reserved=True) as held:
                 self._idle, is_idle = self._idle - 1, False
                 if held is not None:
                     self._turn_away(held)
                     return
-                taken = self._take(self._governor.most_at_once)
+                taken = self._take(min(self._share(), self._governor.most_at_once))
                 self._send_porters()
                 if taken:
                     await self._deliver(taken)
         finally:
             self._idle -= is_idle
+
+    def _share(self) -> int:
+        """Return how many of those who wait go with one call, beside the porters who find slots, too."""
+        return math.ceil(len(self._waiting) / (min(self._governor.free, self._idle) + 1))
 
     def _take(self, most: float) -> list[_Waiter]:
         """Take the first of the line, or the last where the first have no time left (:class:`Slots`)."""

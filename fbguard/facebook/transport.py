@@ -47,9 +47,9 @@ class GraphClient:
             MAX_REPLY,
         )
 
-    async def post(self, url: str, form: Mapping[str, str | Secret], *, most: int) -> Reply | None:
-        """Send a form; return what came back, without its body if that has more than ``most`` bytes."""
-        return await self._call(lambda: Call("POST", Secret(url), _FORM, body=_encoded(form)), most)
+    async def post(self, url: str, form: Secret, *, most: int) -> Reply | None:
+        """Send an encoded form; return what came back, without its body if it has over ``most`` bytes."""
+        return await self._call(lambda: Call("POST", Secret(url), _FORM, body=form), most)
 
     async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
         """Send a DELETE as the owner of ``token``; return what came back, None when nothing came."""

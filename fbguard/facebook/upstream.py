@@ -63,7 +63,7 @@ class Connection:
 class Upstream:
     """Graph as the validator knows it: one question, facts or a don't-know. Shared by all loops.
 
-    ``batch`` lets look-ups that wait for a slot share one call.
+    ``batch`` lets look-ups for which there are too few slots share one call.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Upstream:
     # -- the call -----------------------------------------------------------------------------------------
 
     async def _ask(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
-        if here.line is not None and self._governor.is_busy and self._clock.monotonic() >= self._alone_until:
+        if here.line is not None and self._clock.monotonic() >= self._alone_until:
             outcome = await here.line.ask(token, fingerprint)
             if outcome is not None:
                 return outcome

@@ -10,6 +10,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple, cast
 
+_APP: Final = "x-app-usage"
+_BUSINESS: Final = "x-business-use-case-usage"
+_ACCOUNT: Final = "x-ad-account-usage"
 _USED_UP: Final = 100  # percent
 _PER_MINUTE: Final = 60
 _SHARES: Final = ("call_count", "total_time", "total_cputime")  # in percent, all three, as the next
@@ -24,12 +27,17 @@ class Usage(NamedTuple):
     seconds: int | None = None
 
 
+_NOTHING_SAID: Final = Usage()  # nearly always
+
+
 def usage_of(header: Callable[[str], str | None]) -> Usage:
     """Return what the headers of a reply say about the app's use of Graph."""
-    app = _read(header("x-app-usage"))
-    entries = [app, *_entries(_read(header("x-business-use-case-usage")))]
+    app, business, account = (_read(header(name)) for name in (_APP, _BUSINESS, _ACCOUNT))
+    if not (app or business or account):
+        return _NOTHING_SAID
+    entries = [app, *_entries(business)]
     shares = [_number(entry.get(name)) for entry in entries for name in _SHARES]
-    shares.append(_number(_read(header("x-ad-account-usage")).get(_ACCOUNT_SHARE)))
+    shares.append(_number(account.get(_ACCOUNT_SHARE)))
     return Usage(max(shares), seconds_to_wait(header))
 
 
@@ -39,8 +47,8 @@ def seconds_to_wait(header: Callable[[str], str | None]) -> int | None:
     ``header`` returns the value of a header by its name in lower case.
     """
     waits = [
-        *_business(_read(header("x-business-use-case-usage"))),
-        *_account(_read(header("x-ad-account-usage"))),
+        *_business(_read(header(_BUSINESS))),
+        *_account(_read(header(_ACCOUNT))),
     ]
     return min(max(waits), _MOST) if waits else None
 

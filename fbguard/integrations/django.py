@@ -119,7 +119,7 @@ def _approach(request: HttpRequest, carrier: Carrier, judge: Guard) -> Approach:
 def _inject(
     request: HttpRequest, carrier: Carrier, judge: Guard, info: TokenInfo | None, found: Approach = _NOTHING
 ) -> None:
-    inject(carrier, judge, info, found.demands, token=found.token)
+    inject(carrier, judge, info, found.demands, found.token)
     request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 

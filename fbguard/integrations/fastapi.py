@@ -23,7 +23,7 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
-from fbguard import asgi
+from fbguard import refusals
 from fbguard.connections import LIVE
 from fbguard.context import DOOR
 from fbguard.core.errors import Refused
@@ -150,7 +150,7 @@ class FBToken:
         self, connection: HTTPConnection, scopes: Iterable[str] = ()
     ) -> tuple[ViewRequest, TokenInfo | None]:
         """Judge a request; raise what FastAPI answers as a refusal."""
-        asgi.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
+        refusals.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
         if request.guard.sources.need_marks and DOOR not in connection.scope:
             raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight

@@ -110,7 +110,7 @@ class _Gate:
             answer = refused
         else:
             environ[_WAY] = way
-            inject(environ, self._guard, verdict, demands, token=token)
+            inject(environ, self._guard, verdict, demands, token)
             flask.g.fb_token = verdict
             return
         FlaskSurroundings().say(answer)

@@ -12,7 +12,7 @@ from starlette.endpoints import WebSocketEndpoint
 from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
-from fbguard import asgi
+from fbguard import refusals
 from fbguard.connections import LIVE, OUTGOING, LiveConnection, Outgoing
 from fbguard.context import DEMANDS, DOOR, TOKEN, inject, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
@@ -31,9 +31,9 @@ from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
 EXCEPTION_HANDLERS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = MappingProxyType({
-    Refused: asgi.handle_refusal,
-    OAuthException: asgi.handle_graph_error,
-    ExceptionGroup: asgi.handle_graph_error,
+    Refused: refusals.handle_refusal,
+    OAuthException: refusals.handle_graph_error,
+    ExceptionGroup: refusals.handle_graph_error,
 })  # fmt: skip
 
 _ANYBODY: Final = Requirement(optional=True)
@@ -109,7 +109,7 @@ class FBAuthBackend(AuthenticationBackend):
             token = found if isinstance(found, Secret) else None
             # Besides what a door has judged them by: a decorator is compared with all of it.
             if scope.get(DOOR, self.guard) is self.guard:
-                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token=token)
+                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token)
             else:
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
             live: LiveConnection | None = scope.get(LIVE)
@@ -189,11 +189,11 @@ class StarletteSurroundings(Surroundings):
         return answer
 
     def report(self, error: Exception, refused: Refused) -> object:
-        asgi.teach_routed(self.carrier)
+        refusals.teach_routed(self.carrier)
         raise error
 
     def say(self, refused: Refused) -> object:
-        asgi.teach_routed(self.carrier)
+        refusals.teach_routed(self.carrier)
         raise refused
 
 

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 READ: Final = 0.05  # seconds that a look-up waits for the store
 WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question that nobody waits for any more
+YOUTH: Final = 1.0  # seconds from a loop's first question on, until whose end look-ups wait
 FAILURES: Final = 3  # in a row, after which the store is not asked ...
 REST: Final = 1.0  # ... but once in so many seconds
 
@@ -27,6 +28,8 @@ class Access:
     """A store's breaker; ``monotonic`` gives seconds. Safe for threads.
 
     A question that takes too long goes on without its asker: it may be the one that opens the connection.
+    While a loop is young look-ups wait longer, all of them together for a second: a worker that has just
+    started opens its connections then, and has heard of nothing that ended.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -47,7 +50,7 @@ class Access:
         """Return what the store says in time; raises StoreUnavailable, at once while it is away."""
         if not self._may_ask():
             raise StoreUnavailable
-        return await self._within(READ, ask)
+        return await self._within(self._questions.here().patience, ask)
 
     async def write(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Have the store do something that must be done; raises StoreUnavailable."""
@@ -111,6 +114,12 @@ class _Questions:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._grown_up = asyncio.get_running_loop().time() + YOUTH
+
+    @property
+    def patience(self) -> float:
+        """Return how many seconds a look-up waits."""
+        return max(READ, self._grown_up - asyncio.get_running_loop().time())
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(_limited(work), context=Context())

@@ -89,9 +89,9 @@ class SharedStore:
         _all.add(self)
 
     @property
-    def era(self) -> int | None:
-        """Since when the news are heard; None while they are not."""
-        return self._listening.era
+    def eras(self) -> Listening:
+        """Who knows since when the news are heard."""
+        return self._listening
 
     def doubts(self, era: int | None) -> bool:
         """Tell whether a fact must be asked for again that was asked for in this era.
@@ -105,7 +105,7 @@ class SharedStore:
         if not self._access.is_open:
             return StoreHealth("away", self._access.failed, self._values.unreadable)
         return StoreHealth(
-            "unheard" if self.era is None else "ok", self._access.failed, self._values.unreadable
+            "unheard" if self._listening.era is None else "ok", self._access.failed, self._values.unreadable
         )
 
     # -- facts -------------------------------------------------------------------------------------------

@@ -408,7 +408,9 @@ def test_the_index_under_64_threads():
     for thread in threads:
         thread.join(PATIENCE * 3)
     assert faults == []
-    stored = {one: entry.info.user_id for store in (cache._good, cache._bad) for one, entry in store.items()}
+    stored = {
+        one: entry.info.user_id for store in (cache._good, cache._bad) for one, entry in store.entries.items()
+    }
     indexed = {one: user for user in map(str, range(10)) for one in cache._users.keys_of(user)}
     assert indexed == stored
     assert len(cache._users) == len(set(stored.values()))

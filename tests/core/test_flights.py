@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 
 import pytest
 
 from fbguard.core.flights import Flights
-from tests.support import MovableLoop, until
+from tests.support import PATIENCE, MovableLoop, until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 KEY, OTHER = b"key", b"other"
@@ -38,6 +39,11 @@ def run(main) -> None:
 
 def ask(flights: Flights, look_up: LookUp, count: int = 1, key: bytes = KEY) -> list[asyncio.Task]:
     return [asyncio.create_task(flights.ask(key, look_up)) for _ in range(count)]
+
+
+def timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
+    """Return the timers that are set; asyncio's own debug helpers know of none."""
+    return [timer for timer in loop._scheduled if not timer.cancelled()]
 
 
 def test_one_look_up_for_all():
@@ -77,21 +83,110 @@ def test_nothing_is_kept():
 
 
 def test_nobody_joins_a_flight_that_is_over():
-    """It has landed, and the table does not know yet; what happened since then it has not seen."""
+    """It has landed, and nobody has heard of it yet; what happened since then it has not seen."""
 
     async def main() -> None:
         flights, look_up, later = Flights(3), LookUp(), LookUp()
-        (first,) = ask(flights, look_up)
-        await until(lambda: look_up.count)
-        (flight,) = flights._tasks.values()
-        look_up.go.set()
-        await until(flight.done)
-        assert len(flights) == 1
+        late: list[asyncio.Task] = []
         later.outcome = "found later"
         later.go.set()
-        assert await flights.ask(KEY, later) == "found later"
+
+        async def found() -> object:
+            outcome = await look_up()
+            asyncio.get_running_loop().call_soon(lambda: late.extend(ask(flights, later)))
+            return outcome
+
+        first = asyncio.create_task(flights.ask(KEY, found))
+        await until(lambda: look_up.count)
+        look_up.go.set()
         assert await first == "found"
+        assert [await task for task in late] == ["found later"]
         assert (look_up.count, later.count, len(flights)) == (1, 1, 0)
+
+    run(main)
+
+
+def test_one_timer_serves_a_flight_and_who_boards_it_at_its_start():
+    async def main() -> None:
+        flights, look_up, loop = Flights(3), LookUp(), asyncio.get_running_loop()
+        tasks = ask(flights, look_up, 10)
+        await until(lambda: look_up.count)
+        assert len(timers(loop)) == 1
+        tasks.append(asyncio.create_task(flights.ask(KEY, look_up, loop.time() + 1)))
+        await asyncio.sleep(0)
+        assert len(timers(loop)) == 2
+        look_up.go.set()
+        assert await asyncio.gather(*tasks) == ["found"] * 11
+        assert timers(loop) == []
+
+    run(main)
+
+
+def test_nobody_waits_for_a_flight_that_is_slow_to_end():
+    """Its time is up, and it has yet to clear away its things; a new one is under way meanwhile."""
+
+    async def main() -> None:
+        flights, look_up, loop = Flights(3), LookUp(), asyncio.get_running_loop()
+        slow, cleared = LookUp(), asyncio.Event()
+
+        async def clearing() -> object:
+            try:
+                return await slow()
+            finally:
+                await cleared.wait()
+
+        early = asyncio.create_task(flights.ask(KEY, clearing))
+        await until(lambda: slow.count)
+        loop.advance(2)
+        (late,) = ask(flights, look_up)
+        await asyncio.sleep(0)
+        loop.advance(1.1)
+        assert await early is None
+        await until(lambda: look_up.count)
+        cleared.set()
+        look_up.go.set()
+        assert await late == "found"
+        assert len(flights) == 0
+
+    run(main)
+
+
+def test_closing_waits_for_what_is_late_too():
+    async def main() -> None:
+        flights, loop = Flights(3), asyncio.get_running_loop()
+        slow, cleared = LookUp(), []
+
+        async def clearing() -> object:
+            try:
+                return await slow()
+            finally:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(PATIENCE)
+                cleared.append(True)
+
+        early = asyncio.create_task(flights.ask(KEY, clearing))
+        await until(lambda: slow.count)
+        loop.advance(3.1)
+        assert await early is None
+        assert (len(flights), cleared) == (0, [])
+        await flights.aclose()
+        assert cleared == [True]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main)
+
+
+def test_closing_at_once():
+    """Before the first step of the flight: then it never runs, and whoever waits hears of it all the same."""
+
+    async def main() -> None:
+        flights, look_up = Flights(3), LookUp()
+        waiter = asyncio.ensure_future(flights.ask(KEY, look_up))
+        await asyncio.sleep(0)
+        assert (len(flights), look_up.count) == (1, 0)
+        await flights.aclose()
+        assert await waiter is None
+        assert (len(flights), look_up.count) == (0, 0)
 
     run(main)
 

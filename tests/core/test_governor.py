@@ -385,7 +385,7 @@ def test_who_waits_elsewhere_has_a_place_in_the_line(clock):
     async def main() -> None:
         governor = make(clock, max_in_flight=1, max_queued=2)
         async with governor.slot():
-            assert governor.is_busy
+            assert governor.free == 0
             assert [governor.reserve() for _ in range(3)] == [True, True, False]
             assert await call(governor) == FULL
             async with asyncio.TaskGroup() as group:
@@ -397,7 +397,7 @@ def test_who_waits_elsewhere_has_a_place_in_the_line(clock):
             await until(lambda: governor._slots.waiting == 2)
         assert await waiter is None
         governor.unreserve()
-        assert not governor.is_busy
+        assert governor.free == 1
         assert governor._slots.waiting == 0
 
     async def enter(governor: Governor) -> None:

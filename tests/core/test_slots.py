@@ -208,16 +208,16 @@ def test_a_waiter_that_is_cancelled_as_its_slot_comes_hands_it_on(woken):
     asyncio.run(main())
 
 
-def test_whether_all_are_taken():
+def test_how_many_are_free():
     async def main() -> None:
         slots = Slots(2, 0)
-        assert not slots.are_taken
+        assert slots.free == 2
         await slots.acquire()
-        assert not slots.are_taken
+        assert slots.free == 1
         await slots.acquire()
-        assert slots.are_taken
+        assert slots.free == 0
         slots.release()
-        assert not slots.are_taken
+        assert slots.free == 1
 
     asyncio.run(main())
 
@@ -242,7 +242,7 @@ def test_places_for_those_who_wait_elsewhere():
             slots.unreserve()
         slots.release()
         assert (slots.taken, slots.waiting) == (0, 0)
-        assert [slots.reserve() for _ in range(4)] == [True, True, True, False]
+        assert [slots.reserve() for _ in range(5)] == [True] * 4 + [False]  # the free slot is a place, too
 
     asyncio.run(main())
 

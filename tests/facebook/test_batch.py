@@ -23,7 +23,7 @@ def item(reply: Reply, **more: object) -> dict[str, Any]:
 
 
 def reading(*items: object, status: int = 200) -> Sequence[TokenInfo | Finding | None] | Finding | None:
-    return read(status, json.dumps(items).encode(), [f"feed{number}" for number in range(len(items))])
+    return read(status, json.dumps(items).encode(), [f"feedfeed{number:04}" for number in range(len(items))])
 
 
 # -- what is sent ----------------------------------------------------------------------------------------
@@ -33,9 +33,11 @@ def reading(*items: object, status: int = 200) -> Sequence[TokenInfo | Finding |
     "token", ["EAAb", "a+b/c~d.e_f-g==", "a&access_token=x", "a#b?c", 'a"b\\c', "%2B", "{x}"]
 )
 def test_every_symbol_of_a_token_arrives(token):
-    sent = written([Secret("first"), Secret(token)])
+    sent = written(Secret("1|&=+ "), [Secret("first"), Secret(token)])
     assert token not in repr(sent)
-    first, second = json.loads(sent.reveal())
+    form = dict(parse_qsl(sent.reveal(), strict_parsing=True))
+    first, second = json.loads(form.pop("batch"))
+    assert form == {"access_token": "1|&=+ ", "include_headers": "false"}
     assert first == {"method": "GET", "relative_url": "debug_token?input_token=first"}
     assert (set(second), second["method"]) == ({"method", "relative_url"}, "GET")
     parts = urlsplit(second["relative_url"])
@@ -45,7 +47,8 @@ def test_every_symbol_of_a_token_arrives(token):
 
 def test_the_order_is_kept():
     tokens = [f"EAA{number}" for number in range(MAX_ITEMS)]
-    sent = json.loads(written([Secret(token) for token in tokens]).reveal())
+    form = written(Secret("1|s"), [Secret(token) for token in tokens]).reveal()
+    sent = json.loads(dict(parse_qsl(form))["batch"])
     assert [one["relative_url"].rpartition("=")[2] for one in sent] == tokens
 
 
@@ -72,18 +75,18 @@ REPLIES = [
 
 @pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: f"{reply.status} {reply.body[:60]!r}")
 def test_an_item_is_read_like_a_single_reply(reply):
-    expected = debug_token.read(reply.status, reply.body, "feed1")
+    expected = debug_token.read(reply.status, reply.body, "feedfeed0001")
     outcomes = reading(item(valid()), item(reply, headers=[]), item(valid()))
     assert isinstance(outcomes, list)
     assert outcomes[1] == expected
     assert getattr(outcomes[1], "is_answer", None) == getattr(expected, "is_answer", None)
-    assert [outcomes[0].fingerprint, outcomes[2].fingerprint] == ["feed0", "feed2"]
+    assert [outcomes[0].fingerprint, outcomes[2].fingerprint] == ["feedfeed0000", "feedfeed0002"]
 
 
 def test_answers_stand_in_the_order_of_the_questions():
     outcomes = reading(*[item(valid(user_id=str(number + 1))) for number in range(MAX_ITEMS)])
     assert [(one.user_id, one.fingerprint) for one in outcomes] == [
-        (str(number + 1), f"feed{number}") for number in range(MAX_ITEMS)
+        (str(number + 1), f"feedfeed{number:04}") for number in range(MAX_ITEMS)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
@@ -32,7 +32,7 @@ class Client:
         return None if reply is None else Reply(*reply, self.headers.get)
 
     async def post(self, url, form, *, most):
-        self.asked.append((url, dict(form), most))
+        self.asked.append((url, dict(parse_qsl(form.reveal(), strict_parsing=True)), most))
         reply = self.replies.pop(0)
         return None if reply is None else Reply(*reply, self.headers.get)
 
@@ -49,11 +49,13 @@ def graph_at(url="https://graph.example", place="header"):
 def test_the_call(place):
     client = Client((200, valid().body))
     info, usage = asyncio.run(
-        graph_at("https://graph.example/base", place).debug_token(client, CREDENTIAL, Secret(TOKEN), "feed")
+        graph_at("https://graph.example/base", place).debug_token(
+            client, CREDENTIAL, Secret(TOKEN), "feedfeedfeed"
+        )
     )
     url = "https://graph.example/base/v26.0/debug_token"
     assert client.asked == [(url, {"input_token": Secret(TOKEN)}, CREDENTIAL, place == "header")]
-    assert (info.user_id, info.fingerprint, usage) == ("1001", "feed", Usage())
+    assert (info.user_id, info.fingerprint, usage) == ("1001", "feedfeedfeed", Usage())
 
 
 @pytest.mark.parametrize("reply", [None, (500, b""), (200, b"")])
@@ -75,7 +77,7 @@ def test_graph_says_how_much_we_use(reply, reason):
 
 # -- several tokens in one call ------------------------------------------------------------------------
 
-ASKED = [(Secret(f"EAA{number}"), f"feed{number}") for number in range(3)]
+ASKED = [(Secret(f"EAA{number}"), f"feedfeedfee{number}") for number in range(3)]
 
 
 def items(*replies) -> bytes:
@@ -92,13 +94,14 @@ def test_the_call_for_several(place):
     ((url, form, most),) = client.asked
     assert url == "https://graph.example/base/v26.0/"
     assert most >= 10 * MAX_REPLY
-    assert {**form, "batch": ""} == {"access_token": CREDENTIAL, "include_headers": "false", "batch": ""}
+    credential = CREDENTIAL.reveal()
+    assert {**form, "batch": ""} == {"access_token": credential, "include_headers": "false", "batch": ""}
     assert [
         (item.pop("method"), parse_qs(urlsplit(item.pop("relative_url")).query), item)
-        for item in json.loads(form["batch"].reveal())
+        for item in json.loads(form["batch"])
     ] == [("GET", {"input_token": [token.reveal()]}, {}) for token, _ in ASKED]
     assert isinstance(outcomes[0], TokenInfo)
-    assert outcomes[0].fingerprint == "feed0"
+    assert outcomes[0].fingerprint == "feedfeedfee0"
     assert (outcomes[1], outcomes[2].reason, usage) == (None, "throttled", Usage(99, 180))
 
 

@@ -318,6 +318,77 @@ def test_who_cannot_be_asked_for_in_time_hears_it_at_once(clock):
     asyncio.run(main())
 
 
+# -- who starts together ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slots", "count", "sizes"),
+    [
+        (4, 3, [1] * 3),
+        (4, 4, [1] * 4),
+        (4, 5, [5]),
+        (4, 50, [50]),
+        (4, 60, [30, 30]),
+        (4, 200, [50] * 4),
+        (1, 60, [50, 10]),
+    ],
+)
+def test_as_few_calls_as_it_takes_once_they_are_more_than_slots(
+    clock: FakeClock, slots: int, count: int, sizes: list[int]
+) -> None:
+    async def main() -> None:
+        street = Street(clock, max_in_flight=slots)
+        street.graph.open.set()
+        asks = (street.line.ask(Secret(f"EAA{number}"), f"{number}") for number in range(count))
+        assert reasons(await asyncio.gather(*asks)) == [str(number) for number in range(count)]
+        assert [len(call) for call in street.graph.calls] == sizes
+        await street.over()
+
+    asyncio.run(main())
+
+
+def test_who_finds_a_free_slot_is_asked_for_in_the_next_turn(clock):
+    async def main() -> None:
+        street = Street(clock, max_in_flight=2)
+        for number in range(2):
+            street.tasks.append(asyncio.create_task(street.line.ask(Secret("EAA"), f"{number}")))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert len(street.graph.calls) == number + 1
+        street.graph.open.set()
+        await asyncio.gather(*street.tasks)
+        await street.over()
+
+    asyncio.run(main())
+
+
+def test_who_must_wait_needs_one_porter_for_fifty(clock):
+    async def main() -> None:
+        street = Street(clock)
+        await street.block()
+        for _ in range(120):
+            await street.queue(1)
+        assert len(street.line._porters) == 3
+        street.graph.open.set()
+        street.free()
+        await asyncio.gather(*street.tasks)
+        assert [len(call) for call in street.graph.calls] == [50, 50, 20]
+        await street.over()
+
+    asyncio.run(main())
+
+
+def test_a_free_slot_is_a_place_in_a_full_line(clock):
+    async def main() -> None:
+        street = Street(clock, max_in_flight=2, max_queued=1)
+        street.graph.open.set()
+        asks = [street.line.ask(Secret(f"EAA{number}"), f"{number}") for number in range(4)]
+        assert reasons(await asyncio.gather(*asks)) == ["0", "1", "2", "unavailable"]
+        await street.over()
+
+    asyncio.run(main())
+
+
 # -- while Graph is left alone -----------------------------------------------------------------------------
 
 

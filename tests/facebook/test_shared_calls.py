@@ -172,6 +172,24 @@ def test_nobody_who_need_not_wait_does(make, graph):
     assert (len(graph.calls), graph.batches) == (20, [])
 
 
+@pytest.mark.parametrize(
+    ("slots", "count", "sizes"),
+    [(1, 2, [2]), (8, 9, [9]), (2, 99, [50, 49]), (4, 60, [30, 30]), (20, 20, [])],
+)
+def test_who_starts_together_shares_calls_if_there_are_too_few_slots(make, graph, slots, count, sizes):
+    guard, tokens = make(max_in_flight=slots), cold(count)
+
+    async def main() -> None:
+        outcomes = await asyncio.gather(*(said(guard, token) for token in tokens))
+        assert outcomes == ["1001"] * count
+        await guard.aclose()
+
+    asyncio.run(main())
+    assert [len(batch) for batch in graph.batches] == sizes
+    assert [token for batch in graph.batches for token in batch] == tokens[: sum(sizes)]
+    assert len(graph.calls) == count - sum(sizes)
+
+
 def test_one_in_the_line_is_asked_for_alone(make, graph):
     assert run(make(), graph, cold(2)) == ["1001"] * 2
     assert (graph.calls, graph.batches) == (cold(2), [])
@@ -420,7 +438,9 @@ def test_a_guard_that_is_closed_meanwhile(make, graph):
     async def main() -> None:
         guard = make()
         graph.gate.shut()
-        tasks = [asyncio.create_task(said(guard, token)) for token in cold(8)]
+        tasks = [asyncio.create_task(said(guard, token)) for token in cold(1)]
+        await until(lambda: len(graph.calls) == 1)
+        tasks += [asyncio.create_task(said(guard, token)) for token in cold(7, "late")]
         await until(lambda: waiting(guard) == 7)
         await guard.aclose()
         await asyncio.wait(tasks, timeout=PATIENCE)
@@ -518,4 +538,4 @@ def test_the_sandbox_takes_what_is_sent(allowed):
         assert asyncio.run(main()) == expected
     calls = [call.method for call in sandbox.calls]
     assert calls.count("POST") == 1
-    assert calls.count("GET") == (3 if allowed else 30)
+    assert calls.count("GET") == (2 if allowed else 30)

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
@@ -355,7 +355,7 @@ def test_the_callers_cancellation_is_not_swallowed(server):
 
 # -- forms -----------------------------------------------------------------------------------------------
 
-FORM = {"access_token": Secret(f"{APP_ID}|{SECRET}"), "batch": Secret(f'["{TOKEN}&=+/ "]'), "x": "y"}
+FORM = Secret(urlencode({"access_token": f"{APP_ID}|{SECRET}", "batch": f'["{TOKEN}&=+/ "]', "x": "y"}))
 URL = "https://graph.example/v26.0/"
 
 

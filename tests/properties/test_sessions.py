@@ -278,12 +278,14 @@ class Sessions(RuleBasedStateMachine):
         assert positives(self.guard) <= TOKENS
         assert negatives(self.guard) <= NEGATIVES
         cache: FactCache = self.guard._cache
-        stored = [entry.info.user_id for store in (cache._good, cache._bad) for entry in store.values()]
+        stored = [
+            entry.info.user_id for store in (cache._good, cache._bad) for entry in store.entries.values()
+        ]
         assert len(cache._users) == len(set(stored) - {None})
 
     @invariant()
     def no_dont_know_is_remembered(self) -> None:
-        for entry in self.guard._cache._bad.values():
+        for entry in self.guard._cache._bad.entries.values():
             info: TokenInfo = entry.info
             assert not info.is_valid or 0 < info.expires <= self.clock.wall + 10_000
             assert info.error is not None or info.expires

@@ -252,8 +252,8 @@ def test_J05_late_joiner_in_a_thread(graph, monkeypatch):
             graph.wait_for_calls(1)
             loop.advance(2.9)
             late = pool.submit(guard.check, TOKEN)
-            flight = next(iter(guard._look_ups._local._by_loop[loop].flights._tasks.values()))
-            wait_until(lambda: len(flight._callbacks) >= 3)  # its own, and two who wait
+            flight = next(iter(guard._look_ups._local._by_loop[loop].flights._flights.values()))
+            wait_until(lambda: len(flight._waiting) == 2)
             loop.advance(0.2)
             assert getattr(early.exception(PATIENCE), "reason", None) == "unavailable"
             graph.wait_for_calls(2)

@@ -48,8 +48,8 @@ class RedisStore:
         return RedisSpace(PerLoop(lambda: Link(self._address)), tag, f"{tag}:news:{self._address.db}")
 
     def __repr__(self) -> str:
-        # Without an address in the traceback of its own construction.
-        return f"<RedisStore {self._address}>" if hasattr(self, "_address") else "<RedisStore>"
+        # It is shown in the traceback of its own construction, too.
+        return f"<RedisStore {self._address}>" if hasattr(self, "_address") else "<RedisStore, not built>"
 
 
 class RedisSpace:

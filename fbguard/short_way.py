@@ -1,0 +1,91 @@
+"""The short way into a decorated view: below a door that has let the same request in for the same guard.
+
+What :class:`fbguard.surroundings.ViewRequest` does for every view, for what nearly every decorated view of
+Starlette is: it was given the door's own request, asks for scopes, and its token has them.
+"""
+
+from __future__ import annotations
+
+from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN
+from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.core.requirement import Requirement, could_only_loosen
+from fbguard.core.token import END, Grant, TokenInfo
+from fbguard.core.validator import Demands
+from fbguard.guard import Guard
+from fbguard.surroundings import GuardSource
+
+_MOST = 256  # of grants below a door that are remembered
+
+
+_Met = tuple[Grant | None, Demands | None, Guard | None]
+
+
+class ShortWay:
+    """Of one decorator: ``guard`` is what it names."""
+
+    def __init__(self, requirement: Requirement, guard: GuardSource | None) -> None:
+        self._requirement = requirement
+        self._asked: Demands = ((requirement, None),)
+        self._is_open = requirement.scopes_only and requirement.stale_if_error is None and guard is None
+        # What was found to be met: the last, and all by identity, so the objects are kept, too.
+        self._last: _Met = (None, None, None)
+        self._met: dict[tuple[int, int, int], _Met] = {}
+
+    def lets_in(self, arguments: tuple[object, ...]) -> bool:
+        """Tell whether a view may run; False tells nothing: then it is found out the long way."""
+        carrier = carrier_of_request.get()
+        if carrier is None or not (
+            (arguments and arguments[0] is carrier) or (self._is_open and _is_given(carrier, arguments))
+        ):
+            return False
+        info: TokenInfo | None = carrier.get(TOKEN)
+        if info is None:
+            return False
+        grant, door, guard = self._last
+        if grant is not info.grant or door is not carrier[DEMANDS] or guard is not carrier[GUARD]:
+            guard = self._guard_if_met(carrier, info.grant)
+        if guard is None or 0 < info.numbers & END <= guard.wall():
+            return False
+        asked = carrier[ASKED]
+        carrier[ASKED] = (*asked, *self._asked) if asked else self._asked
+        return True
+
+    def _guard_if_met(self, carrier: Carrier, grant: Grant) -> Guard | None:
+        """Return the guard if any token with this grant meets the requirement below this door; keep a yes."""
+        guard: Guard = carrier[GUARD]
+        door: Demands = carrier[DEMANDS]
+        found = (id(grant), id(door), id(guard))
+        if found not in self._met:
+            if not self._is_met(carrier, guard, grant, door):
+                return None
+            if len(self._met) >= _MOST:
+                self._met.clear()
+            self._met[found] = (grant, door, guard)
+        self._last = (grant, door, guard)
+        return guard
+
+    def _is_met(self, carrier: Carrier, guard: Guard, grant: Grant, door: Demands) -> bool:
+        return (
+            self._is_open
+            and carrier.get(DOOR) is guard
+            and grant.is_valid
+            and grant.type == "USER"
+            and grant.app_id == guard.app_id
+            and not grant.stale
+            and self._requirement.scope_set <= grant.scopes
+            and not guard.sources.need_marks
+            and not could_only_loosen(self._requirement, [demand for demand, _ in door])
+        )
+
+
+def _is_given(carrier: Carrier, arguments: tuple[object, ...]) -> bool:
+    """Tell whether a view was given this very request: as a scope or environ, or by Starlette.
+
+    Otherwise another one may be nearer to it. Django's request has a scope, too, and wants its own facts.
+    """
+    for argument in arguments:
+        if argument is carrier:
+            return True
+        if getattr(argument, "scope", None) is carrier:
+            return not hasattr(argument, "META")
+    return False

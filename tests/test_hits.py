@@ -1,0 +1,271 @@
+"""The short way in, for a known token and a rule that asks for scopes: it says what the long way says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fbguard import Guard, Policy, Rule, current_token
+from fbguard.asgi import FBTokenMiddleware as AsgiDoor
+from fbguard.context import CREDENTIAL
+from fbguard.core.secret import Secret
+from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
+from tests.support import NOW, TOKEN, FakeClock, FakeGraph, make_guard, valid
+
+POLICY = Policy(
+    Rule("/public", public=True),
+    Rule("/email", scopes=["email"]),
+    Rule("/any", any_scope=["email", "x"]),
+    Rule("/fresh", max_fact_age=10),
+    Rule("/é", scopes=["nobody_has_it"]),
+    Rule("/pages/{page_id}", scopes=["email"]),
+)
+
+
+class Asgi:
+    """Asks an ASGI door, and notes which way the request went."""
+
+    def __init__(self, guard: Guard, policy: Policy | None = POLICY) -> None:
+        self.seen: list[Any] = []
+        self.door = AsgiDoor(self._app, guard, policy=policy)
+        self.was_short = False
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        credential = scope[CREDENTIAL]
+        self.seen.append((current_token(), None if credential is None else credential.reveal()))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def ask(self, path: str, *tokens: str, method: str = "GET", **scope: Any) -> int:
+        status: list[int] = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                status.append(message["status"])
+
+        headers = [(b"host", b"x"), *((b"authorization", f"Bearer {token}".encode()) for token in tokens)]
+        given = {"type": "http", "method": method, "path": path, "headers": headers, "root_path": ""} | scope
+        recall = self.door._recall
+
+        def noted(scope: Any) -> bool:
+            self.was_short = recall(scope)
+            return self.was_short
+
+        self.door._recall = noted  # type: ignore[method-assign]
+        asyncio.run(self.door(given, None, send))  # type: ignore[arg-type]
+        del self.door._recall
+        return status[0]
+
+
+class Wsgi:
+    """Asks a WSGI door."""
+
+    def __init__(self, guard: Guard, policy: Policy | None = POLICY) -> None:
+        self.seen: list[Any] = []
+        self.door = WsgiDoor(self._app, guard, policy=policy)
+        self.was_short = False
+
+    def _app(self, environ: Any, start_response: Any) -> list[bytes]:
+        credential = environ[CREDENTIAL]
+        self.seen.append((current_token(), None if credential is None else credential.reveal()))
+        start_response("200 OK", [])
+        return [b""]
+
+    def ask(self, path: str, *tokens: str, method: str = "GET", **environ: Any) -> int:
+        status: list[int] = []
+        given = {"REQUEST_METHOD": method, "PATH_INFO": path.encode().decode("latin-1")} | environ
+        if tokens:
+            given["HTTP_AUTHORIZATION"] = ",".join(f"Bearer {token}" for token in tokens)
+        recall = self.door._recall
+
+        def noted(environ: Any) -> bool:
+            self.was_short = recall(environ)
+            return self.was_short
+
+        self.door._recall = noted  # type: ignore[method-assign]
+        list(self.door(given, lambda line, *_: status.append(int(line[:3])) or (lambda _: None)))  # type: ignore[func-returns-value, arg-type, return-value]
+        del self.door._recall
+        return status[0]
+
+
+@pytest.fixture
+def guard(graph: FakeGraph, clock: FakeClock) -> Iterator[Guard]:
+    with make_guard(graph, clock) as guard:
+        yield guard
+
+
+@pytest.fixture(params=[Asgi, Wsgi])
+def client(request: pytest.FixtureRequest, guard: Guard) -> Any:
+    return request.param(guard)
+
+
+def test_the_second_request_goes_the_short_way_and_is_the_same(client, graph):
+    assert client.ask("/email", TOKEN) == 200
+    assert not client.was_short
+    assert client.ask("/email", TOKEN) == 200
+    assert client.was_short
+    assert client.seen[0] == client.seen[1]
+    assert client.seen[1][1] == TOKEN
+    assert current_token() is None
+    assert len(graph.calls) == 1
+
+
+@pytest.mark.parametrize("path", ["/any", "/fresh", "/public", "/é"])
+def test_what_asks_for_more_goes_the_long_way(client, path):
+    statuses = [client.ask(path, TOKEN) for _ in range(3)]
+    assert not client.was_short
+    assert statuses == [403 if path == "/é" else 200] * 3
+
+
+def test_two_tokens_and_none_go_the_long_way(client):
+    assert [client.ask("/email", TOKEN), client.ask("/email", TOKEN)] == [200, 200]
+    assert client.ask("/email", TOKEN, TOKEN) == 400
+    assert client.ask("/email") == 401
+    assert client.ask("/email", f" {TOKEN}") == 401
+    assert client.ask("/email", f"{TOKEN} ") == 200  # white space around the value is HTTP's
+    assert not client.was_short
+
+
+def test_another_scheme_and_another_spelling(guard):
+    client = Wsgi(guard)
+    assert [client.ask("/email", TOKEN), client.ask("/email", TOKEN)] == [200, 200]
+    assert client.ask("/email", HTTP_AUTHORIZATION=f"bearer {TOKEN}") == 200
+    assert client.ask("/email", HTTP_AUTHORIZATION=f"Basic {TOKEN}") == 401
+    assert client.ask("/email", HTTP_AUTHORIZATION=f"Bearer {TOKEN}\u20ac") == 401
+    assert client.ask("/email", HTTP_AUTHORIZATION=f"Bearer {TOKEN}\ud800") == 401
+    assert not client.was_short
+
+
+def test_the_token_ends_on_its_second(client, graph, clock):
+    graph.default = valid(expires_at=NOW + 100)
+    assert [client.ask("/email", TOKEN), client.ask("/email", TOKEN)] == [200, 200]
+    clock.advance(99.9)
+    assert client.ask("/email", TOKEN) == 200
+    assert client.was_short
+    clock.advance(0.1)
+    assert client.ask("/email", TOKEN) == 401
+
+
+def test_data_access_ends_on_its_second(client, graph, clock):
+    graph.default = valid(data_access_expires_at=NOW + 100)
+    assert [client.ask(path, TOKEN) for path in ("/email", "/email", "/none", "/none")] == [200] * 4
+    clock.advance(100)
+    assert [client.ask(path, TOKEN) for path in ("/email", "/none")] == [401, 200]
+
+
+@pytest.mark.parametrize("which", ["wall", "mono"])
+def test_a_fact_ends_by_the_stricter_clock(client, graph, clock, which):
+    assert [client.ask("/email", TOKEN), client.ask("/email", TOKEN)] == [200, 200]
+    setattr(clock, which, getattr(clock, which) + 299)
+    assert client.ask("/email", TOKEN) == 200
+    assert client.was_short
+    setattr(clock, which, getattr(clock, which) + 1)
+    client.ask("/email", TOKEN)
+    assert not client.was_short
+    assert len(graph.calls) == 2
+
+
+def test_a_session_that_ends_is_over(client, guard):
+    assert [client.ask("/email", TOKEN), client.ask("/email", TOKEN)] == [200, 200]
+    guard.expire_session(TOKEN)
+    assert client.ask("/email", TOKEN) == 401
+    assert not client.was_short
+
+
+def test_scopes_are_judged_on_each_request(client, graph):
+    graph.default = valid(scopes=["public_profile"])
+    assert [client.ask("/none", TOKEN), client.ask("/none", TOKEN)] == [200, 200]
+    assert client.was_short
+    assert [client.ask("/email", TOKEN) for _ in range(3)] == [403] * 3
+    assert client.ask("/pages/1", TOKEN) == 403
+
+
+@pytest.mark.parametrize("kind", ["PAGE", "SYSTEM_USER"])
+def test_another_type_of_token_is_never_plain(client, graph, kind):
+    graph.default = valid(type=kind, profile_id="9")
+    assert [client.ask("/email", TOKEN) for _ in range(3)] == [401] * 3
+
+
+def test_a_path_whose_bytes_are_another_path(guard):
+    """Of WSGI: the bytes of "/é" are "/Ã©" in PATH_INFO, and the path "/Ã©" is another one."""
+    client = Wsgi(guard)
+    assert [client.ask("/\u00c3\u00a9", TOKEN) for _ in range(2)] == [200, 200]
+    assert client.ask("/é", TOKEN) == 403
+
+
+def test_a_mounted_path_is_read_below_its_mount(guard):
+    client = Asgi(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200, 200]
+    assert client.ask("/x/public", root_path="/x") == 200
+    assert client.ask("/public", root_path="/x") == 200  # not below it: as it stands
+    assert client.ask("/public/email", root_path="/public") == 401
+    assert not client.was_short
+
+
+@pytest.mark.parametrize("policy", [None, Policy(Rule("/email", live=True))], ids=["views decide", "live"])
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_doors_that_need_a_longer_look_have_no_short_way(guard, kind, policy):
+    client = kind(guard, policy)
+    assert [client.ask("/email", TOKEN) for _ in range(3)] == [200] * 3
+    assert not client.was_short
+
+
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_tokens_of_other_places_have_no_short_way(graph, clock, kind):
+    with make_guard(graph, clock, token_from=("header", "query")) as guard:
+        client = kind(guard)
+        assert [client.ask("/email", TOKEN) for _ in range(3)] == [200] * 3
+        assert not client.was_short
+
+
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_a_refresh_is_not_missed(graph, clock, kind):
+    with make_guard(graph, clock, refresh_ahead=0.5) as guard:
+        client = kind(guard)
+        assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+        assert client.was_short
+        clock.advance(150)
+        assert client.ask("/email", TOKEN) == 200
+        assert not client.was_short
+        graph.wait_for_calls(2)
+
+
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_a_closed_guard_says_so(guard, kind):
+    client = kind(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+    guard.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.ask("/email", TOKEN)
+
+
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_an_exception_of_the_app_leaves_no_request_behind(guard, kind):
+    client = kind(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+
+    def fail(*_: Any) -> Any:
+        raise LookupError
+
+    client.door.app = fail
+    with pytest.raises(LookupError):
+        client.ask("/email", TOKEN)
+    assert client.was_short
+    assert current_token() is None
+
+
+def test_the_credential_is_a_secret(guard):
+    seen: list[Any] = []
+
+    class Kept(Asgi):
+        async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope[CREDENTIAL])
+            await super()._app(scope, receive, send)
+
+    client = Kept(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+    assert client.was_short
+    assert all(isinstance(one, Secret) for one in seen)
