@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fbguard.stores import listening
 from fbguard.stores.memory import MemoryStore
 from tests.redis_relay import Relay, Which
 from tests.redis_servers import RedisServer
@@ -334,6 +335,22 @@ def test_K13_a_flood(fleet: Fleet, redis_server: RedisServer, vault: Vault):
         assert 0 < worker.unreadable < 100_000  # it stopped listening for a while
     one.end()
     eventually(lambda: other.said() == ENDED)
+
+
+def test_K13_who_says_too_much_is_not_heard(
+    fleet: Fleet, redis_server: RedisServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(listening, "MOST", 100)
+    one, other = fleet.workers(redis_server.url)
+    assert one.said() == other.said() == "ok"
+    vault.client.eval(FLOOD, 0, channel_of(vault), 1_000)
+    one.heard()
+    eventually(lambda: other.unreadable >= 90)  # a beat is one of them, at times
+    other.heard()
+    one.end()
+    eventually(lambda: other.guard.peek(TOKEN) is None)
+    assert other.said() == ENDED
+    assert other.unreadable <= 101
 
 
 def test_K13_others_have_their_turn_between_two_news(graph: FakeGraph, clock: FakeClock):

@@ -169,6 +169,19 @@ def test_K04_poisoned_values(
     assert graph.calls.count("EAAanother") == 1
 
 
+@pytest.mark.usefixtures("calm")
+@pytest.mark.parametrize(("start", "now"), [("9" * 15, "1"), ("9" * 20, "9" * 20), ("", ""), ("x", "1")])
+def test_K04_a_count_that_makes_every_answer_late(
+    fleet: Fleet, redis_server: RedisServer, vault: Vault, graph: FakeGraph, start: str, now: str
+):
+    fleet.worker(redis_server.url).said()
+    [count] = vault.held("count")
+    vault.client.hset(count, mapping={"start": start, "now": now})
+    assert fleet.worker(redis_server.url).all_said(["EAAone", "EAAtwo"]) == ["ok"] * 2
+    assert fleet.worker(redis_server.url).all_said(["EAAone", "EAAtwo"]) == ["ok"] * 2
+    assert len(graph.calls) == 3  # and they are kept
+
+
 TYPES: dict[str, Callable[[Any, bytes], object]] = {
     "string": lambda client, key: client.set(key, b"x"),
     "list": lambda client, key: client.rpush(key, b"x"),
