@@ -24,6 +24,7 @@ _PORTS: Final[Mapping[Kind, int]] = {"single": 6379, "sentinel": 26379, "cluster
 _LAST_PORT: Final = 65_535
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TEXTS: Final = ("sentinel_username", "sentinel_password")
+_OPTIONS: Final = ("db", *_FILES, *_TEXTS)
 _HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -53,7 +54,7 @@ class Address:
 
 
 def parsed(url: Secret) -> Address:
-    """Return what a URL says. Raises ValueError that shows nothing of it but names of options.
+    """Return what a URL says. Raises ValueError that shows nothing of it.
 
     ``redis://[[user]:password@]host[:port][/db]``, ``rediss://`` with TLS, ``unix:///path[?db=0]``;
     ``redis+sentinel://host[:port][,host...]/service[/db]``; ``redis+cluster://host[:port][,host...]``. Each
@@ -62,18 +63,18 @@ def parsed(url: Secret) -> Address:
     """
     if not _is_url(url):
         raise ValueError("store: not a URL")
-    query = parse_qsl(urlsplit(url.reveal()).query, keep_blank_values=True)
-    options = _options([(name, Secret(value)) for name, value in query])
+    options = _options(url)
     scheme = urlsplit(url.reveal()).scheme
     if scheme == "unix":
         return _unix(url, options)
     if scheme not in _SCHEMES:
         raise ValueError("store: the URL must begin with redis://, rediss://, redis+sentinel:// or the like")
     kind, tls = _SCHEMES[scheme]
-    service, db = _path(kind, urlsplit(url.reveal()).path)
+    _check(kind, options)
+    service, db = _path(kind, url)
     return Address(
         kind,
-        _nodes(urlsplit(url.reveal()).netloc.rpartition("@")[2], _PORTS[kind]),
+        _nodes(url, _PORTS[kind]),
         service=service,
         db=_db(options, db),
         **_login(url),
@@ -91,9 +92,10 @@ def _is_url(url: Secret) -> bool:
 
 
 def _unix(url: Secret, options: Mapping[str, Secret]) -> Address:
+    _check("single", options)
     path = unquote(urlsplit(url.reveal()).path)
-    if not path:
-        raise ValueError("store: a unix:// URL needs the path of a socket")
+    if not path or urlsplit(url.reveal()).netloc.rpartition("@")[2]:
+        raise ValueError("store: a unix:// URL needs the path of a socket, behind three slashes")
     return Address("single", (), path=path, db=_db(options, None), **_login(url), options=_no_tls(options))
 
 
@@ -108,41 +110,57 @@ def _login(url: Secret) -> dict[str, Any]:
     }
 
 
-def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
-    found = [_HOST.fullmatch(one) for one in hosts.split(",")]
+def _nodes(url: Secret, port: int) -> tuple[tuple[str, int], ...]:
+    found = [_HOST.fullmatch(one) for one in urlsplit(url.reveal()).netloc.rpartition("@")[2].split(",")]
     nodes = [(one["host"].strip("[]"), int(one["port"] or port)) for one in found if one is not None]
     if len(nodes) != len(found) or not all(0 < number <= _LAST_PORT for _, number in nodes):
         raise ValueError("store: the URL must name a host, or hosts with commas between them")
     return tuple(nodes)
 
 
-def _path(kind: Kind, path: str) -> tuple[str | None, str | None]:
+def _path(kind: Kind, url: Secret) -> tuple[str | None, Secret | None]:
     """Return service and number of the database, as far as the path names them."""
-    parts = [part for part in path.split("/") if part]
+    # Secrets: with a slash in it that should have been %2F this is half of a password.
+    parts = [Secret(part) for part in urlsplit(url.reveal()).path.split("/") if part]
     service = parts.pop(0) if kind == "sentinel" and parts else None
-    if kind == "sentinel" and (service is None or not _SERVICE.fullmatch(service)):
+    if kind == "sentinel" and (service is None or not _SERVICE.fullmatch(service.reveal())):
         raise ValueError("store: a sentinel URL must name the service, as in redis+sentinel://host/mymaster")
     if len(parts) > 1 or (kind == "cluster" and parts):
         raise ValueError("store: the path of the URL is too long")
-    return service, parts[0] if parts else None
+    return _text(service), parts[0] if parts else None
 
 
-def _db(options: Mapping[str, Secret], in_path: str | None) -> int:
-    given = _text(options.get("db")) if "db" in options else in_path
+def _check(kind: Kind, options: Mapping[str, Secret]) -> None:
+    """Refuse what would have no effect."""
+    if kind != "sentinel" and any(name in options for name in _TEXTS):
+        raise ValueError("store: sentinel_username and sentinel_password are for sentinels")
+    if kind == "cluster" and "db" in options:
+        raise ValueError("store: a cluster has no databases")
+
+
+def _db(options: Mapping[str, Secret], in_path: Secret | None) -> int:
+    if "db" in options and in_path is not None:
+        raise ValueError("store: the URL names the database twice")
+    given = options.get("db", in_path)
     if given is None:
         return 0
-    if not re.fullmatch(r"[0-9]{1,5}", given):
+    if not re.fullmatch(r"[0-9]{1,5}", given.reveal()):
         raise ValueError("store: the database of the URL must be a number")
-    return int(given)
+    return int(given.reveal())
 
 
-def _options(query: list[tuple[str, Secret]]) -> dict[str, Secret]:
-    for name, _ in query:
-        if name not in {"db", *_FILES, *_TEXTS}:
-            raise ValueError(f"store: the URL has an unknown option {name!r}")
-    if len(dict(query)) != len(query):
+def _options(url: Secret) -> dict[str, Secret]:
+    # Secrets, the names, too: behind a ? that should have been %3F stands half of a password.
+    query = [
+        (Secret(name), Secret(value))
+        for name, value in parse_qsl(urlsplit(url.reveal()).query, keep_blank_values=True)
+    ]
+    if any(name.reveal() not in _OPTIONS for name, _ in query):
+        raise ValueError(f"store: the URL has an unknown option; known are {', '.join(_OPTIONS)}")
+    options = {name.reveal(): value for name, value in query}
+    if len(options) != len(query):
         raise ValueError("store: the URL names an option twice")
-    return dict(query)
+    return options
 
 
 def _tls(options: Mapping[str, Secret]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ _PATIENCE: Final = 1.0  # seconds for a connection, and for an answer on it
 _AT_ONCE: Final = 32  # commands, so connections, of one loop
 _BEAT: Final = 0.5  # seconds between two signs of life that the listener sends to itself ...
 _SILENCE: Final = 1.5  # ... and without any, after which its link is lost
-_FAULTS: Final = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError)
+# AttributeError: in a cluster redis-py closes connections that other tasks are just about to use.
+_FAULTS: Final = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError, AttributeError)
 
 _inherited: Final[list[Link]] = []
 
@@ -41,6 +42,8 @@ class Link:
         # All scripts may run twice.
         self._client = _client(address, retries=1)
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._start = asyncio.Lock()
+        self._is_started = address.kind != "cluster"
         self._is_abandoned = False
         self._open = closing_with_loop(self._aclose)
 
@@ -48,10 +51,19 @@ class Link:
         """Run a script with its space's count; raises StoreUnavailable for whatever went wrong."""
         try:
             async with self._turns:
+                await self._learn_nodes()
                 return await self._run(script, count, *args)
         except _FAULTS as fault:
             logger.debug("the store: %s", type(fault).__name__)
         raise StoreUnavailable  # out here, without the client's exception
+
+    async def _learn_nodes(self) -> None:
+        """Ask a cluster for its nodes, once: by each of the first commands they would be closed again."""
+        if not self._is_started:
+            async with self._start:
+                if not self._is_started:
+                    await self._client.initialize()
+                    self._is_started = True
 
     async def _run(self, script: Script, count: str, *args: str | bytes | int) -> Any:
         try:
@@ -81,7 +93,7 @@ class Link:
         if self._address.kind != "cluster":
             return _client(self._address, retries=0)
         try:
-            await self._client.initialize()
+            await self._learn_nodes()
             node = self._client.get_node_from_key(count)
             return Redis(host=node.host, port=node.port, **_options(self._address, retries=0))
         except _FAULTS as fault:
@@ -94,8 +106,7 @@ class Link:
 
     async def _aclose(self) -> None:
         if not self._is_abandoned:
-            with suppress(*_FAULTS):
-                await self._client.aclose()
+            await _close(self._client)
 
     def abandon(self) -> None:
         """Forget the connections in a forked child, without touching them.
@@ -177,9 +188,8 @@ class _Listener:
 
     async def aclose(self) -> None:
         for one in (self._pubsub, self._client):
-            with suppress(*_FAULTS):
-                if one is not None:
-                    await one.aclose()
+            if one is not None:
+                await _close(one)
 
 
 def _options(address: Address, retries: int) -> dict[str, Any]:
@@ -208,6 +218,15 @@ def _client(address: Address, retries: int) -> Any:
     own = {**options, "username": address.sentinel_username, "password": _sentinel_password(address)}
     sentinels = cast("Any", Sentinel)(list(address.nodes), sentinel_kwargs=own)
     return sentinels.master_for(address.service, db=address.db, **options)
+
+
+async def _close(client: Any) -> None:
+    """Close a client's connections, those to sentinels, too, which redis-py leaves open."""
+    pool = getattr(client, "connection_pool", None)
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
+    for one in (client, *sentinels):
+        with suppress(*_FAULTS):
+            await one.aclose()
 
 
 def _sentinel_password(address: Address) -> str | None:
