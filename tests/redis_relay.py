@@ -1,4 +1,4 @@
-"""A relay in front of a Redis, for tests: it cuts connections, swallows what they carry, and slows them down."""
+"""A relay in front of a Redis, for tests: it cuts links, swallows what they carry, slows them down."""
 
 from __future__ import annotations
 
@@ -119,12 +119,12 @@ class Relay:
         except* asyncio.CancelledError:
             pass  # asyncio's streams complain of a task that ends so
         finally:
-            self._lines.discard(line)
             for one in (writer, ours):
                 if one is not None:
                     one.transport.abort()
-                    with suppress(OSError):
+                    with suppress(OSError, asyncio.CancelledError):
                         await one.wait_closed()
+            self._lines.discard(line)
 
     @staticmethod
     async def _pump(

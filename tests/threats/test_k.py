@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,7 +20,7 @@ from fbguard.core.errors import StoreUnavailable
 from fbguard.stores.access import FAILURES, READ, REST, YOUTH
 from tests.redis_relay import Relay
 from tests.redis_servers import HOST, RedisServer
-from tests.support import PATIENCE, TOKEN, dead
+from tests.support import PATIENCE, TOKEN, FakeGraph, dead
 from tests.threats.workers import Fleet, Worker, eventually
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -49,7 +51,7 @@ def is_left_alone(worker: Worker) -> None:
 # -- K01 -----------------------------------------------------------------------------------------------
 
 
-def test_K01_down_at_the_start(fleet: Fleet, own_redis: RedisServer, graph):
+def test_K01_down_at_the_start(fleet: Fleet, own_redis: RedisServer, graph: FakeGraph):
     own_redis.kill()
     worker = fleet.worker(own_redis.url)
     is_left_alone(worker)
@@ -64,57 +66,67 @@ def test_K01_down_at_the_start(fleet: Fleet, own_redis: RedisServer, graph):
     eventually(lambda: fleet.worker(own_redis.url).said() == "session_invalidated")  # it is told at last
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
-def test_K01_down_under_load(fleet: Fleet, own_redis: RedisServer, graph, how: str):
-    one, two = fleet.workers(own_redis.url)
-    assert {*one.all_said(TOKENS), *two.all_said(TOKENS)} == {"ok"}
-    over, heard = threading.Event(), []
+class Load:
+    """Four callers that ask without a pause, in the fleet's colour, of new tokens and known ones."""
 
-    async def ask(worker: Worker, number: int) -> None:
-        step = 0
-        while not over.is_set():
-            step += 1
-            token = f"EAAnew{number}-{step}" if step % 3 else TOKENS[step % len(TOKENS)]
-            heard.append(await worker.asaid(token))
+    def __init__(self, fleet: Fleet, workers: list[Worker]) -> None:
+        self._fleet = fleet
+        self._callers = list(enumerate([*workers, *workers]))
+        self._over = threading.Event()
+        self.heard: list[str] = []
+
+    def during(self, act: Callable[[], None]) -> None:
+        """Keep asking until this is done."""
+        if self._fleet.runner is not None:
+            self._fleet.runner.run(self._in_tasks(act))
+            return
+        with ThreadPoolExecutor(len(self._callers)) as pool:
+            asking = [pool.submit(self._ask, *caller) for caller in self._callers]
+            self._until_done(act)
+            for one in asking:
+                one.result(PATIENCE)
+
+    async def _in_tasks(self, act: Callable[[], None]) -> None:
+        done = asyncio.create_task(asyncio.to_thread(self._until_done, act))
+        await asyncio.gather(done, *(self._aask(*caller) for caller in self._callers))
+
+    def _until_done(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        finally:
+            self._over.set()
+
+    def _tokens(self, number: int) -> Iterator[str]:
+        for step in itertools.count():
+            if self._over.is_set():
+                return
+            yield f"EAAnew{number}-{step}" if step % 3 else TOKENS[step % len(TOKENS)]
+
+    def _ask(self, number: int, worker: Worker) -> None:
+        for token in self._tokens(number):
+            self.heard.append(worker._said(token))
+
+    async def _aask(self, number: int, worker: Worker) -> None:
+        for token in self._tokens(number):
+            self.heard.append(await worker.asaid(token))
             await asyncio.sleep(0)
 
-    def ask_here(worker: Worker, number: int) -> None:
-        for step in range(1 << 30):
-            if over.is_set():
-                return
-            heard.append(worker._said(f"EAAnew{number}-{step}" if step % 3 else TOKENS[step % len(TOKENS)]))
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_K01_down_under_load(fleet: Fleet, own_redis: RedisServer, graph: FakeGraph, how: str):
+    one, two = fleet.workers(own_redis.url)
+    assert {*one.all_said(TOKENS), *two.all_said(TOKENS)} == {"ok"}
+    load = Load(fleet, [one, two])
 
     def end_it() -> None:
-        eventually(lambda: len(heard) > 100)
+        eventually(lambda: len(load.heard) > 100)
         getattr(own_redis, how)()
         eventually(lambda: one.status == two.status == "away")
-        count = len(heard)
-        eventually(lambda: len(heard) > count + 100)
-        over.set()
+        count = len(load.heard)
+        eventually(lambda: len(load.heard) > count + 100)
 
-    def in_threads() -> None:
-        threads = [
-            threading.Thread(target=ask_here, args=(worker, number))
-            for number, worker in enumerate([one, two, one, two])
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            end_it()
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join(PATIENCE)
-
-    async def in_tasks() -> None:
-        ending = asyncio.create_task(asyncio.to_thread(end_it))
-        await asyncio.gather(ending, *(ask(worker, n) for n, worker in enumerate([one, two, one, two])))
-
-    if fleet.runner is None:
-        in_threads()
-    else:
-        fleet.runner.run(in_tasks())
-    assert set(heard) == {"ok"}
+    load.during(end_it)
+    assert set(load.heard) == {"ok"}
     own_redis.start()
     one.heard()
     two.heard()
@@ -163,7 +175,8 @@ def test_K02_each_answer_takes_seconds(fleet: Fleet, redis_server: RedisServer):
         worker.heard()
 
 
-def test_K02_it_hangs_and_comes_back(fleet: Fleet, own_redis: RedisServer, graph):
+@pytest.mark.slow
+def test_K02_it_hangs_and_comes_back(fleet: Fleet, own_redis: RedisServer, graph: FakeGraph):
     worker, other = fleet.workers(own_redis.url)
     assert [worker.said(), other.said()] == ["ok", "ok"]
     own_redis.pause()

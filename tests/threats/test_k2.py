@@ -1,4 +1,4 @@
-"""Rows K03, K09, K10 and K13: news that are lost, data that is lost, answers that come late, news of nobody."""
+"""Rows K03, K09, K10 and K13: lost news, lost data, answers that come late, news of nobody."""
 
 # ruff: noqa: N802 - the tests are named after the rows
 
@@ -142,7 +142,7 @@ def test_K09_a_store_that_lost_everything_gets_the_tombstones_back(
     lose(own_redis)
     assert [one.said(), other.said(), one.said("EAAleft")] == [ENDED, ENDED, "not_authorized"]
     vault = Vault(own_redis.client())
-    eventually(lambda: vault.keys("stone") and vault.keys("user"))
+    eventually(lambda: vault.held("stone") and vault.held("user"))
     one.asked().heard()
     late = fleet.worker(own_redis.url)
     assert [late.said(), late.said("EAAleft")] == [ENDED, "not_authorized"]
@@ -166,7 +166,7 @@ def test_K09_a_replica_that_lacked_the_last_writes(fleet: Fleet, own_redis: Redi
         pipeline.execute()
     for kind in ("pubsub", "normal"):
         own_redis.ask("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    eventually(lambda: Vault(client).keys("stone") and Vault(client).keys("user"))
+    eventually(lambda: Vault(client).held("stone") and Vault(client).held("user"))
     one.asked().heard()
     other.asked().heard()
     late = fleet.worker(own_redis.url)
@@ -218,7 +218,7 @@ def test_K10_an_answer_from_before_is_kept_by_nobody(
     assert one.said() == other.said() == expected
     assert fleet.worker(redis_server.url).said() == expected
     if how == "end":
-        assert vault.keys("fact") == []
+        assert vault.held("fact") == []
 
 
 def test_K10_with_nobody_listening(
@@ -237,7 +237,7 @@ def test_K10_with_nobody_listening(
             other.guard.expire_session(token)
             graph.gate.open()
             assert asked.result(PATIENCE) == ENDED
-        assert not [key for key in vault.keys("fact") if vault.client.exists(key.replace(b"fact", b"stone"))]
+        assert not [key for key in vault.held("fact") if vault.client.exists(key.replace(b"fact", b"stone"))]
 
 
 # -- K13 -----------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def fill(fleet: Fleet, url: str, vault: Vault) -> Worker:
         await space.aclose()
 
     asyncio.run(claim())
-    kinds = {vault.kind(key) for key in vault.keys()}
+    kinds = {vault.kind(key) for key in vault.held()}
     assert kinds == {"fact", "stone", "claim", "user", "index", "token!", "user!", "count"}
     return one
 
@@ -78,7 +78,7 @@ def fill(fleet: Fleet, url: str, vault: Vault) -> Worker:
 def fields(vault: Vault) -> list[tuple[bytes, str | None]]:
     """Return every place that holds a value: keys, and fields of hashes."""
     places: list[tuple[bytes, str | None]] = []
-    for key in vault.keys():
+    for key in vault.held():
         kind = vault.client.type(key)
         if kind == b"hash":
             places += [(key, field.decode()) for field in vault.client.hkeys(key)]
@@ -114,7 +114,7 @@ def go_on(worker: Worker) -> dict[str, str]:
     return said
 
 
-# -- K04, and what else is put in place of a value -------------------------------------------------------------
+# -- K04, and what else is put in place of a value -----------------------------------------------------
 
 
 class Runs:
@@ -185,7 +185,7 @@ def test_K11_values_of_another_type(
     fleet: Fleet, redis_server: RedisServer, vault: Vault, graph: FakeGraph, kind: str
 ):
     fill(fleet, redis_server.url, vault)
-    for key in vault.keys():
+    for key in vault.held():
         vault.client.delete(key)
         TYPES[kind](vault.client, key)
     graph.replies.clear()
@@ -206,7 +206,7 @@ HUGE = b"x" * (64 << 20)
 def test_K04_vast_values(fleet: Fleet, redis_server: RedisServer, vault: Vault, graph: FakeGraph):
     """64 MiB in one place after the other, of each kind."""
     one = fill(fleet, redis_server.url, vault)
-    mine = next(key for key in vault.keys("fact") if name_of(one, TOKEN).encode() in key)
+    mine = next(key for key in vault.held("fact") if name_of(one, TOKEN).encode() in key)
     places = {(vault.kind(place[0]), place[1]): place for place in fields(vault)}
     places |= {("fact", field): (mine, field) for field in ("fact", "user")}
     assert len(places) == 10
@@ -250,16 +250,16 @@ class Test_K05_forged_or_swapped:  # noqa: N801
     @staticmethod
     def _key(vault: Vault, kind: str) -> bytes:
         """Return a pattern of the keys of a kind."""
-        return vault.keys(kind)[0].rpartition(b":")[0] + b":?"
+        return vault.held(kind)[0].rpartition(b":")[0] + b":?"
 
     def test_K05_tombstones_of_others(self, fleet, redis_server, vault, graph):
         """Nobody is refused by a tombstone that was moved, made up, or is of another kind."""
         one = fill(fleet, redis_server.url, vault)
-        stone = vault.client.get(vault.keys("stone")[-1])
+        stone = vault.client.get(vault.held("stone")[-1])
         users_key = self._key(vault, "user").replace(b"?", user_name_of(one, USER).encode())
         [users] = [
             value
-            for key in vault.keys("user")
+            for key in vault.held("user")
             if vault.kind(key) == "user" and (value := vault.client.hget(key, "stone"))
         ]
         key = self._key(vault, "stone").replace(b"?", name_of(one, TOKEN).encode())
@@ -301,7 +301,7 @@ class Test_K05_forged_or_swapped:  # noqa: N801
         stranger = fleet.worker(redis_server.url, app_secret="f" * 16 + SECRET[:16])
         assert stranger.said("EAAbad") == "ok"
         graph.replies["EAAbad"] = dead(190, 460)
-        prefix = vault.keys("fact")[0].rpartition(b":")[0]
+        prefix = vault.held("fact")[0].rpartition(b":")[0]
         theirs, ours = (prefix + b":" + name_of(who, "EAAbad").encode() for who in (stranger, one))
         assert theirs != ours
         vault.client.rename(theirs, ours)
@@ -317,8 +317,8 @@ class Test_K05_forged_or_swapped:  # noqa: N801
         monkeypatch.undo()
         assert newer.said("EAAbad") == "ok"
         graph.replies["EAAbad"] = dead(190, 460)
-        [theirs] = [key for key in vault.keys("fact") if key.startswith(b"{fbguard:2:")]
-        ours = vault.keys("fact")[0].rpartition(b":")[0] + b":" + name_of(one, "EAAbad").encode()
+        [theirs] = [key for key in vault.held("fact") if key.startswith(b"{fbguard:2:")]
+        ours = vault.held("fact")[0].rpartition(b":")[0] + b":" + name_of(one, "EAAbad").encode()
         vault.client.rename(theirs, ours)
         late = fleet.worker(redis_server.url)
         assert (late.said("EAAbad"), late.unreadable) == ("password_changed", 1)
@@ -370,7 +370,7 @@ def test_K06_nothing_stands_in_the_clear(
     other = fleet.worker(redis_server.url).heard()
     other.all_said([TOKEN, "EAAnext"])
     one.guard.forget(Secret("EAAnext"))
-    keys = [key.decode() for key in vault.keys()]
+    keys = [key.decode() for key in vault.held()]
     channels = [channel.decode() for channel in vault.client.pubsub_channels()]
     other.forget_user(USER)
     other.end_user(NOW + 1, USER)
@@ -415,7 +415,7 @@ def test_K07_others_share_nothing(
     one = fleet.worker(redis_server.url).heard()
     url = f"{redis_server.url}/1" if what == "database" else redis_server.url
     stranger = fleet.worker(url, graph=theirs, **options).heard()
-    before = set(vault.keys("fact"))
+    before = set(vault.held("fact"))
     assert [one.said(), one.said("EAAended"), stranger.said(), stranger.said("EAAended")] == ["ok"] * 4
     assert [graph.calls.count(TOKEN), theirs.calls.count(TOKEN)] == [1, 1]
     clock.advance(1)
@@ -432,7 +432,7 @@ def test_K07_others_share_nothing(
     if what not in {"path", "secret", "database"}:  # these differ in the hashes
         parts = (options.get("app_id", APP_ID), *_where(options))
         prefix = f"{{fbguard:1:{':'.join(parts)}}}:".encode()
-        assert [key for key in set(vault.keys("fact")) - before if key.startswith(prefix)]
+        assert [key for key in set(vault.held("fact")) - before if key.startswith(prefix)]
 
 
 def _where(options: dict[str, Any]) -> tuple[str, str]:
@@ -455,10 +455,10 @@ def test_K12_every_key_ends(fleet: Fleet, redis_server: RedisServer, vault: Vaul
     late.forget_user(USER)
     late.all_said([TOKEN, "EAAnext"])
     seen: set[str] = set()
-    for key in vault.keys():
+    for key in vault.held():
         seen.add(vault.kind(key))
         assert 0 < vault.client.pttl(key) <= 100 * 366 * 86_400_000, key
     assert seen == {"fact", "stone", "claim", "user", "index", "token!", "user!", "count"}
     assert redis_server.ask("DBSIZE") == redis_server.ask("INFO", "keyspace").count(b"expires=") * len(
-        vault.keys()
+        vault.held()
     )

@@ -186,7 +186,7 @@ class Vault:
     def __init__(self, client: redis.Redis) -> None:
         self.client: Any = client
 
-    def keys(self, kind: str = "") -> list[bytes]:
+    def held(self, kind: str = "") -> list[bytes]:
         """Return the keys of a kind, such as ``fact``."""
         return sorted(key for key in self.client.scan_iter() if kind in {"", self.kind(key)})
 
