@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         help="also run hit and scale with this interpreter, which has fbguard's dependencies; repeatable",
     )  # fmt: skip
     parser.add_argument("--gate", action="store_true", help="exit with 1 if a ratio that must hold does not")
-    parser.add_argument("--write", action="store_true", help="write tables and plots into docs/performance.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write tables and plots into docs/performance.md"
+    )
     return parser
 
 

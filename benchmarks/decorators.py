@@ -120,7 +120,9 @@ def rows(place: World) -> dict[str, Timed]:
             timed = clock.around_async(view) if protocol == "ASGI" else clock.around(view)
             app = door(timed, place.guard, policy=POLICY)
             base = None if name == VIEW else f"{protocol} {VIEW}"
-            found[f"{protocol} {name}"] = Timed(Row(protocol=protocol, app=app, base=base, proof=has_facts), clock)
+            found[f"{protocol} {name}"] = Timed(
+                Row(protocol=protocol, app=app, base=base, proof=has_facts), clock
+            )
     return found
 
 
@@ -157,7 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(heading(about()), "", *table(lines, "microseconds per call"), "", sep="\n")
     for protocol in PROTOCOLS:
         found = ratio(lines, protocol)
-        print(f"{protocol}: require_fb_token adds {'-' if found is None else f'{found:.1f}'} x the idle decorator")
+        shown = "-" if found is None else f"{found:.1f}"
+        print(f"{protocol}: require_fb_token adds {shown} x what the idle decorator adds")
 
 
 if __name__ == "__main__":

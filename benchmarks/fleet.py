@@ -32,7 +32,7 @@ from tests.redis_servers import RedisServer
 
 _SECRET: Final = "0123456789abcdef0123456789abcdef"
 _FIRST_USER: Final = 200_000_000_000
-_AT_ONCE: Final = 50  # of one worker
+_AT_ONCE: Final = 10  # of one worker: that two cores are not the subject
 _NONE, _REDIS, _SQLITE = "no store", "Redis", "SQLite"
 
 

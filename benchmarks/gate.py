@@ -107,5 +107,3 @@ def verdicts(found: Sequence[Target]) -> Iterator[str]:
         word = {True: "met", False: "MISSED", None: "not measured"}[one.is_met]
         value = "" if one.found is None else f"{one.found:.2f}, "
         yield f"{word:<14}{one.what}: {value}{one.text}"
-
-

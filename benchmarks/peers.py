@@ -43,17 +43,21 @@ class LeftOut:
 
 
 def build(place: World, wanted: Callable[[str], bool]) -> tuple[dict[str, Row], list[LeftOut]]:
-    """Build the rows that are wanted and the bases they need."""
-    rows: dict[str, Row] = {}
+    """Build the rows that are wanted and the bases they need, in the table's order."""
     left_out: list[LeftOut] = []
-    for name, make in _builders(left_out):
+    builders = dict(_builders(left_out))
+    rows: dict[str, Row] = {}
+    waiting = [name for name in builders if wanted(name)]
+    while waiting:
+        name = waiting.pop()
         try:
-            rows[name] = make(place)
+            rows[name] = row = builders[name](place)
         except ImportError as exc:
             left_out.append(LeftOut(name, f"{exc.name} is not installed"))
-    chosen = {name for name in rows if wanted(name)}
-    needed = chosen | {row.base for name, row in rows.items() if name in chosen and row.base is not None}
-    return {name: row for name, row in rows.items() if name in needed}, left_out
+            continue
+        if row.base is not None and row.base not in rows and row.base not in waiting:
+            waiting.append(row.base)
+    return {name: rows[name] for name in builders if name in rows}, left_out
 
 
 def _builders(left_out: list[LeftOut]) -> Iterator[tuple[str, Build]]:
@@ -135,8 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         missing = [{"name": one.name, "why": one.why} for one in left_out]
         print(json.dumps({"about": where, "lines": as_data(lines), "left_out": missing}))
         return
-    print(heading(where), f"{given.rounds} rounds of {given.requests} requests per row, by turns", "", sep="\n")
-    print(*table(lines), "", "added, over what fbguard adds around a bare app of the same protocol:", sep="\n")
+    print(
+        heading(where), f"{given.rounds} rounds of {given.requests} requests per row, by turns", "", sep="\n"
+    )
+    print(
+        *table(lines), "", "added, over what fbguard adds around a bare app of the same protocol:", sep="\n"
+    )
     for line, ratio in compared(lines):
         print(f"{line.name:<46}{'-' if ratio is None else f'{ratio:.2f}':>8}")
     for one in left_out:

@@ -48,7 +48,9 @@ def _setup() -> None:
         MIDDLEWARE=[],
         ROOT_URLCONF="",  # each site has its own
         INSTALLED_APPS=apps,
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "CONN_MAX_AGE": None}},
+        DATABASES={
+            "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:", "CONN_MAX_AGE": None}
+        },
         LOGGING_CONFIG=None,
         OAUTH2_PROVIDER={"SCOPES": dict.fromkeys(NEEDED, "")},
     )
@@ -82,9 +84,7 @@ def door(world: World) -> Row:
     def hello(_request: HttpRequest) -> HttpResponse:
         return _answer(current_token(required=True).user_id or "")
 
-    return Row(
-        protocol="WSGI", app=FBTokenMiddleware(_site(hello), world.guard, policy=POLICY), base=DJANGO
-    )
+    return Row(protocol="WSGI", app=FBTokenMiddleware(_site(hello), world.guard, policy=POLICY), base=DJANGO)
 
 
 def authlib(world: World) -> Row:

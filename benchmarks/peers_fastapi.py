@@ -1,6 +1,7 @@
-"""FastAPI's HTTPBearer with Security scopes, and fbguard there."""
+"""FastAPI's HTTPBearer with Security scopes, and fbguard there.
 
-from __future__ import annotations
+Annotations are evaluated here: FastAPI reads those of functions in functions.
+"""
 
 import time
 from typing import Annotated, Any, Final
@@ -40,16 +41,17 @@ def security(world: World) -> Row:
     grants = world.grants
     scheme = HTTPBearer()
 
-    async def user_of(asked: SecurityScopes, sent: Any = Depends(scheme)) -> str:
-        credentials: HTTPAuthorizationCredentials = sent
-        grant = grants.get(credentials.credentials)
+    async def user_of(
+        asked: SecurityScopes, sent: Annotated[HTTPAuthorizationCredentials, Depends(scheme)]
+    ) -> str:
+        grant = grants.get(sent.credentials)
         if grant is None or grant.expires <= time.time():
             raise HTTPException(401)
         if not grant.scopes.issuperset(asked.scopes):
             raise HTTPException(403)
         return grant.user_id
 
-    async def hello(user: str = Security(user_of, scopes=NEEDED)) -> Response:
+    async def hello(user: Annotated[str, Security(user_of, scopes=NEEDED)]) -> Response:
         return _answer(user)
 
     return Row(protocol="ASGI", app=_site(hello), base=FASTAPI)
@@ -64,7 +66,7 @@ def door(world: World) -> Row:
 
 
 def dependency(world: World) -> Row:
-    async def hello(token: TokenInfo = Depends(FBToken(scopes=NEEDED))) -> Response:
+    async def hello(token: Annotated[TokenInfo, Depends(FBToken(scopes=NEEDED))]) -> Response:
         return _answer(token.user_id or "")
 
     app = FBTokenMiddleware(_site(hello), world.guard, policy=None)

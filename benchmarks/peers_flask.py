@@ -88,17 +88,18 @@ def http_auth(world: World) -> Row:
     auth = module.HTTPTokenAuth()
     grants = world.grants
 
-    @auth.verify_token
-    def verify(token: str) -> Grant | None:  # pyright: ignore[reportUnusedFunction]
+    def verify(token: str) -> Grant | None:
         grant = grants.get(token)
         return None if grant is None or grant.expires <= time.time() else grant
 
-    @auth.get_user_roles
-    def roles(grant: Grant) -> list[str]:  # pyright: ignore[reportUnusedFunction]
+    def roles(grant: Grant) -> list[str]:
         return list(grant.scopes)  # of anything but a list or a tuple it makes one role
 
     def hello() -> Response:
         return _answer(auth.current_user().user_id)
+
+    auth.verify_token(verify)
+    auth.get_user_roles(roles)
 
     guarded: Any = auth.login_required(role=[list(NEEDED)])(hello)
     return Row(protocol="WSGI", app=_site(guarded), base=FLASK)

@@ -127,9 +127,7 @@ def door(world: World) -> Row:
 
 def door_and_decorator(world: World) -> Row:
     view: View = require_fb_token(scopes=["email"])(hello_fb)
-    return Row(
-        protocol="ASGI", app=FBTokenMiddleware(site(view), world.guard, policy=POLICY), base=STARLETTE
-    )
+    return Row(protocol="ASGI", app=FBTokenMiddleware(site(view), world.guard, policy=POLICY), base=STARLETTE)
 
 
 def with_requires(world: World) -> Row:

@@ -12,55 +12,67 @@ from benchmarks.lines import Line
 _OURS, _FLOOR, _OTHER, _BARE = "#1f6f4a", "#8fbf9f", "#5b7fa6", "#b5b5b5"
 _WIDTH: Final = 8.0  # inches
 _DPI: Final = 110
-_SETTINGS: Final = {"svg.hashsalt": "fbguard", "svg.fonttype": "none", "font.size": 9, "font.family": "sans-serif"}
+_SETTINGS: Final = {
+    "svg.hashsalt": "fbguard",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "font.family": "sans-serif",
+}
 
 Bar = tuple[str, float, float, float]  # name, least, median, greatest
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
-    """Draw what was run into a folder; returns the names of the figures without their suffix."""
+    """Draw what was run into a folder; returns the parts that have a figure, which bears their name."""
     matplotlib: Any = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     plt: Any = importlib.import_module("matplotlib.pyplot")
     folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
     with plt.rc_context(_SETTINGS):
-        for part, (name, make) in _FIGURES.items():
+        for part, make in _FIGURES.items():
             if part not in results:
                 continue
             figure = make(plt, results[part])
+            figure.suptitle(_TITLES[part], x=0.01, ha="left", fontsize=10)
             figure.tight_layout()
-            figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(folder / f"{part}.png", dpi=_DPI, metadata={"Software": None})
+            figure.savefig(folder / f"{part}.svg", metadata={"Date": None, "Creator": None})
             plt.close(figure)
-            names.append(name)
+            names.append(part)
     return names
 
 
-def _colour(name: str) -> str:
+def _colour(name: str, other: str) -> str:
     for word, colour in (("fbguard", _OURS), ("guarded", _OURS), ("floor", _FLOOR), ("no-op", _BARE)):
         if word in name:
             return colour
-    return _BARE if name.endswith("app") or name.endswith("bare") else _OTHER
+    return _BARE if name.endswith(("app", "bare")) or name.startswith("bare") else other
 
 
-def _bars(axes: Any, bars: Sequence[Bar], title: str, *, log: bool = False) -> None:
+def _bars(axes: Any, bars: Sequence[Bar], *, log: bool = False, other: str = _OTHER) -> None:
     """Draw medians as bars, with whiskers from the least to the greatest."""
     places = range(len(bars))
     medians = [median for _, _, median, _ in bars]
     below = [max(median - least, 0.0) for _, least, median, _ in bars]
     above = [max(most - median, 0.0) for _, _, median, most in bars]
-    colours = [_colour(name) for name, *_ in bars]
+    colours = [_colour(name, other) for name, *_ in bars]
     axes.barh(places, medians, color=colours, height=0.7)
-    axes.errorbar(medians, places, xerr=[below, above], fmt="none", ecolor="#444444", elinewidth=0.7, capsize=2)
+    axes.errorbar(
+        medians, places, xerr=[below, above], fmt="none", ecolor="#444444", elinewidth=0.7, capsize=2
+    )
     axes.set_yticks(places, [name for name, *_ in bars])
     axes.invert_yaxis()
-    axes.set_title(title, loc="left", fontsize=10)
     if log:
         axes.set_xscale("log")
     for place, median in zip(places, medians, strict=True):
         axes.annotate(
-            f"{median:.3g}", (median, place), xytext=(4, 5), textcoords="offset points", fontsize=7, color="#222222"
+            f"{median:.2f}" if median < 10 else f"{median:,.0f}",
+            (median, place),
+            xytext=(4, 5),
+            textcoords="offset points",
+            fontsize=7,
+            color="#222222",
         )
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -68,9 +80,11 @@ def _bars(axes: Any, bars: Sequence[Bar], title: str, *, log: bool = False) -> N
 
 def _hit(plt: Any, data: Mapping[str, Any]) -> Any:
     found = data["microseconds"]
-    bars = [(name, one["min"], one["median"], min(one["max"], 3 * one["median"])) for name, one in found.items()]
+    bars = [
+        (name, one["min"], one["median"], min(one["max"], 3 * one["median"])) for name, one in found.items()
+    ]
     figure, axes = plt.subplots(figsize=(_WIDTH, 3.4))
-    _bars(axes, bars, "A known token: microseconds per request (median; least to greatest, cut at 3 x)")
+    _bars(axes, bars)
     return figure
 
 
@@ -78,7 +92,7 @@ def _peers(plt: Any, data: Mapping[str, Any]) -> Any:
     lines = [Line.read(one) for one in data["lines"]]
     bars = sorted(_added(lines), key=lambda bar: bar[2])
     figure, axes = plt.subplots(figsize=(_WIDTH, 0.5 + 0.3 * len(bars)))
-    _bars(axes, bars, "What a guard adds to its bare app: microseconds per request (log scale)", log=True)
+    _bars(axes, bars, log=True)
     return figure
 
 
@@ -98,22 +112,26 @@ def _scale(plt: Any, data: Mapping[str, Any]) -> Any:
             (line.name, line.spread.min, line.spread.median, min(line.spread.max, 3 * line.spread.median))
             for line in lines
         ]
-        _bars(axes, bars, f"{part}: us per request")
+        _bars(axes, bars, other=_OURS)
+        axes.set_title(part, loc="left", fontsize=9)
     return figure
 
 
 def _servers(plt: Any, data: Mapping[str, Any]) -> Any:
-    bars = [(f"{one['server']}: {one['name']}", one["middle"], one["best"], one["best"]) for one in data["rates"]]
+    bars = [
+        (f"{one['server']}: {one['name']}", one["middle"], one["best"], one["best"]) for one in data["rates"]
+    ]
     figure, axes = plt.subplots(figsize=(_WIDTH, 0.8 + 0.28 * len(bars)))
-    _bars(axes, bars, "Requests per second, times the unguarded app (best over best; whisker: median over median)")
+    _bars(axes, bars)
     axes.axvline(1.0, color="#444444", linewidth=0.7)
     return figure
 
 
 Make = Callable[[Any, Mapping[str, Any]], Any]
-_FIGURES: Final[Mapping[str, tuple[str, Make]]] = {
-    "hit": ("hit", _hit),
-    "peers": ("peers", _peers),
-    "scale": ("scale", _scale),
-    "servers": ("servers", _servers),
+_FIGURES: Final[Mapping[str, Make]] = {"hit": _hit, "peers": _peers, "scale": _scale, "servers": _servers}
+_TITLES: Final = {
+    "hit": "A known token: microseconds per request (median; whiskers: least to greatest, cut at 3 x)",
+    "peers": "What a guard adds to its bare app: microseconds per request (median; log scale)",
+    "scale": "fbguard around a bare app: microseconds per request (median)",
+    "servers": "Requests per second, times the unguarded app (best over best; whisker: median over median)",
 }

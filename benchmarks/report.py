@@ -69,9 +69,9 @@ def _name(name: str) -> str:
 
 
 def _hit(data: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{data['rounds']} rounds of {data['requests']} requests; microseconds, added and x floor by medians."
+    yield f"{data['rounds']} rounds of {data['requests']} requests; microseconds."
     yield ""
-    yield from _head("", "min-median-max", "added", "x floor")
+    yield from _head("", "min-median-max", "added (medians)", "x floor")
     found = data["microseconds"]
     for protocol in PROTOCOLS:
         bare = found[f"{protocol} {BARE}"]["median"]
@@ -125,7 +125,12 @@ def _scale(data: Mapping[str, Any]) -> Iterator[str]:
             yield _row(one["kind"], f"{one['tokens']:,}", f"{one['each']:.0f}")
         yield ""
     if "collector" in data:
-        columns = ("full collection, ms", "after `gc.freeze()`, ms", "longest pause while serving, ms", "of the time")
+        columns = (
+            "full collection, ms",
+            "after `gc.freeze()`, ms",
+            "longest pause while serving, ms",
+            "of the time",
+        )
         yield from _head("collector, tokens cached", *columns)
         for one in data["collector"]:
             times = (f"{one[key]:.1f}" for key in ("full", "frozen", "worst"))

@@ -122,5 +122,3 @@ def text(of_memory: Sequence[Memory], of_collector: Sequence[Pauses]) -> list[st
         name = f"{one.tokens:,} tokens"
         lines.append(f"{name:<24}{one.full:>9.1f}{one.frozen:>9.1f}{one.worst:>9.1f}{one.spent:>9.1%}")
     return lines
-
-

@@ -223,7 +223,9 @@ def table(rates: Sequence[Rate]) -> Iterator[str]:
     """Give lines of text for people."""
     yield f"{'requests per second':<66}{'min':>8}{'median':>8}{'max':>8}{'best/best':>11}{'medians':>9}"
     for one in rates:
-        shown = f"{one.rate.min:8.0f}{one.rate.median:8.0f}{one.rate.max:8.0f}{one.best:11.3f}{one.middle:9.3f}"
+        shown = (
+            f"{one.rate.min:8.0f}{one.rate.median:8.0f}{one.rate.max:8.0f}{one.best:11.3f}{one.middle:9.3f}"
+        )
         yield f"{f'{one.server}: {one.name}':<66}{shown}"
 
 
@@ -248,7 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.json:
         print(json.dumps(data))
         return
-    print(heading(where), f"{given.rounds} slices of {given.seconds:g} s per row, {CONNECTIONS} connections", "")
+    print(
+        heading(where), f"{given.rounds} slices of {given.seconds:g} s per row, {CONNECTIONS} connections", ""
+    )
     print(*table(rates), *(f"left out: {name}: {why}" for name, why in left_out), sep="\n")
 
 

@@ -1,4 +1,4 @@
-"""What all rows share: one app's guard with a Graph in this process, tokens good and bad, what peers look up."""
+"""What all rows share: an app's guard with a Graph in this process, tokens, and what peers look up."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def is_anything(_carrier: dict[str, Any]) -> bool:
 class Row:
     """An app to time. ``added`` is what it takes beyond the row ``base``.
 
-    ``guards`` is False for a row that lets everybody in. ``proof`` tells by a request's scope or environ, once
-    the clock has stopped, whether the app was given the right facts.
+    ``guards`` is False for a row that lets everybody in. ``proof`` tells by a request's scope or environ,
+    once the clock has stopped, whether the app was given the right facts.
     """
 
     protocol: str
@@ -83,7 +83,9 @@ class World:
     stack: ExitStack
 
 
-def reply_about(user_id: str, scopes: Sequence[str], granular: Sequence[dict[str, Any]] | None = None) -> bytes:
+def reply_about(
+    user_id: str, scopes: Sequence[str], granular: Sequence[dict[str, Any]] | None = None
+) -> bytes:
     """Return what debug_token says of a long-lived token of this user."""
     now = int(time.time())
     data: dict[str, Any] = {

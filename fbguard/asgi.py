@@ -25,7 +25,7 @@ from fbguard.connections import (
 from fbguard.context import DEMANDS, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
-from fbguard.core.credentials import MISSING
+from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.reasons import Finding
@@ -68,8 +68,8 @@ class FBTokenMiddleware:
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
         check_door(guard, policy)
         self.app = app
-        self.guard = guard
-        self.policy = policy
+        self._guard = guard
+        self._policy = policy
         self._known = known_to(guard, policy)
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
@@ -98,17 +98,30 @@ class FBTokenMiddleware:
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
             await self._answer(error, scope, receive, outgoing)
 
+    @property
+    def guard(self) -> Guard:
+        """The guard; another one needs another door."""
+        return self._guard
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy; another one needs another door."""
+        return self._policy
+
     def _recall(self, scope: Scope) -> bool:
         """Let a request in whose facts are plain (:meth:`FactCache.plain`); False tells nothing.
 
         The short way through :func:`approach`, for what is nearly every request: one header, a known token,
         a rule that asks for scopes. Whatever is not like that goes the long way.
         """
-        match = self._known.get((scope["method"], scope["path"]))
+        match = self._known.get((scope.get("method", "GET"), scope["path"]))
         if match is None or match.scopes is None or scope.get("root_path") or self._root_path:
             return False
+        headers = scope["headers"]
+        if not isinstance(headers, list | tuple):  # any iterable may be: and it is read more than once
+            headers = scope["headers"] = list(headers)
         given: bytes | None = None
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 if given is not None:
                     return False
@@ -116,11 +129,13 @@ class FBTokenMiddleware:
         if given is None or given[:7] != b"Bearer ":
             return False
         given = given[7:]
-        info = self.guard.plain(sha256(given).digest(), match.scopes)
+        if len(given) > MAX_LENGTH:
+            return False
+        info = self._guard.plain(sha256(given).digest(), match.scopes)
         if info is None:
             return False
         # A token that is known was screened when it came first.
-        inject(scope, self.guard, info, match.demands, Secret(given.decode("latin-1")))
+        inject(scope, self._guard, info, match.demands, Secret(given.decode("latin-1")))
         return True
 
     async def _serve_any(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -130,7 +130,7 @@ class Guard(EndsSessions):
             max_calls_per_second=max_calls_per_second,
             batch=batch,
         )
-        self.plain, self.wall = self._cache.plain, clock.time
+        self.plain, self.wall, self.mark = self._cache.plain, clock.time, object()
         tombstones = assembly.make_tombstones(clock)
         self.live = LiveConnections(clock)
         self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)

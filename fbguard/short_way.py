@@ -17,7 +17,7 @@ from fbguard.surroundings import GuardSource
 _MOST = 256  # of grants below a door that are remembered
 
 
-_Met = tuple[Grant | None, Demands | None, Guard | None]
+_Met = tuple[Grant | None, Demands | None, object]  # and whose, by Guard.mark: no guard is kept alive
 
 
 class ShortWay:
@@ -41,33 +41,36 @@ class ShortWay:
         info: TokenInfo | None = carrier.get(TOKEN)
         if info is None:
             return False
-        grant, door, guard = self._last
-        if grant is not info.grant or door is not carrier[DEMANDS] or guard is not carrier[GUARD]:
-            guard = self._guard_if_met(carrier, info.grant)
-        if guard is None or 0 < info.numbers & END <= guard.wall():
+        guard: Guard = carrier[GUARD]
+        if carrier.get(DOOR) is not guard:  # another one has judged since: the long way asks the door's
+            return False
+        grant, door, mark = self._last
+        is_last = grant is info.grant and door is carrier[DEMANDS] and mark is guard.mark
+        if not is_last and not self._recalls(carrier[DEMANDS], guard, info.grant):
+            return False
+        if 0 < info.numbers & END <= guard.wall():
             return False
         asked = carrier[ASKED]
         carrier[ASKED] = (*asked, *self._asked) if asked else self._asked
         return True
 
-    def _guard_if_met(self, carrier: Carrier, grant: Grant) -> Guard | None:
-        """Return the guard if any token with this grant meets the requirement below this door; keep a yes."""
-        guard: Guard = carrier[GUARD]
-        door: Demands = carrier[DEMANDS]
-        found = (id(grant), id(door), id(guard))
+    def _recalls(self, door: Demands, guard: Guard, grant: Grant) -> bool:
+        """Tell whether any token with this grant meets the requirement below this door; keep a yes."""
+        found = (id(grant), id(door), id(guard.mark))
         if found not in self._met:
-            if not self._is_met(carrier, guard, grant, door):
-                return None
+            if not self._is_met(guard, grant, door):
+                return False
+            if any(params for _, params in door):
+                return True  # of this path only: it is not worth a place
             if len(self._met) >= _MOST:
                 self._met.clear()
-            self._met[found] = (grant, door, guard)
-        self._last = (grant, door, guard)
-        return guard
+            self._met[found] = (grant, door, guard.mark)
+        self._last = (grant, door, guard.mark)
+        return True
 
-    def _is_met(self, carrier: Carrier, guard: Guard, grant: Grant, door: Demands) -> bool:
+    def _is_met(self, guard: Guard, grant: Grant, door: Demands) -> bool:
         return (
             self._is_open
-            and carrier.get(DOOR) is guard
             and grant.is_valid
             and grant.type == "USER"
             and grant.app_id == guard.app_id

@@ -30,6 +30,8 @@ class Verdicts:
 
     #: The hit path of doors: :meth:`fbguard.core.cache.FactCache.plain`, until the guard is closed.
     plain: Callable[[bytes, frozenset[str]], TokenInfo | None]
+    #: Who the guard is, for what must not keep it alive.
+    mark: object
     #: The guard's wall clock, in seconds, without a method around it.
     wall: Callable[[], float]
     _validator: Validator

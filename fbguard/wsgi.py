@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from fbguard.context import DEMANDS, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
-from fbguard.core.credentials import MISSING
+from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import is_live
@@ -58,8 +58,8 @@ class FBTokenMiddleware:
     def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
         check_door(guard, policy)
         self.app = app
-        self.guard = guard
-        self.policy = policy
+        self._guard = guard
+        self._policy = policy
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_in = self._enter_live if policy is not None and policy.has_live else self._enter
         self._known = known_to(guard, policy)
@@ -79,6 +79,16 @@ class FBTokenMiddleware:
             return self._enter_in(environ, self._marking(environ, start_response))
         return self._enter_in(environ, start_response)
 
+    @property
+    def guard(self) -> Guard:
+        """The guard; another one needs another door."""
+        return self._guard
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy; another one needs another door."""
+        return self._policy
+
     def _recall(self, environ: WSGIEnvironment) -> bool:
         """Let a request in whose facts are plain (:meth:`FactCache.plain`); False tells nothing.
 
@@ -92,11 +102,13 @@ class FBTokenMiddleware:
         if given is None or given[:7] != "Bearer ":
             return False
         given = given[7:]
-        info = self.guard.plain(sha256(given.encode("latin-1", "replace")).digest(), match.scopes)
+        if len(given) > MAX_LENGTH:
+            return False
+        info = self._guard.plain(sha256(given.encode("latin-1", "replace")).digest(), match.scopes)
         if info is None:
             return False
         # A token that is known was screened when it came first.
-        inject(environ, self.guard, info, match.demands, Secret(given))
+        inject(environ, self._guard, info, match.demands, Secret(given))
         return True
 
     def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
-from fbguard import Guard, Policy, Rule, current_token
+from fbguard import Guard, Policy, Rule, asgi, current_token, require_fb_token, wsgi
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
 from fbguard.context import CREDENTIAL
 from fbguard.core.secret import Secret
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
-from tests.support import NOW, TOKEN, FakeClock, FakeGraph, make_guard, valid
+from tests.support import NOW, OTHER_APP, TOKEN, FakeClock, FakeGraph, make_guard, valid
 
 POLICY = Policy(
     Rule("/public", public=True),
@@ -269,3 +276,81 @@ def test_the_credential_is_a_secret(guard):
     assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
     assert client.was_short
     assert all(isinstance(one, Secret) for one in seen)
+
+
+def test_a_yes_below_one_door_is_none_below_another(graph, clock):
+    """The views decide, and an outer decorator names a guard of its own: the inner one asks the door's."""
+    theirs = FakeGraph()
+    theirs.default = OTHER_APP
+    with make_guard(graph, clock) as one, make_guard(theirs, clock, app_id="999") as other:
+
+        @require_fb_token(guard=one)
+        @require_fb_token(scopes=["email"])
+        async def view(request: Request) -> PlainTextResponse:
+            return PlainTextResponse("in")
+
+        def door(guard: Guard) -> TestClient:
+            app = Starlette(routes=[Route("/x", view)])
+            return TestClient(AsgiDoor(app, guard, policy=None), headers={"Authorization": f"Bearer {TOKEN}"})
+
+        first, second = door(one), door(other)
+        assert [second.get("/x").status_code, first.get("/x").status_code] == [401, 200]
+        assert first.get("/x").status_code == 200
+        assert second.get("/x").json()["reason"] == "wrong_app"
+
+
+def test_a_decorated_view_keeps_no_guard_alive(graph, clock):
+    @require_fb_token(scopes=["email"])
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    class Decorated(Asgi):
+        async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+            await view(scope, receive, send)
+
+    guard = make_guard(graph, clock)
+    client = Decorated(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(3)] == [200] * 3
+    gone = weakref.ref(guard)
+    guard.close()
+    del guard, client
+    gc.collect()
+    assert gone() is None
+
+
+def test_headers_may_be_any_iterable(guard):
+    client = Asgi(guard)
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+    given = (pair for pair in [(b"authorization", b"Bearer EAAother")])
+    assert client.ask("/email", headers=given) == 200
+
+
+def test_a_scope_without_a_method_is_a_get(guard):
+    client = Asgi(guard)
+    for _ in range(2):
+        scope = {
+            "type": "http",
+            "path": "/email",
+            "headers": [(b"authorization", f"Bearer {TOKEN}".encode())],
+        }
+        status: list[int] = []
+
+        async def send(message: Any, status: list[int] = status) -> None:
+            status.append(message.get("status", 0))
+
+        asyncio.run(client.door(scope, None, send))  # type: ignore[arg-type]
+        assert status[0] == 200
+
+
+def test_what_is_too_long_is_not_hashed(client, monkeypatch):
+    assert [client.ask("/email", TOKEN) for _ in range(2)] == [200] * 2
+    for module in (asgi, wsgi):
+        monkeypatch.setattr(module, "sha256", lambda _: pytest.fail("it was hashed"))
+    assert client.ask("/email", "E" * 5000) == 401
+
+
+def test_a_door_is_of_one_guard_and_one_policy(client):
+    for name in ("guard", "policy"):
+        with pytest.raises(AttributeError):
+            setattr(client.door, name, None)

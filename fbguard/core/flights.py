@@ -89,7 +89,7 @@ class Flights(Generic[T]):
         loop = asyncio.get_running_loop()
         due = self.due() if due is None else due
         for _ in range(_ROUNDS):
-            if loop.time() >= due - _HAIR:
+            if loop.time() >= due - min(_HAIR, self._deadline / 10):
                 return None
             flight = self._flights.get(key) or self._start(key, look_up)
             await flight.wait(due)

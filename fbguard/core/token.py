@@ -18,6 +18,7 @@ S = TypeVar("S", bound="Grant | GranularScopes")
 _MOST_KNOWN: Final = 10_000  # that are kept to be shared; an app has a few dozen
 _BITS: Final = 38  # of each moment: up to the year 9999 and a bit
 _MOMENT: Final = (1 << _BITS) - 1
+_LAST_SECOND: Final = 253_402_300_799  # the end of year 9999, as of Python's dates
 END: Final = _MOMENT  # the bits of a token's numbers that are its end
 _FINGERPRINT_BITS: Final = 48
 _FINGERPRINT_MASK: Final = (1 << _FINGERPRINT_BITS) - 1
@@ -145,7 +146,7 @@ class TokenInfo:
         profile_id: str | None = None,
         application: str = "",
         scopes: frozenset[str] = frozenset(),
-        granular_scopes: GranularScopes = EVERYTHING,
+        granular_scopes: Mapping[str, tuple[str, ...] | None] = EVERYTHING,
         issued: int = 0,
         expires: int = 0,
         data_access_expires: int = 0,
@@ -153,7 +154,11 @@ class TokenInfo:
         stale: bool = False,
         fingerprint: str = "",
     ) -> None:
-        grant = Grant(app_id, type, is_valid, profile_id, application, scopes, error, stale)
+        if not isinstance(granular_scopes, GranularScopes):
+            granular_scopes = GranularScopes(granular_scopes)
+        grant = Grant(
+            app_id, type, is_valid is True, profile_id, application, frozenset(scopes), error, bool(stale)
+        )
         put = object.__setattr__
         put(self, "user_id", user_id)
         put(self, "granular_scopes", granular_scopes if granular_scopes.has_ids else _alike(granular_scopes))
@@ -210,16 +215,16 @@ def _packed(issued: int, expires: int, data_access_expires: int, fingerprint: st
     """
     number = 0
     for moment in (issued, expires, data_access_expires):
-        if not 0 <= moment <= _MOMENT:
+        if type(moment) is not int or not 0 <= moment <= _LAST_SECOND:
             raise ValueError("a moment must be whole seconds since the epoch")
-        number = number << _BITS | int(moment)
+        number = number << _BITS | moment
     if fingerprint and not _FINGERPRINT.fullmatch(fingerprint):
         raise ValueError("fingerprint must be 12 hex digits")
     mark = (
         1 << _FINGERPRINT_BITS | int(fingerprint, 16) if fingerprint else 0
     )  # the bit in front: there is one
     end = min((one for one in (expires, data_access_expires) if one), default=0)
-    return (number << _FINGERPRINT_BITS + 1 | mark) << _BITS | int(end)
+    return (number << _FINGERPRINT_BITS + 1 | mark) << _BITS | end
 
 
 def _view_on_moment(place: int) -> property:

@@ -78,8 +78,8 @@ class _Scheme(SecurityBase):
         self.model = HTTPBearer(description="A Facebook access token of this app.")
         self.scheme_name = "FacebookToken"
 
-    def __call__(self) -> None:
-        """Be a dependency."""
+    async def __call__(self) -> None:
+        """Be a dependency; a coroutine, for FastAPI runs what is none on another thread."""
 
 
 _SCHEME: Final = _Scheme()

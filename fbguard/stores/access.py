@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
@@ -20,6 +21,8 @@ WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question t
 YOUTH: Final = 1.0  # seconds from a loop's first question on, until whose end look-ups wait
 FAILURES: Final = 3  # in a row, after which the store is not asked ...
 REST: Final = 1.0  # ... but once in so many seconds
+
+_TURNS: Final = 10  # of the loop: where it is late itself, the answer may be there and not read yet
 
 _all: WeakSet[Access] = WeakSet()
 
@@ -58,17 +61,18 @@ class Access:
 
     async def _within(self, seconds: float, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = self._questions.here().start(ask())
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await asyncio.shield(task)
-        except (TimeoutError, StoreUnavailable):
+        await asyncio.wait({task}, timeout=seconds)
+        for _ in range(_TURNS):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        if task.done() and not task.cancelled():
+            with suppress(StoreUnavailable, TimeoutError):
+                answer = task.result()
+                self.note_answer()
+                return answer
+        if not task.cancelled():
             self._note_failure()
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise  # the asker's own
-        else:
-            self.note_answer()
-            return answer
         raise StoreUnavailable
 
     def _may_ask(self) -> bool:
