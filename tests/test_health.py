@@ -82,7 +82,7 @@ def test_a_new_guard(make, graph):
 
 def test_it_is_a_record(make):
     health = make().health()
-    assert set(dataclasses.asdict(health)) == {"status", "reason", "since", "in_flight", "cached"}
+    assert set(dataclasses.asdict(health)) == {"status", "reason", "since", "in_flight", "cached", "store"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         health.status = "degraded"
 

@@ -87,7 +87,7 @@ class Eras(Protocol):
 
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
 _READING = 1e-3  # seconds between two readings of two clocks, at most, where nobody has set one
-_MOST_STAYS = 256  # that are kept to be shared
+_MOST_STAYS = 1024  # that are kept to be shared
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
 
@@ -229,8 +229,8 @@ class FactCache:
             if mark is not None and self.is_forgotten(key, info.user_id, mark):
                 return None
             if len(store) >= _SPREAD_FROM:
-                # The key is a digest: its bytes are evenly spread. In sixteen steps, which many share.
-                ttl *= 1 - _SPREAD * (key[0] >> 4) / 16
+                # The key is a digest: its bytes are evenly spread. In 64 steps, each of which many share.
+                ttl *= 1 - _SPREAD * (key[0] >> 2) / 64
             before = store.entries.get(key) or self._pop(other, key)
             gone = None if before is not None else self._gone.pop(key, None)
             first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)

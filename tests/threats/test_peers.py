@@ -377,9 +377,10 @@ def test_a_token_in_logs_cache_dumps_and_tracebacks(make, graph, caplog):
                 ]
                 texts += [repr(refused.__cause__), repr(refused.__context__)]
     cache = guard._validator._cache
-    stored = {**cache._good, **cache._bad}
+    stored = {**cache._good.entries, **cache._bad.entries}
     assert len(stored) == 2
     texts += [repr(guard), repr(vars(guard)), repr(stored), caplog.text]
+    texts += [repr(entry.info) for entry in stored.values()]
     texts += [repr(vars(record)) for record in caplog.records if record.name.startswith("fbguard")]
     assert not [text for text in texts if "EAAsecret" in text]
     assert not [key for key in stored if b"EAAsecret" in key]

@@ -155,7 +155,7 @@ def _options(url: Secret) -> dict[str, Secret]:
         (Secret(name), Secret(value))
         for name, value in parse_qsl(urlsplit(url.reveal()).query, keep_blank_values=True)
     ]
-    if any(name.reveal() not in _OPTIONS for name, _ in query):
+    if not {*_OPTIONS}.issuperset(name.reveal() for name, _ in query):
         raise ValueError(f"store: the URL has an unknown option; known are {', '.join(_OPTIONS)}")
     options = {name.reveal(): value for name, value in query}
     if len(options) != len(query):
