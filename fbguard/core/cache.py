@@ -242,7 +242,7 @@ class FactCache:
         """Return how a fact stays: the same object again where only the reading of the clocks differs."""
         offset = now - self._monotonic()
         found = self._stays.get((ttl, life, era))
-        if found is None or not 0 <= found.offset - offset < _READING:
+        if found is None or abs(found.offset - offset) >= _READING:
             if len(self._stays) >= _MOST_STAYS:
                 self._stays.clear()
             found = self._stays[ttl, life, era] = _Stay(ttl, life, offset, era)
