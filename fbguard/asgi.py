@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 from fbguard.connections import (
     LIVE,
@@ -117,9 +118,11 @@ class FBTokenMiddleware:
         match = self._known.get((scope.get("method", "GET"), scope["path"]))
         if match is None or match.scopes is None or scope.get("root_path") or self._root_path:
             return False
-        headers = scope["headers"]
-        if not isinstance(headers, list | tuple):  # any iterable may be: and it is read more than once
-            headers = scope["headers"] = list(headers)
+        if not isinstance(
+            scope["headers"], list | tuple
+        ):  # any iterable may be, and it is read more than once
+            scope["headers"] = list(scope["headers"])
+        headers = cast("Iterable[tuple[bytes, bytes]]", scope["headers"])
         given: bytes | None = None
         for name, value in headers:
             if name == b"authorization":

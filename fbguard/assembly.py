@@ -73,7 +73,7 @@ def make_shared(
         from fbguard.stores.redis import RedisStore  # noqa: PLC0415 - who has none need not have redis-py
 
         store = RedisStore(store)
-    if not callable(getattr(store, "space", None)):
+    if isinstance(store, type) or not callable(getattr(store, "space", None)):
         raise TypeError("store must be a URL or a fbguard.stores.protocol.Store, which has a method space()")
     app_id, url, version = parts
     namespace = f"{SCHEMA}:{app_id}:{urlsplit(url).netloc}:{version}"

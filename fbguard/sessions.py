@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from fbguard.core import credentials, settings
+from fbguard.core import background, credentials, settings
 from fbguard.core.cache import FactCache, key_of
-from fbguard.core.errors import Refused
+from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.lookups import LookUps
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Upstream = Literal["revoke"] | None
 
+_SPREADING = 2.0  # seconds; the store is given one
 _ME = "me"  # in Graph's paths
 
 
@@ -175,8 +176,12 @@ class EndsSessions(Verdicts):
         return not isinstance(found, Finding)
 
     def _spread(self, news: News) -> None:
-        if self._revoker.shared is not None:
-            self._wait(self._revoker.spread(news))
+        if self._revoker.shared is None:
+            return
+        try:
+            background.submit(self._revoker.spread(news)).result(_SPREADING)
+        except TimeoutError:  # it goes on without us
+            raise StoreUnavailable from None
 
     async def _end_everywhere(self, token: Secret, user: str, news: News) -> None:
         """End a session in the store and at Facebook; raises the last that went wrong, at the end."""

@@ -119,6 +119,8 @@ class Revoker:
             self._cache.forget(bytes.fromhex(news.name))
         elif news.what == "forget_user":
             self._cache.forget_user(news.name)
+        elif news.what == "doubt" and self.shared is not None:
+            self.shared.eras.renew()
 
     def _end_user(self, user_id: str, stone: Tombstone) -> None:
         """Refuse a user's tokens; of those whose issue time nobody knows the ones that were seen before."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
@@ -15,6 +15,7 @@ from fbguard.core.errors import StoreUnavailable
 from fbguard.core.loops import PerLoop, disown
 
 T = TypeVar("T")
+logger = logging.getLogger("fbguard")
 
 READ: Final = 0.05  # seconds that a look-up waits for the store
 WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question that nobody waits for any more
@@ -66,13 +67,14 @@ class Access:
             if task.done():
                 break
             await asyncio.sleep(0)
-        if task.done() and not task.cancelled():
-            with suppress(StoreUnavailable, TimeoutError):
-                answer = task.result()
-                self.note_answer()
-                return answer
-        if not task.cancelled():
-            self._note_failure()
+        if task.cancelled():  # the guard was closed under it
+            raise StoreUnavailable
+        if task.done() and task.exception() is None:
+            self.note_answer()
+            return task.result()
+        self._note_failure()
+        if task.done() and not isinstance(task.exception(), StoreUnavailable | TimeoutError):
+            logger.warning("the store failed: %s", type(task.exception()).__name__)
         raise StoreUnavailable
 
     def _may_ask(self) -> bool:

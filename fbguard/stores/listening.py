@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from contextvars import Context
 from typing import Any, Final
 from weakref import WeakSet
@@ -58,12 +58,22 @@ class Listening:
 
     def start(self) -> None:
         """See that this process listens, from now on."""
-        if self._work is not None and self._work[0] == os.getpid():
+        if self._is_at_work():
             return
         with self._lock:
-            if self._work is None or self._work[0] != os.getpid():
+            if not self._is_at_work():
                 self.era = None
                 self._work = (os.getpid(), background.submit(self._follow()))
+
+    def _is_at_work(self) -> bool:
+        return self._work is not None and self._work[0] == os.getpid() and not self._work[1].done()
+
+    def renew(self) -> None:
+        """Begin a new era although the link is whole: what was asked before may not be so any more."""
+        if self.era is not None:
+            self._number += 1
+            self.era = self._number
+            self.catch_up_again()
 
     def stop(self) -> None:
         """Listen no more."""
@@ -83,8 +93,12 @@ class Listening:
         self._task = asyncio.current_task()
         is_new = True
         while True:
-            with suppress(StoreUnavailable):
+            try:
                 await self._listen()
+            except StoreUnavailable:
+                pass
+            except Exception as error:  # noqa: BLE001 - nobody may go on believing that he hears
+                logger.warning("the news of the store broke off: %s", type(error).__name__)
             if self.era is not None or is_new:
                 logger.warning("the link to the store is lost: each token is asked for there now")
             self.era, is_new = None, False
@@ -122,10 +136,14 @@ class Listening:
     async def _catch(self, due: asyncio.Event) -> None:
         while True:
             due.clear()
-            with suppress(StoreUnavailable):
+            try:
                 await self._catch_up()
                 self._wait = SOONEST
                 await due.wait()
+            except StoreUnavailable:
+                pass
+            except Exception as error:  # noqa: BLE001 - tried again
+                logger.warning("catching up with the store broke off: %s", type(error).__name__)
             await asyncio.sleep(LATEST)
 
     async def aclose_here(self) -> None:

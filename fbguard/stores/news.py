@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from fbguard.revocation.tombstones import Tombstone
 
-What = Literal["token", "user", "forget", "forget_user"]
+What = Literal["token", "user", "forget", "forget_user", "doubt"]
 
 _WHATS: Final = frozenset(get_args(What))
 _BY_KEY: Final = frozenset({"token", "forget"})
@@ -17,7 +17,10 @@ _WHYS: Final = ("session_invalidated", "not_authorized")
 
 
 class News(NamedTuple):
-    """What another worker did: ``name`` is a token's key in hex, or a user id."""
+    """What another worker did: ``name`` is a token's key in hex, or a user id.
+
+    ``doubt``: the store lacked something for a while, and each fact must be asked for once more.
+    """
 
     what: What
     name: str

@@ -33,6 +33,7 @@ logger = logging.getLogger("fbguard")
 CLAIM: Final = 1.0  # seconds for which one worker may look a token up while others wait for his answer
 _PAUSES: Final = (0.01, 0.1)  # seconds between two looks of who waits: at first, and at last
 _DISTRUSTED: Final = 10_000  # tokens whose facts in the store are known to be old
+_SKEW: Final = 5.0  # seconds by which the clocks of two machines may differ
 _CHECKED_AT_ONCE: Final = 20  # open connections
 
 _all: WeakSet[SharedStore] = WeakSet()
@@ -85,6 +86,7 @@ class SharedStore:
         self._telling = Telling(self._space, self._values, self._access, clock.monotonic)
         self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
+        self._was_away = False
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -133,7 +135,11 @@ class SharedStore:
             found = await self._access.read(lambda: self._space.find(name, claim=claim))
         except StoreUnavailable:
             logger.debug("the store is away")
+            self._was_away = True
             return Look(), False
+        if self._was_away:  # a connection may have been opened with what Graph said meanwhile
+            self._was_away = False
+            self._listening.catch_up_again()
         fact = self._believed(key, self._values.fact(name, found.fact))
         user = None if fact is None else fact.info.user_id
         user_stone = None if user is None else self._values.user_stone(user, found.user_stone)
@@ -145,7 +151,8 @@ class SharedStore:
         """Return a fact of the store's, unless it is known here to be old."""
         with self._lock:
             distrusted = self._distrusted.get(key, -math.inf)
-        return fact if fact is not None and fact.said > distrusted else None
+        latest = self._clock.time() + _SKEW  # beyond it the writer's clock, or ours, is wrong
+        return fact if fact is not None and distrusted < fact.said <= latest else None
 
     async def stone_of_user(self, user_id: str | None) -> Tombstone | None:
         """Return the tombstone of a user; raises StoreUnavailable."""
@@ -185,11 +192,13 @@ class SharedStore:
 
         Then it is tried again once the store is back.
         """
+        is_told = False
         try:
             await self._telling.tell(said)
-        except StoreUnavailable:
-            self._listening.catch_up_again()  # the link may not be lost: a full server refuses to write
-            raise
+            is_told = True
+        finally:
+            if not is_told:  # the link may not be lost: a full server refuses to write
+                self._listening.catch_up_again()
 
     def forget_soon(self, key: bytes) -> None:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""

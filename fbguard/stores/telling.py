@@ -11,7 +11,6 @@ from typing import Final
 from weakref import WeakSet
 
 from fbguard.core import forks
-from fbguard.core.errors import StoreUnavailable
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores.access import Access
 from fbguard.stores.news import News
@@ -22,6 +21,7 @@ logger = logging.getLogger("fbguard")
 
 _UNSENT: Final = 10_000  # news that wait for the store; the oldest go first
 _AGAIN: Final = 60.0  # seconds for which news are told again: a replica that takes over may lack the last
+_NOBODY: Final = "-"  # the name of no token
 _BURIED_AT_ONCE: Final = 1_000
 
 Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
@@ -40,38 +40,48 @@ class Telling:
         self._unsent: OrderedDict[tuple[str, str], News] = OrderedDict()
         self._sent: deque[tuple[float, News]] = deque(maxlen=_UNSENT)
         self._origin: str | None = None
+        self._is_overfull = False
         self._lock = threading.Lock()
         _all.add(self)
 
     async def tell(self, said: News) -> None:
-        """Do in the space, and so everywhere, what was done here; raises StoreUnavailable and keeps it."""
-        try:
-            await self._access.write(partial(self._send, said))
-        except StoreUnavailable:
-            self._keep(said)
-            raise
-        with self._lock:
-            self._sent.append((self._monotonic(), said))
+        """Do in the space, and so everywhere, what was done here; raises StoreUnavailable.
 
-    def _keep(self, said: News) -> None:
+        It is kept until it is done, also if whoever asked for it does not wait.
+        """
+        kept = self._keep(said)
+        await self._access.write(partial(self._send, kept))
         with self._lock:
+            self._sent.append((self._monotonic(), kept))
+            if self._unsent.get((kept.what, kept.name)) is kept:
+                del self._unsent[kept.what, kept.name]
+
+    def _keep(self, said: News) -> News:
+        """Keep news until they are told, joined with older ones of the same; return what is to be told."""
+        with self._lock:
+            said = _joined(self._unsent.get((said.what, said.name)), said)
             self._unsent[said.what, said.name] = said
             if len(self._unsent) > _UNSENT:
                 self._unsent.popitem(last=False)
+                if not self._is_overfull:
+                    logger.warning(
+                        "more sessions ended than can wait for the store: all are told once it is back"
+                    )
+                self._is_overfull = True
+        return said
 
     async def tell_again(self) -> None:
         """Tell what was kept, and what was told of late; raises StoreUnavailable."""
         with self._lock:
             last = self._monotonic() - _AGAIN
-            late = {(said.what, said.name): said for when, said in self._sent if when > last}
+            late = [said for when, said in self._sent if when > last]
             self._sent.clear()
-            self._unsent = OrderedDict(late | self._unsent)  # what could not be told is newer
-            unsent = list(self._unsent.items())
-        for key, said in unsent:
+        for said in late:
+            self._keep(said)
+        with self._lock:
+            unsent = list(self._unsent.values())
+        for said in unsent:
             await self.tell(said)
-            with self._lock:
-                if self._unsent.get(key) is said:
-                    del self._unsent[key]
 
     async def _send(self, said: News) -> None:
         sealed = self._values.sealed_news(said)
@@ -80,6 +90,8 @@ class Telling:
             await self._space.bury(grave.name, grave.stone, ttl=grave.ttl, news=sealed)
         elif said.what == "user" and said.stone is not None:
             await self._bury_user(said.name, said.stone, sealed)
+        elif said.what == "doubt":
+            await self._space.forget(_NOBODY, news=sealed)
         elif said.what == "forget":
             await self._space.forget(self._values.token_name(bytes.fromhex(said.name)), news=sealed)
         else:
@@ -87,23 +99,26 @@ class Telling:
 
     async def _bury_user(self, user_id: str, stone: Tombstone, sealed: bytes) -> None:
         """Put a tombstone on a user, and on the user's tokens that were seen before by anybody."""
-        grave = self._values.user_grave(user_id, stone)
-        gone = await self._space.bury_user(*grave[:2], at=stone.at, ttl=grave.ttl, news=sealed)
-        facts = [(name, self._values.fact(name, kept)) for name, kept in gone]
+        name, text, ttl = self._values.user_grave(user_id, stone)
+        gone = await self._space.bury_user(name, text, at=stone.at, ttl=ttl, news=sealed)
+        facts = [(token, self._values.fact(token, kept)) for token, kept in gone]
         graves = [
-            self._values.grave(name, stone)
-            for name, fact in facts
+            self._values.grave(token, stone)
+            for token, fact in facts
             if fact is not None and stone.covers(fact.info, fact.since)
         ]
         if graves:
             await self._space.bury_all(graves)
+            # Once more: who has asked for one of them between the two steps must hear of it.
+            await self._space.forget_user(name, news=sealed)
 
     async def remind(self, stones: Callable[[], Stones]) -> None:
         """If the space has lost what it had, write all tombstones anew; raises StoreUnavailable."""
         origin = await self._access.write(self._space.origin)
-        if self._origin not in {None, origin}:
-            logger.warning("the store has lost what it had: the sessions that ended here are written anew")
+        if self._origin not in {None, origin} or self._is_overfull:
+            logger.warning("the store lacks what it had: the sessions that ended here are written anew")
             await self._bury_again(*stones())
+            self._is_overfull = False
         self._origin = origin
 
     async def _bury_again(
@@ -114,10 +129,19 @@ class Telling:
             await self._access.write(partial(self._space.bury_all, graves[start : start + _BURIED_AT_ONCE]))
         for user_id, stone in users:
             await self._access.write(partial(self._send, News("user", user_id, stone)))
+        # Who has asked in between has found nothing: each asks for everything once more.
+        await self._access.write(partial(self._send, News("doubt", "", None)))
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
+
+
+def _joined(before: News | None, said: News) -> News:
+    """Return what both say of one token or user: of two events the later counts."""
+    if before is None or before.stone is None or said.stone is None:
+        return said
+    return said._replace(stone=before.stone.joined(said.stone))
 
 
 def _renew_locks() -> None:

@@ -463,7 +463,7 @@ FORK = """
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_fork():
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(FORK)],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(FORK)],
         capture_output=True,
         text=True,
         timeout=30,

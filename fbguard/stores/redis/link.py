@@ -14,7 +14,7 @@ from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.loops import closing_with_loop
@@ -28,7 +28,14 @@ _AT_ONCE: Final = 32  # commands, so connections, of one loop
 _BEAT: Final = 0.5  # seconds between two signs of life that the listener sends to itself ...
 _SILENCE: Final = 1.5  # ... and without any, after which its link is lost
 # AttributeError: in a cluster redis-py closes connections that other tasks are just about to use.
-_FAULTS: Final = (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError, AttributeError)
+_FAULTS: Final = (
+    RedisError,
+    RedisClusterException,
+    OSError,
+    TimeoutError,
+    asyncio.IncompleteReadError,
+    AttributeError,
+)
 
 _inherited: Final[list[Link]] = []
 

@@ -84,8 +84,9 @@ local function touch(kind, name)
   redis.call('PEXPIRE', KEYS[1], {COUNT_TTL})
   redis.call('SET', key(kind, name), text(now), 'PX', {TOUCH_TTL})
 end
-local function is_touched(kind, name, mark)
-  return (number(value(key(kind, name), {MAX_NAME})) or 0) > mark
+local function is_touched(kind, name, mark, now)
+  local last = number(value(key(kind, name), {MAX_NAME})) or 0
+  return last > mark and last <= now
 end
 local function drop(name)
   local user = fields(key('fact', name), {MAX_NAME}, 'user')[1]
@@ -145,11 +146,12 @@ return {{false, false, false, text(mark), is_mine and 1 or 0}}
 
 # name, fact, has user, user, ms, mark -> 1, or 0 if it is late
 KEEP: Final = _script("""
-local start = count()
+local start, latest = count()
 local name, user, ttl, mark = ARGV[2], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local has_user = ARGV[4] == '1'
 redis.call('DEL', key('claim', name))
-if mark < start or is_touched('token!', name, mark) or (has_user and is_touched('user!', user, mark)) then
+if mark < start or mark > latest or is_touched('token!', name, mark, latest)
+  or (has_user and is_touched('user!', user, mark, latest)) then
   return 0
 end
 drop(name)

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 
 from fbguard.stores.sqlite.schema import MICRO, NEWS, TOUCHES, grow, whole
 
-MOST: Final = 65_536  # bytes of a value
+MOST: Final = (
+    262_144  # bytes of a value; a reply of Graph's is 64 KiB at most, and may grow when it is written
+)
 
 _FACT, _STONE, _USER_STONE, _CLAIM = range(4)  # kinds of entries
 _TOKEN, _USER = range(2)  # kinds of touches
