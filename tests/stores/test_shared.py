@@ -14,7 +14,7 @@ from fbguard import Guard, Refused
 from fbguard.core.cache import key_of
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.secret import Secret
-from fbguard.stores import access, listening, shared
+from fbguard.stores import access, listening, shared, telling
 from fbguard.stores.memory import MemoryStore
 from fbguard.stores.protocol import Claim
 from tests.support import NOW, TOKEN, FakeClock, FakeGraph, Reply, dead, make_guard, valid, wait_until
@@ -431,3 +431,125 @@ def test_a_store_says_nothing_of_tokens(make, store):
     seen = repr([store._facts._entries, store._stones._entries, store._names_of])
     assert TOKEN not in seen
     assert "EAAother" not in seen
+
+
+def test_a_listener_that_breaks_off_listens_again(make, graph, clock):
+    """Whatever a client library raises: nobody goes on believing that he hears."""
+
+    class Broken(MemoryStore):
+        times = 0
+
+        async def news(self) -> AsyncIterator[bytes]:
+            mine = self.times
+            yield b""
+            while self.times == mine:
+                await asyncio.sleep(0.001)
+            raise IndexError
+
+    store = Broken(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(other)
+    era = other._revoker.shared.eras.era
+    store.times += 1
+    wait_until(lambda: other._revoker.shared.eras.era not in {None, era})
+    one.expire_session(TOKEN)
+    assert said(other) == "session_invalidated"
+
+
+def test_what_a_store_raises_reaches_nobody(make, graph, clock):
+    class Failing(MemoryStore):
+        async def find(self, name, *, claim=None):
+            raise LookupError
+
+        async def bury(self, name, stone, *, ttl, news):
+            raise LookupError
+
+    guard = make(store=Failing(time=clock.time))
+    assert [said(guard, f"EAA{number}") for number in range(5)] == ["ok"] * 5
+    assert guard.health().store.status == "away"
+    with pytest.raises(StoreUnavailable):
+        guard.expire_session(TOKEN)
+
+
+def test_an_end_that_nobody_waits_for_is_told_all_the_same(make, graph, clock):
+    class Slow(MemoryStore):
+        is_slow = True
+
+        async def bury(self, name, stone, *, ttl, news):
+            while self.is_slow:
+                await asyncio.sleep(0.001)
+            await super().bury(name, stone, ttl=ttl, news=news)
+
+    store = Slow(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(one.aexpire_session(TOKEN), 0.01)
+        store.is_slow = False
+        await one.aclose_here()
+
+    asyncio.run(main())
+    wait_until(lambda: said(other) == "session_invalidated")
+
+
+def test_of_two_events_that_wait_the_later_counts(make, graph, clock):
+    away = Away(time=clock.time)
+    one = make(store=away)
+    assert said(one) == "ok"
+    for at in (clock.time(), clock.time() - 100):
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(one._revoker.end_user("7", at))
+    [waiting] = one._revoker.shared._telling._unsent.values()
+    assert waiting.stone.at == clock.time()
+
+
+def test_more_than_can_wait_are_told_too(make, graph, clock, monkeypatch, caplog):
+    monkeypatch.setattr(telling, "_UNSENT", 5)
+    away = Away(time=clock.time)
+    one = make(store=away)
+    assert said(one) == "ok"
+    for number in range(8):
+        with pytest.raises(StoreUnavailable):
+            one.expire_session(f"EAAtoken{number}")
+    assert "more sessions ended than can wait" in caplog.text
+    away.is_away = False
+    wait_until(lambda: len(away._stones._entries) == 8)
+
+
+def test_who_asked_a_store_that_had_lost_all_asks_once_more(make, graph, clock):
+    store = Cut(time=clock.time)
+    origin = ["a"]
+
+    async def tell() -> str:
+        return origin[0]
+
+    store.origin = tell
+    one = make(store=store)
+    one.expire_session(TOKEN)
+    assert said(one, "EAAother") == "ok"
+    heard(one)
+    wait_until(lambda: one._revoker.shared._telling._origin == "a")
+    clock.advance(61)  # it is not told again for its own sake
+    store.cut(one)
+    store._stones._entries.clear()
+    origin[0] = "b"
+    store.is_cut = False
+    late = make(store=store)
+    late._revoker.shared._telling._origin = "b"
+    assert said(late) in {"ok", "session_invalidated"}  # it asked before it was written anew, or after
+    heard(one, late)
+    wait_until(lambda: said(late) == "session_invalidated")
+
+
+def test_a_fact_from_the_future_is_none(make, graph, clock):
+    store = MemoryStore(time=clock.time)
+    ahead = FakeClock()
+    ahead.advance(600)
+    with make_guard(graph, ahead, store=store) as theirs:
+        assert said(theirs) == "ok"
+    assert said(make(store=store)) == "ok"
+    assert len(graph.calls) == 2
