@@ -161,7 +161,8 @@ def test_nobody_else_may_read_it(path, make):
         run(main, make())
     finally:
         os.umask(old)
-    assert [one.name for one in path.parent.iterdir()] == ["store.db"]  # all is in it
+    # Its threads end by themselves, and then all is in it.
+    wait_until(lambda: [one.name for one in path.parent.iterdir()] == ["store.db"])
 
 
 def test_names_with_signs_that_mean_something_in_uris(tmp_path, monkeypatch):
