@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from fbguard.core import settings
@@ -23,6 +23,8 @@ from fbguard.stores.protocol import Store
 from fbguard.stores.shared import SharedStore
 
 logger = logging.getLogger("fbguard")
+
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 def make_cache(
@@ -65,7 +67,8 @@ def make_shared(
 ) -> SharedStore | None:
     """Return the guard's side of a shared store, wired to what ends sessions here; None without a store.
 
-    ``parts`` are app id, Graph's URL and version. A Secret is the URL of a Redis.
+    ``parts`` are app id, Graph's URL and version; guards with another version share what has ended, but no
+    facts. A Secret is the URL of a Redis.
     """
     if store is None:
         return None
@@ -76,10 +79,19 @@ def make_shared(
     if isinstance(store, type) or not callable(getattr(store, "space", None)):
         raise TypeError("store must be a URL or a fbguard.stores.protocol.Store, which has a method space()")
     app_id, url, version = parts
-    namespace = f"{SCHEMA}:{app_id}:{urlsplit(url).netloc}:{version}"
-    revoker.shared = SharedStore(cast("Store", store), namespace, Codec(parts, secrets), clock, revoker)
+    where = _place(url)
+    codec = Codec((app_id, where), version, secrets)
+    revoker.shared = SharedStore(cast("Store", store), f"{SCHEMA}:{app_id}:{where}", codec, clock, revoker)
     cache.eras = revoker.shared.eras
     return revoker.shared
+
+
+def _place(url: str) -> str:
+    """Return where Graph is, the same for all spellings of a URL."""
+    parts = urlsplit(url)
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    host = (parts.hostname or "").removesuffix(".")
+    return f"{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 
 
 def make_upstream(

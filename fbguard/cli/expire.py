@@ -31,7 +31,8 @@ class Ending:
     """What came of it. ``ended`` is None when it is not known: the call may have had its effect.
 
     ``code`` and ``subcode`` are Graph's or the REST API's, ``reason`` is a word of fbguard's,
-    ``message`` the server's or our own, ``retry_after`` seconds.
+    ``message`` the server's or our own, ``retry_after`` seconds. ``listeners`` is the number of processes
+    that heard of it over a store, None elsewhere and where nobody can tell.
     """
 
     where: Where
@@ -41,6 +42,7 @@ class Ending:
     reason: str | None = None
     message: str | None = None
     retry_after: int | None = None
+    listeners: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,8 @@ def _bury(app_id: str, token: Secret, options: Options) -> Ending:
             return Ending("store", False, reason=refused.reason, message=REASONS[refused.reason].detail)
         except StoreUnavailable:
             return Ending("store", None, message=_STORE_AWAY)
-    return Ending("store", True)
+        health = guard.health().store
+    return Ending("store", True, listeners=None if health is None else health.listeners)
 
 
 def _call(where: Where, app_id: str, key: Secret, url: str, answers: str | None) -> Ending:
@@ -161,13 +164,29 @@ _CACHED: Final = (
 )
 
 
+_NOBODY: Final = (
+    "No worker was listening. Who starts later refuses the token, too; but if workers are running, they have "
+    "another app id, Graph URL or secret than this command, or another store."
+)
+
+
+def _note(ending: Ending) -> str | None:
+    if ending.where == "graph":
+        return _CACHED
+    if ending.listeners is None:
+        return None
+    many = "1 process" if ending.listeners == 1 else f"{ending.listeners} processes"
+    return f"{many} heard of it at once." if ending.listeners else _NOBODY
+
+
 def _print(ending: Ending, terminal: Terminal) -> None:
     sheet, signs = Sheet(terminal), terminal.signs
     if ending.ended:
         sheet.headline(signs.good, _DONE[ending.where], "green")
-        if ending.where == "graph":
+        note = _note(ending)
+        if note is not None:
             sheet.gap()
-            sheet.row("Note", _CACHED)
+            sheet.row("Note", note)
         return
     if ending.ended is None:
         sheet.headline("?", "Not known to be ended", "magenta")

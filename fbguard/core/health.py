@@ -14,11 +14,14 @@ class StoreHealth:
     ``status`` is "ok"; "unheard" while its news do not come, so that each token is asked for there; or
     "away" while it is not asked. ``failed`` is the number of questions to it that brought nothing,
     ``unreadable`` that of values and news in it that no guard of this app wrote, both since the start.
+    ``listeners`` is the number of processes, this one too if it listens, that heard of the last session
+    that was ended here; None if none was, or the store cannot tell.
     """
 
     status: Literal["ok", "unheard", "away"]
     failed: int
     unreadable: int
+    listeners: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

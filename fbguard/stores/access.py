@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -50,18 +51,35 @@ class Access:
         """Whether the store is asked as a rule."""
         return self._failures < FAILURES
 
-    async def read(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what the store says in time; raises StoreUnavailable, at once while it is away."""
+    async def read(
+        self, ask: Callable[[], Coroutine[Any, Any, T]], late: Callable[[T], object] | None = None
+    ) -> T:
+        """Return what the store says in time; raises StoreUnavailable, at once while it is away.
+
+        What it says when nobody waits any more is given to ``late``.
+        """
         if not self._may_ask():
             raise StoreUnavailable
-        return await self._within(self._questions.here().patience, ask)
+        return await self._within(self._questions.here().patience, ask, late)
 
     async def write(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Have the store do something that must be done; raises StoreUnavailable."""
         return await self._within(WRITE, do)
 
-    async def _within(self, seconds: float, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _within(
+        self,
+        seconds: float,
+        ask: Callable[[], Coroutine[Any, Any, T]],
+        late: Callable[[T], object] | None = None,
+    ) -> T:
         task = self._questions.here().start(ask())
+        try:
+            return await self._said(task, seconds)
+        finally:
+            if late is not None and not task.done():
+                task.add_done_callback(partial(_hand_over, late))
+
+    async def _said(self, task: asyncio.Task[T], seconds: float) -> T:
         await asyncio.wait({task}, timeout=seconds)
         for _ in range(_TURNS):
             if task.done():
@@ -147,6 +165,11 @@ class _Questions:
     def abandon(self) -> None:
         for task in self._tasks:
             disown(task)
+
+
+def _hand_over(late: Callable[[T], object], task: asyncio.Task[T]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        late(task.result())
 
 
 async def _limited(work: Coroutine[Any, Any, T]) -> T:

@@ -1,8 +1,12 @@
 """What guards write into a shared store: JSON with a MAC, under names that hold no token. Pure.
 
 A value is ``<hex MAC><JSON>``. The MAC is keyed by the app secret and covers kind and name, too; names cover
-the app, Graph's host and version and the schema. So a value that was moved, forged, or written by another app
-or version is unreadable, and what is unreadable is not there. Nothing is ever unpickled.
+the app, Graph's URL and the schema, those of facts Graph's version as well. So a value that was moved,
+forged, or written by another app or version is unreadable, and what is unreadable is not there. Nothing is
+ever unpickled.
+
+While secrets are rotated workers that know one of them only share with those that know both: an end stands
+under a name of each secret, sealed by it. It is none of a version's: what ended in one has ended in the next.
 """
 
 from __future__ import annotations
@@ -33,26 +37,38 @@ class Fact:
 
 
 class Codec:
-    """Names and values of one app at one Graph; of rotated ``secrets`` the first writes, all read."""
+    """Names and values of one ``app`` (its id, Graph's URL) at a version of Graph's.
 
-    def __init__(self, parts: Sequence[str], secrets: Sequence[Secret]) -> None:
+    Of rotated ``secrets`` the first writes facts, all read. Names and seals by each are in their order.
+    """
+
+    def __init__(self, app: Sequence[str], version: str, secrets: Sequence[Secret]) -> None:
         self._keys = [
             Secret(hmac.new(one.reveal().encode(), _DERIVED, hashlib.sha256).hexdigest()) for one in secrets
         ]
-        self._parts = (SCHEMA, *parts)
+        self.secrets = len(self._keys)
+        self._app = (SCHEMA, *app)
+        self._version = version
 
-    def token_name(self, digest: bytes) -> str:
-        """Return the name of a token, by its key in this process."""
-        return self._mac(self._keys[0], "token", *self._parts, digest.hex())
+    def token_names(self, digest: bytes) -> list[str]:
+        """Return the names of a token's fact, by its key in this process; the first is written to."""
+        return [
+            f"{self._version}:{self._mac(key, 'token', *self._app, self._version, digest.hex())}"
+            for key in self._keys
+        ]
 
-    def user_name(self, user_id: str) -> str:
-        """Return the name of a user."""
-        return self._mac(self._keys[0], "user", *self._parts, user_id)
+    def end_names(self, digest: bytes) -> list[str]:
+        """Return the names under which a token ends, at any version of Graph's."""
+        return [self._mac(key, "end", *self._app, digest.hex()) for key in self._keys]
 
-    def seal(self, kind: str, name: str, value: Mapping[str, object]) -> bytes:
-        """Return a value as it is stored under a name."""
+    def user_names(self, user_id: str) -> list[str]:
+        """Return the names of a user, at any version of Graph's."""
+        return [self._mac(key, "user", *self._app, user_id) for key in self._keys]
+
+    def seal(self, kind: str, name: str, value: Mapping[str, object], by: int = 0) -> bytes:
+        """Return a value as it is stored under a name, sealed by one of the secrets."""
         text = json.dumps(value, separators=(",", ":"))
-        return (self._mac(self._keys[0], kind, *self._parts, name, text) + text).encode()
+        return (self._mac(self._keys[by], kind, *self._app, name, text) + text).encode()
 
     def open(self, kind: str, name: str, sealed: bytes) -> dict[str, Any] | None:
         """Return a value that was stored under a name; None for anything else."""
@@ -60,7 +76,7 @@ class Codec:
             stored = sealed.decode()
             mac, text = stored[:_MAC], stored[_MAC:]
             known = any(
-                hmac.compare_digest(mac.encode(), self._mac(key, kind, *self._parts, name, text).encode())
+                hmac.compare_digest(mac.encode(), self._mac(key, kind, *self._app, name, text).encode())
                 for key in self._keys
             )
             value: object = json.loads(text) if known else None

@@ -46,25 +46,31 @@ class MemoryStore:
         """Return the one space."""
         return self
 
-    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+    async def find(self, name: str, *, ends: Sequence[str] = (), claim: Claim | None = None) -> Found:
         """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         with self._lock:
             fact, stone, mark = self._facts.get(name), self._stones.get(name), self._changes.now
+            stones = tuple(self._stones.get(one) for one in ends)
             if fact is not None:
                 user_stone = None if fact[1] is None else self._user_stones.get(fact[1])
-                return Found(fact[0], stone, None if user_stone is None else user_stone[0], mark)
-            if stone is not None or claim is None:
-                return Found(None, stone, None, mark)
+                return Found(
+                    fact[0], stone, None if user_stone is None else user_stone[0], mark, None, stones
+                )
+            if claim is None or any(one is not None for one in (stone, *stones)):
+                return Found(None, stone, None, mark, None, stones)
             holder = self._claims.get(name)
             if holder is None:
                 self._claims.put(name, claim.holder, claim.seconds)
-            return Found(None, None, None, mark, holder in {None, claim.holder})
+            return Found(None, None, None, mark, holder in {None, claim.holder}, stones)
 
-    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+    async def keep(
+        self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int, ends: Sequence[str] = ()
+    ) -> bool:
         """Store a fact, index it, end any claim; False, and nothing stored, if it is late."""
         with self._lock:
             self._claims.pop(name)
-            if self._changes.since(mark, _token(name), None if user is None else _user(user)):
+            touched = [*map(_token, (name, *ends)), None if user is None else _user(user)]
+            if self._changes.since(mark, *touched):
                 return False
             self._drop(name)
             for dropped, (_, owner) in self._facts.put(name, (fact, user), ttl):
@@ -85,11 +91,16 @@ class MemoryStore:
             found = self._user_stones.get(user)
             return None if found is None else found[0]
 
-    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
+    async def bury(
+        self, name: str, stone: bytes, *, ttl: float, news: bytes, facts: Sequence[str] = ()
+    ) -> int | None:
         """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
         with self._lock:
             self._bury(name, stone, ttl)
+            for one in facts:
+                self._drop(one)
             self._spread(news)
+            return len(self._listeners)
 
     def _bury(self, name: str, stone: bytes, ttl: float) -> None:
         self._stones.put(name, stone, ttl)

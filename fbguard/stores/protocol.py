@@ -23,7 +23,8 @@ class Found(NamedTuple):
 
     ``fact`` and ``stone`` are None where there is none; ``user_stone`` is the tombstone of the user that the
     fact was kept with. ``is_claimed`` tells whether the claim that was made is whoever's asked; None where
-    none was made, or there was something to find.
+    none was made, or there was something to find. ``ends`` are the tombstones under the token's other names,
+    in their order.
     """
 
     fact: bytes | None
@@ -31,6 +32,7 @@ class Found(NamedTuple):
     user_stone: bytes | None
     mark: int
     is_claimed: bool | None = None
+    ends: Sequence[bytes | None] = ()
 
 
 class Grave(NamedTuple):
@@ -47,13 +49,17 @@ class Space(Protocol):
     A *mark* is a count that grows with every session that ends and everything that is forgotten, in the
     space. Whoever looks a token up takes it before he asks Graph, and stores the answer only if neither
     the token nor its user was touched since: so an answer from before a log-out is never kept.
+
+    A token has one name for its fact, and may have others (``ends``) under which it can have ended.
     """
 
-    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+    async def find(self, name: str, *, ends: Sequence[str] = (), claim: Claim | None = None) -> Found:
         """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         ...
 
-    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+    async def keep(
+        self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int, ends: Sequence[str] = ()
+    ) -> bool:
         """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late.
 
         Any claim ends. To a space that lost what it had since ``mark`` was taken, every answer comes late.
@@ -68,8 +74,14 @@ class Space(Protocol):
         """Return the tombstone of a user."""
         ...
 
-    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
-        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
+    async def bury(
+        self, name: str, stone: bytes, *, ttl: float, news: bytes, facts: Sequence[str] = ()
+    ) -> int | None:
+        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news.
+
+        ``facts`` are other names under which it may have one. Return how many processes heard of it, None if
+        nobody can tell.
+        """
         ...
 
     async def bury_user(
@@ -111,7 +123,7 @@ class Space(Protocol):
 
 
 class Store(Protocol):
-    """What ``Guard(store=)`` takes: somewhere with a space for each app, Graph and version."""
+    """What ``Guard(store=)`` takes: somewhere with a space for each app and Graph."""
 
     def space(self, namespace: str) -> Space:
         """Return the space of that name (printable ASCII without white space); asks nobody."""

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, MutableMapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -24,7 +24,7 @@ from fbguard.stores.access import Access
 from fbguard.stores.codec import Codec, Fact
 from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
-from fbguard.stores.protocol import Claim, Space, Store
+from fbguard.stores.protocol import Claim, Found, Space, Store
 from fbguard.stores.telling import Stones, Telling
 from fbguard.stores.values import Values
 
@@ -87,6 +87,7 @@ class SharedStore:
         self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._was_away = False
+        self._listeners: int | None = None  # that heard of the last end
         self._lock = threading.Lock()
         _all.add(self)
 
@@ -104,11 +105,10 @@ class SharedStore:
 
     def health(self) -> StoreHealth:
         """Return how the store is."""
+        status: Literal["ok", "unheard", "away"] = "unheard" if self._listening.era is None else "ok"
         if not self._access.is_open:
-            return StoreHealth("away", self._access.failed, self._values.unreadable)
-        return StoreHealth(
-            "unheard" if self._listening.era is None else "ok", self._access.failed, self._values.unreadable
-        )
+            status = "away"
+        return StoreHealth(status, self._access.failed, self._values.unreadable, self._listeners)
 
     # -- facts -------------------------------------------------------------------------------------------
 
@@ -130,9 +130,12 @@ class SharedStore:
 
     async def _look(self, key: bytes, claim: Claim | None) -> tuple[Look, bool]:
         """Return what is known now, and whether somebody else looks the token up."""
-        name, era = self._values.token_name(key), self._listening.era
+        era = self._listening.era
         try:
-            found = await self._access.read(lambda: self._space.find(name, claim=claim))
+            found = await self._access.read(partial(self._found, key, claim), partial(self._came_late, key))
+            name = self._values.token_name(key)
+            fact = self._believed(key, self._values.fact(name, found.fact))
+            user_stone = None if fact is None else await self._user_stone(fact.info.user_id, found)
         except StoreUnavailable:
             logger.debug("the store is away")
             self._was_away = True
@@ -140,12 +143,36 @@ class SharedStore:
         if self._was_away:  # a connection may have been opened with what Graph said meanwhile
             self._was_away = False
             self._listening.catch_up_again()
-        fact = self._believed(key, self._values.fact(name, found.fact))
-        user = None if fact is None else fact.info.user_id
-        user_stone = None if user is None else self._values.user_stone(user, found.user_stone)
         holder = claim.holder if claim is not None and found.is_claimed else None
-        stone = self._values.stone(name, found.stone)
+        stone = self._values.stone(key, found)
         return Look(fact, stone, user_stone, found.mark, era, holder), found.is_claimed is False
+
+    async def _found(self, key: bytes, claim: Claim | None = None) -> Found:
+        return await self._space.find(
+            self._values.token_name(key), ends=self._values.end_names(key), claim=claim
+        )
+
+    async def _user_stone(self, user_id: str | None, found: Found) -> Tombstone | None:
+        """Return the tombstone of a fact's user; raises StoreUnavailable.
+
+        It comes with the fact, but for what workers have ended that know another secret only.
+        """
+        if user_id is None:
+            return None
+        if len(self._values.user_names(user_id)) > 1:
+            return await self.stone_of_user(user_id)
+        return self._values.user_stone(user_id, [found.user_stone])
+
+    def _came_late(self, key: bytes, found: Found) -> None:
+        """Heed what the store says of a token when nobody waits for it any more: that it has ended."""
+        stone = self._values.stone(key, found)
+        if stone is not None:
+            self._here.hear(News("token", key.hex(), stone))
+        fact = self._values.fact(self._values.token_name(key), found.fact)
+        if fact is not None and fact.info.user_id is not None:
+            user_stone = self._values.user_stone(fact.info.user_id, [found.user_stone])
+            if user_stone is not None:
+                self._here.hear(News("user", fact.info.user_id, user_stone))
 
     def _believed(self, key: bytes, fact: Fact | None) -> Fact | None:
         """Return a fact of the store's, unless it is known here to be old."""
@@ -158,9 +185,12 @@ class SharedStore:
         """Return the tombstone of a user; raises StoreUnavailable."""
         if user_id is None:
             return None
-        name = self._values.user_name(user_id)
-        sealed = await self._access.read(partial(self._space.stone_of_user, name))
-        return self._values.user_stone(user_id, sealed)
+        names = self._values.user_names(user_id)
+
+        async def ask() -> list[bytes | None]:
+            return [await self._space.stone_of_user(name) for name in names]
+
+        return self._values.user_stone(user_id, await self._access.read(ask))
 
     async def keep(self, key: bytes, fact: Fact, *, ttl: float, look: Look) -> bool:
         """Store a fact; False if the session was ended, or the user forgotten, since that look.
@@ -172,8 +202,10 @@ class SharedStore:
             raise StoreUnavailable
         name, user_id = self._values.token_name(key), fact.info.user_id
         user = None if user_id is None else self._values.user_name(user_id)
-        sealed = self._values.sealed_fact(name, fact)
-        return await self._access.read(lambda: self._space.keep(name, sealed, user=user, ttl=ttl, mark=mark))
+        sealed, ends = self._values.sealed_fact(name, fact), self._values.end_names(key)
+        return await self._access.read(
+            lambda: self._space.keep(name, sealed, user=user, ttl=ttl, mark=mark, ends=ends)
+        )
 
     async def release(self, key: bytes, look: Look) -> None:
         """Let somebody else look a token up: there is no answer to keep."""
@@ -194,8 +226,10 @@ class SharedStore:
         """
         is_told = False
         try:
-            await self._telling.tell(said)
+            heard = await self._telling.tell(said)
             is_told = True
+            if said.what == "token":
+                self._listeners = heard
         finally:
             if not is_told:  # the link may not be lost: a full server refuses to write
                 self._listening.catch_up_again()
@@ -230,9 +264,7 @@ class SharedStore:
 
     async def _check(self, key: bytes, info: TokenInfo) -> None:
         """See whether a connection's token was ended while nobody listened."""
-        name = self._values.token_name(key)
-        found = await self._access.write(lambda: self._space.find(name))
-        stone = self._values.stone(name, found.stone)
+        stone = self._values.stone(key, await self._access.write(partial(self._found, key)))
         if stone is not None:
             self._here.hear(News("token", key.hex(), stone))
         if info.user_id is not None:

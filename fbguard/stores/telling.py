@@ -11,10 +11,11 @@ from typing import Final
 from weakref import WeakSet
 
 from fbguard.core import forks
+from fbguard.core.errors import StoreUnavailable
 from fbguard.revocation.tombstones import Tombstone
-from fbguard.stores.access import Access
+from fbguard.stores.access import FAILURES, Access
 from fbguard.stores.news import News
-from fbguard.stores.protocol import Space
+from fbguard.stores.protocol import Grave, Space
 from fbguard.stores.values import Values
 
 logger = logging.getLogger("fbguard")
@@ -44,17 +45,19 @@ class Telling:
         self._lock = threading.Lock()
         _all.add(self)
 
-    async def tell(self, said: News) -> None:
+    async def tell(self, said: News) -> int | None:
         """Do in the space, and so everywhere, what was done here; raises StoreUnavailable.
 
-        It is kept until it is done, also if whoever asked for it does not wait.
+        It is kept until it is done, also if whoever asked for it does not wait. Returns how many processes
+        heard that a token ended, None for other news and where nobody can tell.
         """
         kept = self._keep(said)
-        await self._access.write(partial(self._send, kept))
+        heard = await self._access.write(partial(self._send, kept))
         with self._lock:
             self._sent.append((self._monotonic(), kept))
             if self._unsent.get((kept.what, kept.name)) is kept:
                 del self._unsent[kept.what, kept.name]
+        return heard
 
     def _keep(self, said: News) -> News:
         """Keep news until they are told, joined with older ones of the same; return what is to be told."""
@@ -71,7 +74,10 @@ class Telling:
         return said
 
     async def tell_again(self) -> None:
-        """Tell what was kept, and what was told of late; raises StoreUnavailable."""
+        """Tell what was kept, and what was told of late; raises StoreUnavailable.
+
+        What cannot be told does not keep back what can: a full store may still forget.
+        """
         with self._lock:
             last = self._monotonic() - _AGAIN
             late = [said for when, said in self._sent if when > last]
@@ -80,37 +86,57 @@ class Telling:
             self._keep(said)
         with self._lock:
             unsent = list(self._unsent.values())
+        failed = 0
         for said in unsent:
-            await self.tell(said)
+            try:
+                await self.tell(said)
+                failed = 0
+            except StoreUnavailable:
+                failed += 1
+                if failed == FAILURES:
+                    raise
+        if failed:
+            raise StoreUnavailable
 
-    async def _send(self, said: News) -> None:
-        sealed = self._values.sealed_news(said)
+    async def _send(self, said: News) -> int | None:
+        """Do it under the names that each secret gives, and tell those who know that one."""
+        told = self._values.told(said)
+        heard = None
         if said.what == "token" and said.stone is not None:
-            grave = self._values.grave(self._values.token_name(bytes.fromhex(said.name)), said.stone)
-            await self._space.bury(grave.name, grave.stone, ttl=grave.ttl, news=sealed)
+            heard = await self._bury(bytes.fromhex(said.name), said.stone, told)
         elif said.what == "user" and said.stone is not None:
-            await self._bury_user(said.name, said.stone, sealed)
+            for by, grave in enumerate(self._values.user_graves(said.name, said.stone)):
+                await self._bury_user(grave, said.stone, by, told[by])
         elif said.what == "doubt":
-            await self._space.forget(_NOBODY, news=sealed)
+            for news in told:
+                await self._space.forget(_NOBODY, news=news)
         elif said.what == "forget":
-            await self._space.forget(self._values.token_name(bytes.fromhex(said.name)), news=sealed)
+            for name, news in zip(self._values.token_names(bytes.fromhex(said.name)), told, strict=True):
+                await self._space.forget(name, news=news)
         else:
-            await self._space.forget_user(self._values.user_name(said.name), news=sealed)
+            for name, news in zip(self._values.user_names(said.name), told, strict=True):
+                await self._space.forget_user(name, news=news)
+        return heard
 
-    async def _bury_user(self, user_id: str, stone: Tombstone, sealed: bytes) -> None:
+    async def _bury(self, key: bytes, stone: Tombstone, told: Sequence[bytes]) -> int | None:
+        facts, heard = self._values.token_names(key), None
+        for (name, sealed, ttl), news in zip(self._values.graves(key, stone), told, strict=True):
+            heard = await self._space.bury(name, sealed, ttl=ttl, news=news, facts=facts)
+        return heard
+
+    async def _bury_user(self, grave: Grave, stone: Tombstone, by: int, news: bytes) -> None:
         """Put a tombstone on a user, and on the user's tokens that were seen before by anybody."""
-        name, text, ttl = self._values.user_grave(user_id, stone)
-        gone = await self._space.bury_user(name, text, at=stone.at, ttl=ttl, news=sealed)
+        gone = await self._space.bury_user(grave.name, grave.stone, at=stone.at, ttl=grave.ttl, news=news)
         facts = [(token, self._values.fact(token, kept)) for token, kept in gone]
         graves = [
-            self._values.grave(token, stone)
+            self._values.fact_grave(token, stone, by)
             for token, fact in facts
             if fact is not None and stone.covers(fact.info, fact.since)
         ]
         if graves:
             await self._space.bury_all(graves)
             # Once more: who has asked for one of them between the two steps must hear of it.
-            await self._space.forget_user(name, news=sealed)
+            await self._space.forget_user(grave.name, news=news)
 
     async def remind(self, stones: Callable[[], Stones]) -> None:
         """If the space has lost what it had, write all tombstones anew; raises StoreUnavailable."""
@@ -124,7 +150,7 @@ class Telling:
     async def _bury_again(
         self, tokens: Sequence[tuple[bytes, Tombstone]], users: Sequence[tuple[str, Tombstone]]
     ) -> None:
-        graves = [self._values.grave(self._values.token_name(key), stone) for key, stone in tokens]
+        graves = [grave for key, stone in tokens for grave in self._values.graves(key, stone)]
         for start in range(0, len(graves), _BURIED_AT_ONCE):
             await self._access.write(partial(self._space.bury_all, graves[start : start + _BURIED_AT_ONCE]))
         for user_id, stone in users:

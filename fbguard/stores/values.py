@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores import codec, news
 from fbguard.stores.codec import Codec, Fact
 from fbguard.stores.news import News
-from fbguard.stores.protocol import Grave
+from fbguard.stores.protocol import Found, Grave
 
 
 class Values:
@@ -21,27 +22,45 @@ class Values:
         self.unreadable = 0
 
     def token_name(self, key: bytes) -> str:
-        """Return the name of a token, by its key in this process."""
-        return self._codec.token_name(key)
+        """Return the name of a token's fact, by its key in this process."""
+        return self._codec.token_names(key)[0]
+
+    def token_names(self, key: bytes) -> list[str]:
+        """Return the names that a token's fact can have, at this version of Graph's."""
+        return self._codec.token_names(key)
+
+    def end_names(self, key: bytes) -> list[str]:
+        """Return the other names under which a token may have ended."""
+        return self._codec.end_names(key)
 
     def user_name(self, user_id: str) -> str:
-        """Return the name of a user."""
-        return self._codec.user_name(user_id)
+        """Return the name of a user with which facts are kept."""
+        return self._codec.user_names(user_id)[0]
+
+    def user_names(self, user_id: str) -> list[str]:
+        """Return the names under which a user may have ended."""
+        return self._codec.user_names(user_id)
 
     def fact(self, name: str, sealed: bytes | None) -> Fact | None:
         """Return the fact that is kept under a name."""
         value = self._opened("fact", name, sealed)
         return None if value is None else codec.read(value)
 
-    def stone(self, name: str, sealed: bytes | None) -> Tombstone | None:
-        """Return the tombstone of a token, by its name."""
-        value = self._opened("token stone", name, sealed)
-        return None if value is None else news.read_stone(value)
+    def stone(self, key: bytes, found: Found) -> Tombstone | None:
+        """Return the tombstone of a token, by its key in this process."""
+        names = (self.token_name(key), *self.end_names(key))
+        return self._stone("token stone", names, (found.stone, *found.ends))
 
-    def user_stone(self, user_id: str, sealed: bytes | None) -> Tombstone | None:
-        """Return the tombstone of a user."""
-        value = self._opened("user stone", self._codec.user_name(user_id), sealed)
-        return None if value is None else news.read_stone(value)
+    def user_stone(self, user_id: str, sealed: Sequence[bytes | None]) -> Tombstone | None:
+        """Return the tombstone of a user, by what stands under the first of its names, or under all."""
+        return self._stone("user stone", self.user_names(user_id), sealed)
+
+    def _stone(self, kind: str, names: Sequence[str], sealed: Sequence[bytes | None]) -> Tombstone | None:
+        """Return what all tombstones say together that stand under these names."""
+        values = [self._opened(kind, *pair) for pair in zip(names, sealed, strict=False)]
+        read = [None if value is None else news.read_stone(value) for value in values]
+        stones = [stone for stone in read if stone is not None]
+        return reduce(Tombstone.joined, stones) if stones else None
 
     def news(self, sealed: bytes) -> News | None:
         """Return what somebody said."""
@@ -58,18 +77,27 @@ class Values:
         """Return a fact as it is kept under a name."""
         return self._codec.seal("fact", name, codec.written(fact))
 
-    def sealed_news(self, said: News) -> bytes:
-        """Return news as they are told."""
-        return self._codec.seal("news", "", news.written(said))
+    def told(self, said: News) -> list[bytes]:
+        """Return news as they are told, by each secret."""
+        value = news.written(said)
+        return [self._codec.seal("news", "", value, by) for by in range(self._codec.secrets)]
 
-    def grave(self, name: str, stone: Tombstone) -> Grave:
-        """Return the tombstone of a token, by its name, as it is kept."""
-        return Grave(name, self._codec.seal("token stone", name, news.written_stone(stone)), self._ttl(stone))
+    def graves(self, key: bytes, stone: Tombstone) -> list[Grave]:
+        """Return the tombstones of a token, by each secret."""
+        names = enumerate(self._codec.end_names(key))
+        return [self._grave("token stone", name, stone, by) for by, name in names]
 
-    def user_grave(self, user_id: str, stone: Tombstone) -> Grave:
-        """Return the tombstone of a user as it is kept."""
-        name = self._codec.user_name(user_id)
-        return Grave(name, self._codec.seal("user stone", name, news.written_stone(stone)), self._ttl(stone))
+    def user_graves(self, user_id: str, stone: Tombstone) -> list[Grave]:
+        """Return the tombstones of a user, by each secret."""
+        names = enumerate(self._codec.user_names(user_id))
+        return [self._grave("user stone", name, stone, by) for by, name in names]
+
+    def fact_grave(self, name: str, stone: Tombstone, by: int) -> Grave:
+        """Return the tombstone of a token, by the name of its fact, which a secret has given."""
+        return self._grave("token stone", name, stone, by)
+
+    def _grave(self, kind: str, name: str, stone: Tombstone, by: int) -> Grave:
+        return Grave(name, self._codec.seal(kind, name, news.written_stone(stone), by), self._ttl(stone))
 
     def _ttl(self, stone: Tombstone) -> float:
         return max(stone.until - self._time(), 1.0)

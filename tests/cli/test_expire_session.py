@@ -18,7 +18,7 @@ from tests.support import wait_until
 
 SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER_SECRET = "0f" * 16
-MEMBERS = ["where", "ended", "code", "subcode", "reason", "message", "retry_after"]
+MEMBERS = ["where", "ended", "code", "subcode", "reason", "message", "retry_after", "listeners"]
 
 
 @pytest.fixture
@@ -298,10 +298,21 @@ def test_in_the_store_it_ends_for_every_worker(sandbox, expire, monkeypatch, red
         asked = len(sandbox.calls)
         code, out = expire(token, "--store")
         assert (code, out.strip()[:7]) == (0, "✓ Ended")
+        assert "2 processes heard of it" in out
         wait_until(lambda: one.peek(token) is None and two.peek(token) is None)
         assert [passes(guard, token) for guard in (one, two)] == ["session_invalidated"] * 2
         assert [passes(guard, other) for guard in (one, two)] == [True] * 2
     assert len(sandbox.calls) == asked
+
+
+def test_in_a_store_where_nobody_listens(sandbox, expire, monkeypatch, redis_server):
+    """Whether that is well only who types it can tell: perhaps the workers are at another Graph."""
+    monkeypatch.setenv("FBGUARD_REDIS_URL", redis_server.url)
+    code, body = as_json(expire(sandbox.issue_token(), "--store", "--json"))
+    assert (code, body["ended"], body["listeners"]) == (0, True, 0)
+    code, out = expire(sandbox.issue_token(), "--store")
+    assert code == 0
+    assert "No worker was listening" in out
 
 
 def test_a_store_that_is_away(sandbox, expire, monkeypatch):

@@ -114,7 +114,7 @@ def test_with_the_store_away_facebook_is_asked_all_the_same(clock):
     from fbguard.core.errors import StoreUnavailable
 
     class Away(MemoryStore):
-        async def bury(self, name, stone, *, ttl, news):
+        async def bury(self, name, stone, **options):
             raise StoreUnavailable
 
     graph = Revoking()

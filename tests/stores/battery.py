@@ -315,6 +315,61 @@ class Battery:
 
         run(test)
 
+    def test_a_token_that_ended_under_another_name(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await keep(one, "fact")
+            found = await two.find("fact", ends=["end", "old end"])
+            assert (found.fact, found.ends) == (b"fact", (None, None))
+            await two.bury("old end", b"stone", ttl=10, news=NEWS)
+            found = await one.find("fact", ends=["end", "old end"])
+            assert (found.fact, found.stone, found.ends) == (b"fact", None, (None, b"stone"))
+            assert (await one.find("fact")).ends == ()
+            world.advance(11)
+            assert (await one.find("fact", ends=["old end"])).ends == (None,)
+
+        run(test)
+
+    def test_nobody_claims_what_ended_under_another_name(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.bury("end", b"stone", ttl=100, news=NEWS)
+            found = await two.find("t", ends=["no end", "end"], claim=Claim("2", 1.0))
+            assert (found.is_claimed, found.ends) == (None, (None, b"stone"))
+            assert (await one.find("t", ends=["no end"], claim=Claim("1", 1.0))).is_claimed is True
+
+        run(test)
+
+    def test_what_ended_under_another_name_is_not_kept(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            found = await one.find("t", ends=["end", "other"])
+            await two.bury("end", b"stone", ttl=10, news=NEWS)
+            given: dict[str, Any] = {"user": "1", "ttl": 100.0, "mark": found.mark}
+            assert not await one.keep("t", b"fact", ends=["other", "end"], **given)
+            assert await known(one, "t") == [False]
+            assert await one.keep("t", b"fact", ends=["other"], **given)
+
+        run(test)
+
+    def test_bury_takes_the_facts_of_other_names_along(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            for name in "abc":
+                await keep(one, name)
+            await two.bury("end", b"stone", ttl=10, news=NEWS, facts=["a", "b", "none"])
+            assert await known(one, "a", "b", "c") == [False, False, True]
+            assert (await one.find("a")).stone is None
+            assert list(await one.bury_user("1", b"s", at=5, ttl=10, news=NEWS)) == [("c", b"fact")]
+
+        run(test)
+
+    def test_bury_says_how_many_have_heard_of_it(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            heard = await one.bury("t", b"stone", ttl=10, news=NEWS)
+            assert heard in {0, None}
+            async with listening(two):
+                heard = await one.bury("t", b"stone", ttl=10, news=NEWS)
+                assert heard in {1, None}
+
+        run(test)
+
     def test_it_is_the_same_space_for_all(self, run):
         async def test(one: Space, two: Space, world: World) -> None:
             first = await one.origin()

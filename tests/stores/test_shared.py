@@ -17,7 +17,7 @@ from fbguard.core.secret import Secret
 from fbguard.stores import access, listening, shared, telling
 from fbguard.stores.memory import MemoryStore
 from fbguard.stores.protocol import Claim
-from tests.support import NOW, TOKEN, FakeClock, FakeGraph, Reply, dead, make_guard, valid, wait_until
+from tests.support import NOW, SECRET, TOKEN, FakeClock, FakeGraph, Reply, dead, make_guard, valid, wait_until
 
 USER = "1001"
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -187,9 +187,9 @@ class Cut(MemoryStore):
         self.is_cut = False
         self.finds = 0
 
-    async def find(self, name, *, claim=None):
+    async def find(self, name, **options):
         self.finds += 1
-        return await super().find(name, claim=claim)
+        return await super().find(name, **options)
 
     async def news(self) -> AsyncIterator[bytes]:
         if self.is_cut:
@@ -411,10 +411,10 @@ def test_a_store_that_hangs_is_away(make, monkeypatch):
     monkeypatch.setattr(access, "WRITE", 0.01)
 
     class Hangs(MemoryStore):
-        async def find(self, name, *, claim=None):
+        async def find(self, name, **options):
             await asyncio.Event().wait()
 
-        async def bury(self, name, stone, *, ttl, news):
+        async def bury(self, name, stone, **options):
             await asyncio.Event().wait()
 
     guard = make(store=Hangs())
@@ -459,10 +459,10 @@ def test_a_listener_that_breaks_off_listens_again(make, graph, clock):
 
 def test_what_a_store_raises_reaches_nobody(make, graph, clock):
     class Failing(MemoryStore):
-        async def find(self, name, *, claim=None):
+        async def find(self, name, **options):
             raise LookupError
 
-        async def bury(self, name, stone, *, ttl, news):
+        async def bury(self, name, stone, **options):
             raise LookupError
 
     guard = make(store=Failing(time=clock.time))
@@ -476,10 +476,10 @@ def test_an_end_that_nobody_waits_for_is_told_all_the_same(make, graph, clock):
     class Slow(MemoryStore):
         is_slow = True
 
-        async def bury(self, name, stone, *, ttl, news):
+        async def bury(self, name, stone, **options):
             while self.is_slow:
                 await asyncio.sleep(0.001)
-            await super().bury(name, stone, ttl=ttl, news=news)
+            await super().bury(name, stone, **options)
 
     store = Slow(time=clock.time)
     one, other = make(store=store), make(store=store)
@@ -553,3 +553,73 @@ def test_a_fact_from_the_future_is_none(make, graph, clock):
         assert said(theirs) == "ok"
     assert said(make(store=store)) == "ok"
     assert len(graph.calls) == 2
+
+
+# -- what a space and its names hang on ------------------------------------------------------------------
+
+OLD = "00112233445566778899aabbccddeeff"
+
+
+def end(guard: Guard, whose: str, clock: FakeClock) -> str:
+    """End TOKEN's session, or all of its user's; return what it is refused as."""
+    if whose == "token":
+        guard.expire_session(TOKEN)
+        return "session_invalidated"
+    asyncio.run(guard._revoker.end_user(USER, clock.time()))
+    return "not_authorized"
+
+
+@pytest.mark.parametrize("whose", ["token", "user"])
+@pytest.mark.parametrize("issued", [{}, {"issued_at": NOW - 10}], ids=["issue time unknown", "known"])
+def test_ended_at_one_version_of_graph_is_ended_at_the_next(make, graph, clock, whose, issued):
+    graph.default = valid(**issued)
+    old, new = make(graph_version="v25.0"), make(graph_version="v26.0")
+    assert [said(old), said(new)] == ["ok"] * 2
+    assert len(graph.calls) == 2  # what Graph says may differ
+    reason = end(old, whose, clock)
+    wait_until(lambda: said(new) == reason)
+    if whose == "token" or issued:  # of the others nobody knows that they are old
+        assert said(make(graph_version="v27.0")) == reason
+
+
+@pytest.mark.parametrize("whose", ["token", "user"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (OLD, (SECRET, OLD)),
+        ((SECRET, OLD), OLD),
+        ((OLD, SECRET), SECRET),
+        ((OLD, SECRET), (SECRET, OLD)),
+        ((SECRET, OLD), SECRET),
+    ],
+    ids=["the next is brought in", "and ends for those before", "last day", "turned", "old one gone"],
+)
+@pytest.mark.parametrize("when", ["heard", "found"])
+def test_while_secrets_are_rotated_an_end_is_one_for_all(make, graph, clock, whose, before, after, when):
+    graph.default = valid(issued_at=NOW - 10)
+    one = make(app_secret=before)
+    assert said(one) == "ok"
+    if when == "heard":
+        other = make(app_secret=after)
+        assert said(other) == "ok"
+        heard(one, other)
+        reason = end(one, whose, clock)
+        wait_until(lambda: said(other) == reason)
+    reason = end(one, whose, clock)
+    assert said(make(app_secret=after)) == reason
+
+
+@pytest.mark.parametrize(
+    "url", ["https://GRAPH.facebook.com", "https://graph.facebook.com:443/", "https://graph.facebook.com."]
+)
+def test_spellings_of_one_graph_share(make, graph, url):
+    make(graph_url="https://graph.facebook.com").expire_session(TOKEN)
+    assert said(make(graph_url=url)) == "session_invalidated"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://graph.example.com", "https://graph.facebook.com:444", "http://[::1]:9"]
+)
+def test_another_graph_shares_nothing(make, url):
+    make(graph_url="https://graph.facebook.com").expire_session(TOKEN)
+    assert said(make(graph_url=url)) == "ok"

@@ -48,6 +48,11 @@ def name_of(worker: Worker, token: str) -> str:
     return worker.guard._revoker.shared._values.token_name(key_of(Secret(token)))
 
 
+def end_name_of(worker: Worker, token: str) -> str:
+    [name] = worker.guard._revoker.shared._values.end_names(key_of(Secret(token)))
+    return name
+
+
 def user_name_of(worker: Worker, user: str) -> str:
     return worker.guard._revoker.shared._values.user_name(user)
 
@@ -263,9 +268,10 @@ class Test_K05_forged_or_swapped:  # noqa: N801
     @staticmethod
     def _key(vault: Vault, kind: str) -> bytes:
         """Return a pattern of the keys of a kind."""
-        return vault.held(kind)[0].rpartition(b":")[0] + b":?"
+        return vault.held(kind)[0].partition(b"}:")[0] + b"}:" + kind.encode() + b":?"
 
-    def test_K05_tombstones_of_others(self, fleet, redis_server, vault, graph):
+    @pytest.mark.parametrize("name", [name_of, end_name_of], ids=["the fact's", "the end's"])
+    def test_K05_tombstones_of_others(self, fleet, redis_server, vault, graph, name):
         """Nobody is refused by a tombstone that was moved, made up, or is of another kind."""
         one = fill(fleet, redis_server.url, vault)
         stone = vault.client.get(vault.held("stone")[-1])
@@ -275,7 +281,7 @@ class Test_K05_forged_or_swapped:  # noqa: N801
             for key in vault.held("user")
             if vault.kind(key) == "user" and (value := vault.client.hget(key, "stone"))
         ]
-        key = self._key(vault, "stone").replace(b"?", name_of(one, TOKEN).encode())
+        key = self._key(vault, "stone").replace(b"?", name(one, TOKEN).encode())
         forged = json.dumps({"why": ENDED, "until": NOW * 2, "at": 0, "heard": 0}).encode()
         for number, value in enumerate([stone, users, forged, b"0" * 64 + forged], 1):
             vault.client.set(key, value)
@@ -314,8 +320,8 @@ class Test_K05_forged_or_swapped:  # noqa: N801
         stranger = fleet.worker(redis_server.url, app_secret="f" * 16 + SECRET[:16])
         assert stranger.said("EAAbad") == "ok"
         graph.replies["EAAbad"] = dead(190, 460)
-        prefix = vault.held("fact")[0].rpartition(b":")[0]
-        theirs, ours = (prefix + b":" + name_of(who, "EAAbad").encode() for who in (stranger, one))
+        key = self._key(vault, "fact")
+        theirs, ours = (key.replace(b"?", name_of(who, "EAAbad").encode()) for who in (stranger, one))
         assert theirs != ours
         vault.client.rename(theirs, ours)
         late = fleet.worker(redis_server.url)
@@ -331,7 +337,7 @@ class Test_K05_forged_or_swapped:  # noqa: N801
         assert newer.said("EAAbad") == "ok"
         graph.replies["EAAbad"] = dead(190, 460)
         [theirs] = [key for key in vault.held("fact") if key.startswith(b"{fbguard:2:")]
-        ours = vault.held("fact")[0].rpartition(b":")[0] + b":" + name_of(one, "EAAbad").encode()
+        ours = self._key(vault, "fact").replace(b"?", name_of(one, "EAAbad").encode())
         vault.client.rename(theirs, ours)
         late = fleet.worker(redis_server.url)
         assert (late.said("EAAbad"), late.unreadable) == ("password_changed", 1)
@@ -349,9 +355,11 @@ class Test_K05_forged_or_swapped:  # noqa: N801
 
 # -- K06 -----------------------------------------------------------------------------------------------
 
-_KINDS = "fact|stone|claim|user|index|token!|user!"
-_KEY = re.compile(rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com:v26\.0\}}:(count|({_KINDS}):[0-9a-f]{{64}})")
-_CHANNEL = re.compile(rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com:v26\.0\}}:news:0(:[0-9a-f]{{32}})?")
+_KINDS = "stone|token!|user|index|user!"
+_SPACE = rf"\{{fbguard:1:{APP_ID}:graph\.facebook\.com\}}"
+_FACTS = r"(fact|claim|token!|stone):v26\.0"  # each version's own; the last two are also of ends
+_KEY = re.compile(rf"{_SPACE}:(count|({_FACTS}|{_KINDS}):[0-9a-f]{{64}})")
+_CHANNEL = re.compile(rf"{_SPACE}:news:0(:[0-9a-f]{{32}})?")
 _WORDS = re.compile(rb'"((?:[^"\\]|\\.)*)"')
 _SEALED = re.compile(rb"[0-9a-f]{64}\{.*\}", re.DOTALL)  # a value: what it holds is said in docs/sharing.md
 
@@ -411,7 +419,6 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "host": {"graph_url": "https://graph.example.com"},
     "port": {"graph_url": "https://graph.facebook.com:8443"},
     "path": {"graph_url": "https://graph.facebook.com/staging"},
-    "version": {"graph_version": "v25.0"},
     "secret": {"app_secret": "f" * 16 + SECRET[:16]},
     "database": {},
 }
@@ -442,15 +449,26 @@ def test_K07_others_share_nothing(
     assert len(theirs.calls) == calls
     assert [one.said(), one.said("EAAended")] == ["not_authorized", ENDED]
     assert fleet.worker(url, graph=theirs, **options).said("EAAended") == "ok"
-    if what not in {"path", "secret", "database"}:  # these differ in the hashes
-        parts = (options.get("app_id", APP_ID), *_where(options))
-        prefix = f"{{fbguard:1:{':'.join(parts)}}}:".encode()
+    if what not in {"secret", "database"}:  # which differ in the hashes, and lie elsewhere
+        where = options.get("graph_url", "https://graph.facebook.com").removeprefix("https://")
+        prefix = f"{{fbguard:1:{options.get('app_id', APP_ID)}:{where}}}:fact:v26.0:".encode()
         assert [key for key in set(vault.held("fact")) - before if key.startswith(prefix)]
 
 
-def _where(options: dict[str, Any]) -> tuple[str, str]:
-    url = options.get("graph_url", "https://graph.facebook.com")
-    return url.removeprefix("https://"), options.get("graph_version", "v26.0")
+@pytest.mark.usefixtures("calm")
+def test_K07_versions_of_graph_share_no_facts_but_what_has_ended(
+    fleet: Fleet, redis_server: RedisServer, vault: Vault, graph: FakeGraph
+):
+    one, other = (
+        fleet.worker(redis_server.url, graph_version=version).heard() for version in ("v25.0", "v26.0")
+    )
+    assert [one.said(), other.said()] == ["ok", "ok"]
+    assert graph.calls.count(TOKEN) == 2
+    versions = sorted(key.partition(b"}:fact:")[2].partition(b":")[0] for key in vault.held("fact"))
+    assert set(versions) == {b"v25.0", b"v26.0"}
+    one.end()
+    eventually(lambda: other.said() == ENDED)
+    assert fleet.worker(redis_server.url, graph_version="v27.0").said() == ENDED
 
 
 # -- K12 -----------------------------------------------------------------------------------------------

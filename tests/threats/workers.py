@@ -15,7 +15,8 @@ from fbguard import Guard, Refused
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.secret import Secret
 from fbguard.stores import access
-from fbguard.stores.redis import RedisStore, link
+from fbguard.stores.protocol import Store
+from fbguard.stores.redis import link
 from tests.support import PATIENCE, TOKEN, FakeClock, FakeGraph, make_guard
 
 COLOURS: Final = ("sync", "async")
@@ -149,12 +150,12 @@ class Fleet:
         self.runner = asyncio.Runner() if colour == "async" else None
         self._workers: list[Worker] = []
 
-    def worker(self, url: str | RedisStore, **options: Any) -> Worker:
+    def worker(self, url: str | Store, **options: Any) -> Worker:
         wired = {"store": url, "deadline": PATIENCE} | options
         self._workers.append(Worker(self, make_guard(wired.pop("graph", self.graph), self.clock, **wired)))
         return self._workers[-1]
 
-    def workers(self, url: str, count: int = 2) -> list[Worker]:
+    def workers(self, url: str | Store, count: int = 2) -> list[Worker]:
         """Return so many that hear the news."""
         return [self.worker(url).heard() for _ in range(count)]
 

@@ -43,7 +43,7 @@ class RedisStore:
         self._address = parsed(given)
 
     def space(self, namespace: str) -> RedisSpace:
-        """Return what guards of one app, Graph and version share here."""
+        """Return what guards of one app and Graph share here."""
         tag = f"{{{_PREFIX}:{namespace}}}"
         return RedisSpace(PerLoop(lambda: Link(self._address)), tag, f"{tag}:news:{self._address.db}")
 
@@ -72,21 +72,24 @@ class RedisSpace:
         if await self._run(script, *args) != 1:
             raise StoreUnavailable
 
-    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+    async def find(self, name: str, *, ends: Sequence[str] = (), claim: Claim | None = None) -> Found:
         """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
         holder, seconds = claim or ("", 1.0)
-        match await self._run(scripts.FIND, name, holder, _ms(seconds)):
-            case [fact, stone, user_stone, bytes(mark), int(claimed)] if mark.isdigit():
-                return Found(
-                    _value(fact), _value(stone), _value(user_stone), int(mark), _CLAIMED.get(claimed)
-                )
+        match await self._run(scripts.FIND, name, holder, _ms(seconds), *ends):
+            case [fact, stone, user_stone, bytes(mark), int(claimed), *stones] if mark.isdigit() and len(
+                stones
+            ) == len(ends):
+                known = (_value(fact), _value(stone), _value(user_stone))
+                return Found(*known, int(mark), _CLAIMED.get(claimed), tuple(map(_value, stones)))
             case _:
                 raise StoreUnavailable
 
-    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+    async def keep(
+        self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int, ends: Sequence[str] = ()
+    ) -> bool:
         """Store a fact, index it, end any claim; False, and nothing stored, if it is late."""
         has_user, whose = (0, "") if user is None else (1, user)
-        return bool(await self._run(scripts.KEEP, name, fact, has_user, whose, _ms(ttl), mark))
+        return bool(await self._run(scripts.KEEP, name, fact, has_user, whose, _ms(ttl), mark, *ends))
 
     async def release(self, name: str, holder: str) -> None:
         """End a claim of this holder's: he has no fact to keep."""
@@ -96,9 +99,15 @@ class RedisSpace:
         """Return the tombstone of a user."""
         return _value(await self._run(scripts.STONE_OF_USER, user))
 
-    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
+    async def bury(
+        self, name: str, stone: bytes, *, ttl: float, news: bytes, facts: Sequence[str] = ()
+    ) -> int | None:
         """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
-        await self._do(scripts.BURY, name, stone, _ms(ttl), self._channel, news)
+        match await self._run(scripts.BURY, name, stone, _ms(ttl), self._channel, news, *facts):
+            case [1, int(heard)]:
+                return heard
+            case _:
+                raise StoreUnavailable
 
     async def bury_user(
         self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes

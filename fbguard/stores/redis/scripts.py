@@ -88,6 +88,7 @@ local function is_touched(kind, name, mark, now)
   local last = number(value(key(kind, name), {MAX_NAME})) or 0
   return last > mark and last <= now
 end
+local function stone_of(name) return value(key('stone', name), {MAX_STONE}) or false end
 local function drop(name)
   local user = fields(key('fact', name), {MAX_NAME}, 'user')[1]
   if user then redis.pcall('ZREM', key('index', user), name) end
@@ -125,26 +126,32 @@ def _script(body: str) -> Script:
     return Script(_PRELUDE + body)
 
 
-# name, holder or '', ms -> fact, stone, user stone, mark, 1 or 0 (claimed) or -1 (nothing to claim)
+# name, holder or '', ms, other name ... -> fact, stone, user stone, mark, 1 or 0 (claimed) or -1 (nothing to
+# claim), other stone ...
 FIND: Final = _script(f"""
 local _, mark = count()
-local name, fact, user, stone = ARGV[2], false, false, false
+local name, fact, user = ARGV[2], false, false
+local stone, is_ended = stone_of(name), false
 local at = key('fact', name)
 if short(at, 'user', {MAX_NAME}) then
   local found = fields(at, {MAX_FACT}, 'fact', 'user')
   fact, user = found[1] or false, found[2] or false
 end
-stone = value(key('stone', name), {MAX_STONE})
-if fact or stone or ARGV[3] == '' then
-  return {{fact, stone, fact and user and user_stone(user) or false, text(mark), -1}}
+local found = {{fact, stone, fact and user and user_stone(user) or false, text(mark), -1}}
+for i = 5, #ARGV do
+  local other = stone_of(ARGV[i])
+  is_ended = is_ended or other
+  table.insert(found, other)
 end
+if fact or stone or is_ended or ARGV[3] == '' then return found end
 at = key('claim', name)
 local set = redis.call('SET', at, ARGV[3], 'PX', ARGV[4], 'NX')
 local is_mine = set or value(at, {MAX_NAME}) == ARGV[3]
-return {{false, false, false, text(mark), is_mine and 1 or 0}}
+found[5] = is_mine and 1 or 0
+return found
 """)
 
-# name, fact, has user, user, ms, mark -> 1, or 0 if it is late
+# name, fact, has user, user, ms, mark, other name ... -> 1, or 0 if it is late
 KEEP: Final = _script("""
 local start, latest = count()
 local name, user, ttl, mark = ARGV[2], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -153,6 +160,9 @@ redis.call('DEL', key('claim', name))
 if mark < start or mark > latest or is_touched('token!', name, mark, latest)
   or (has_user and is_touched('user!', user, mark, latest)) then
   return 0
+end
+for i = 8, #ARGV do
+  if is_touched('token!', ARGV[i], mark, latest) then return 0 end
 end
 drop(name)
 redis.call('HSET', key('fact', name), 'fact', ARGV[3])
@@ -178,11 +188,11 @@ return 1
 # user -> stone
 STONE_OF_USER: Final = _script("return user_stone(ARGV[2])")
 
-# name, stone, ms, channel, news
+# name, stone, ms, channel, news, other name ... -> 1, how many heard them
 BURY: Final = _script("""
 bury(ARGV[2], ARGV[3], ARGV[4])
-redis.call('PUBLISH', ARGV[5], ARGV[6])
-return 1
+for i = 7, #ARGV do drop(ARGV[i]) end
+return {1, redis.call('PUBLISH', ARGV[5], ARGV[6])}
 """)
 
 # user, stone, at, ms, channel, news -> name, fact, name, fact ...

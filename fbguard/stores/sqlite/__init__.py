@@ -76,19 +76,19 @@ class SQLiteSpace:
         self._number = number(namespace)
         self._size = size
 
-    async def find(self, name: str, *, claim: Claim | None = None) -> Found:
+    async def find(self, name: str, *, ends: Sequence[str] = (), claim: Claim | None = None) -> Found:
         """Return what is known of a token; if nothing is, claim it, unless somebody else's claim stands."""
-        key = _blob(name)
-        row = await self._read(lambda rows: rows.find(key))
-        if claim is None or row.fact is not None or row.stone is not None:
+        key, others = _blob(name), [_blob(one) for one in ends]
+        row = await self._read(lambda rows: rows.find(key, others))
+        if claim is None or row.is_known:
             return _found(row, None)
         holder = _blob(claim.holder)
         if row.holder is not None:
             return _found(row, row.holder == holder)
 
         def ask(rows: Tables) -> Found:
-            row = rows.find(key)  # again: now nobody else can claim it
-            if row.fact is not None or row.stone is not None:
+            row = rows.find(key, others)  # again: now nobody else can claim it
+            if row.is_known:
                 return _found(row, None)
             if row.holder is None:
                 rows.claim(key, holder, claim.seconds)
@@ -96,10 +96,15 @@ class SQLiteSpace:
 
         return await self._write(ask, is_synced=False)
 
-    async def keep(self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int) -> bool:
+    async def keep(
+        self, name: str, fact: bytes, *, user: str | None, ttl: float, mark: int, ends: Sequence[str] = ()
+    ) -> bool:
         """Store a fact for ``ttl`` seconds and index it; False, and nothing stored, if it comes too late."""
         key, value, owner = _blob(name), _value(fact), None if user is None else _blob(user)
-        return await self._write(lambda rows: rows.keep(key, value, owner, ttl, mark), is_synced=False)
+        others = [_blob(one) for one in ends]
+        return await self._write(
+            lambda rows: rows.keep(key, value, owner, ttl, mark, ends=others), is_synced=False
+        )
 
     async def release(self, name: str, holder: str) -> None:
         """End a claim of this holder's: he has no fact to keep."""
@@ -109,10 +114,16 @@ class SQLiteSpace:
         """Return the tombstone of a user."""
         return await self._read(lambda rows: rows.stone_of_user(_blob(user)))
 
-    async def bury(self, name: str, stone: bytes, *, ttl: float, news: bytes) -> None:
-        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news."""
-        key, value = _blob(name), _value(stone)
-        await self._end(lambda rows: rows.bury(key, value, ttl), news)
+    async def bury(
+        self, name: str, stone: bytes, *, ttl: float, news: bytes, facts: Sequence[str] = ()
+    ) -> int | None:
+        """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news.
+
+        Who reads the file is known to nobody.
+        """
+        key, value, others = _blob(name), _value(stone), [_blob(one) for one in facts]
+        await self._end(lambda rows: rows.bury(key, value, ttl, others), news)
+        return None
 
     async def bury_user(
         self, user: str, stone: bytes, *, at: float, ttl: float, news: bytes
@@ -232,7 +243,7 @@ class _Ear:
 
 
 def _found(row: Row, is_claimed: bool | None) -> Found:
-    return Found(row.fact, row.stone, row.user_stone, row.mark, is_claimed)
+    return Found(row.fact, row.stone, row.user_stone, row.mark, is_claimed, row.ends)
 
 
 def _path(value: object) -> str:

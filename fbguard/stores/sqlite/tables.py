@@ -39,6 +39,10 @@ LEFT JOIN entries user_stone ON user_stone.space = :space AND user_stone.kind = 
 LEFT JOIN entries claim ON claim.space = :space AND claim.kind = {_CLAIM} AND claim.name = :name
   AND claim.until > :now AND {_IS_VALUE.format("claim")}
 """
+_STONE_OF: Final = f"""
+SELECT value FROM entries WHERE space = ? AND kind = {_STONE} AND name = ? AND until > ?
+  AND {_IS_VALUE.format("entries")}
+"""
 _USER_STONE_OF: Final = f"""
 SELECT value, at FROM entries WHERE space = ? AND kind = {_USER_STONE} AND name = ? AND until > ?
   AND {_IS_VALUE.format("entries")}
@@ -53,6 +57,12 @@ class Row(NamedTuple):
     stone: bytes | None
     user_stone: bytes | None
     holder: bytes | None
+    ends: Sequence[bytes | None] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether there is anything to find."""
+        return any(one is not None for one in (self.fact, self.stone, *self.ends))
 
 
 class News(NamedTuple):
@@ -78,10 +88,15 @@ class Tables:
 
     # -- what reads ------------------------------------------------------------------------------------------
 
-    def find(self, name: bytes) -> Row:
-        """Return what is known under a name."""
+    def find(self, name: bytes, ends: Sequence[bytes]) -> Row:
+        """Return what is known under a name, and the tombstones under others.
+
+        Those are read last: what ended before the fact was read is seen.
+        """
         row = self._db.execute(_FIND, {"space": self._space, "name": name, "now": self._now}).fetchone()
-        return Row(whole(row), *row[1:])
+        found = Row(whole(row), *row[1:])
+        stones = [self._db.execute(_STONE_OF, (self._space, one, self._now)).fetchone() for one in ends]
+        return found._replace(ends=tuple(None if one is None else one[0] for one in stones))
 
     def stone_of_user(self, user: bytes) -> bytes | None:
         """Return the tombstone of a user."""
@@ -116,7 +131,16 @@ class Tables:
             (self._space, name, holder),
         )
 
-    def keep(self, name: bytes, fact: bytes, user: bytes | None, ttl: float, mark: int) -> bool:
+    def keep(
+        self,
+        name: bytes,
+        fact: bytes,
+        user: bytes | None,
+        ttl: float,
+        mark: int,
+        *,
+        ends: Sequence[bytes] = (),
+    ) -> bool:
         """Store a fact and end any claim; False if it is late."""
         self._drop(_CLAIM, name)
         now, floor, touched = self._db.execute(
@@ -125,15 +149,28 @@ class Tables:
             {"space": self._space, "name": name, "user": user},
         ).fetchone()
         # A mark that this database has not come to is another one's, which is lost.
-        if not floor <= mark <= now or (touched or 0) > mark:
+        if (
+            not floor <= mark <= now
+            or (touched or 0) > mark
+            or any(self._touched(one) > mark for one in ends)
+        ):
             return False
         self._put(_FACT, name, fact, ttl, user=user)
         return True
 
-    def bury(self, name: bytes, stone: bytes, ttl: float) -> None:
-        """Put a tombstone on a token and drop its fact."""
+    def _touched(self, name: bytes) -> int:
+        """Return the mark of a token's last touch, 0 if nobody remembers one."""
+        row = self._db.execute(
+            f"SELECT mark FROM touches WHERE space = ? AND kind = {_TOKEN} AND name = ?", (self._space, name)
+        ).fetchone()
+        return 0 if row is None else row[0]
+
+    def bury(self, name: bytes, stone: bytes, ttl: float, facts: Sequence[bytes] = ()) -> None:
+        """Put a tombstone on a token and drop its fact, under other names, too."""
         self._put(_STONE, name, stone, ttl)
         self.forget(name)
+        for one in facts:
+            self._drop(_FACT, one)
 
     def forget(self, name: bytes) -> None:
         """Drop the fact of a token."""
