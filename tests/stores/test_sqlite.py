@@ -164,6 +164,20 @@ def test_nobody_else_may_read_it(path, make):
     assert [one.name for one in path.parent.iterdir()] == ["store.db"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no such modes")
+@pytest.mark.parametrize(("mode", "is_said"), [
+    (0o600, False), (0o711, False), (0o640, True), (0o620, True), (0o604, True), (0o602, True), (0o666, True),
+])  # fmt: skip
+def test_a_file_that_others_may_use_is_taken_but_not_in_silence(path, make, caplog, mode, is_said):
+    run(lambda space: keep(space, "t"), make())
+    assert caplog.records == []
+    path.chmod(mode)
+    run(lambda space: keep(space, "t"), make())
+    said = [(one.name, one.levelname, one.getMessage()) for one in caplog.records]
+    text = f"the store's file can be read or written by others: chmod 600 {str(path)!r}"
+    assert said == ([("fbguard", "WARNING", text)] if is_said else [])
+
+
 def test_names_with_signs_that_mean_something_in_uris(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a?mode=memory", "file:x", "50%41", "ü #1"):

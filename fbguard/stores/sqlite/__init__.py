@@ -34,7 +34,8 @@ class SQLiteStore:
     shared memory that SQLite needs. Two more files lie beside it, ``-wal`` and ``-shm``; whoever removes or
     replaces it removes all three.
 
-    What ended a session survives a loss of power, if the disk tells the truth; facts may be lost then.
+    What ended a session survives a loss of power, if the disk tells the truth; facts may be lost then. A file
+    that others may read or write is taken, with a WARNING.
     Raises TypeError or ValueError for a path that cannot be such a file.
     """
 
@@ -46,6 +47,7 @@ class SQLiteStore:
         if not callable(time):
             raise TypeError("time must be a function that gives seconds")
         self._check()
+        self._file.warn_of_others()
         self._hands = Hands(self._file)
         finalize(self, self._hands.end).atexit = False
 

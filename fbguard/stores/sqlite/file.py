@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -22,6 +23,7 @@ if sys.platform != "win32":
 logger = logging.getLogger("fbguard")
 
 _KEPT: Final = 16 * 2**20  # bytes of write-ahead log that stay when there were more
+_OTHERS: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 class Moved(sqlite3.OperationalError):
@@ -81,6 +83,14 @@ class File:
             if log is not None and place_of(f"{path}-wal") == log:
                 Path(f"{path}-wal").unlink()
                 Path(f"{path}-shm").unlink(missing_ok=True)
+
+    def warn_of_others(self) -> None:
+        """Log it if others than the owner may read or write the file: only somebody who shares it wants that."""
+        if sys.platform == "win32":
+            return
+        with contextlib.suppress(OSError):  # it is away: that is said elsewhere
+            if os.stat(self.path).st_mode & _OTHERS:
+                logger.warning("the store's file can be read or written by others: chmod 600 %r", self.path)
 
     def say(self, failure: Exception | None) -> None:
         """Log why the store is away, once until it is something else."""
