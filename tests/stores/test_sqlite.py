@@ -222,14 +222,62 @@ def test_the_oldest_go_first(make):
         await keep(space, "t2", user="2")  # again: now it is the youngest
         await keep(space, "t5", user="5")
         assert await known(space, "t2", "t3") == [True, False]
-        for number in range(5):
-            await space.bury(f"{number}", b"stone", ttl=10, news=NEWS)
-            await space.bury_user(f"{number}", b"stone", at=5, ttl=10, news=NEWS)
-        stones = [(await space.find(str(n))).stone for n in range(5)]
-        assert stones == [None] * 2 + [b"stone"] * 3
-        assert [await space.stone_of_user(str(n)) for n in range(5)] == stones
 
     run(main, make(size=3))
+
+
+async def bury(space: SQLiteSpace, number: int, ttl: float = 10) -> None:
+    """Put tombstones on so many tokens and users."""
+    for one in range(number):
+        await space.bury(f"{one}", b"stone", ttl=ttl, news=NEWS)
+        await space.bury_user(f"{one}", b"stone", at=5, ttl=ttl, news=NEWS)
+
+
+async def buried(space: SQLiteSpace, number: int) -> list[bool]:
+    """Tell which of so many tokens have a tombstone; users have them, too."""
+    found = [(await space.find(f"{one}")).stone is not None for one in range(number)]
+    assert [await space.stone_of_user(f"{one}") is not None for one in range(number)] == found
+    return found
+
+
+def test_tombstones_stay_although_there_are_more_than_facts(make, caplog):
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 10)
+        assert all(await buried(space, 10))
+
+    run(main, make(size=3))
+    assert caplog.records == []
+
+
+def test_the_oldest_tombstones_go_first_but_not_in_silence(make, caplog, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 3)
+
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 3)
+        await bury(space, 3)  # again: they are no more than before
+        assert caplog.records == []
+        await bury(space, 5)
+        assert await buried(space, 5) == [False] * 2 + [True] * 3
+
+    run(main, make())
+    said = [(one.name, one.levelname, one.getMessage()) for one in caplog.records]
+    text = "more sessions were ended than the store can keep: the oldest goes"
+    assert said == [("fbguard", "WARNING", text)]
+
+
+def test_tombstones_that_go_when_their_time_is_over_are_no_loss(make, clock, caplog, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 20)
+
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 20)
+        clock.advance(10)
+        monkeypatch.setattr(tables, "_CLEANED", 1)  # so that old ones are left when there are too many
+        monkeypatch.setattr(tables, "MOST_STONES", 10)
+        await bury(space, 5)
+        assert all(await buried(space, 5))
+
+    run(main, make())
+    assert caplog.records == []
 
 
 def test_rows_that_are_over_go_and_rows_are_counted(path, make, clock):
@@ -266,7 +314,8 @@ def test_what_was_touched_is_remembered_up_to_a_number(make, monkeypatch):
     run(main, make())
 
 
-def test_no_statement_reads_a_whole_table(path, make):
+def test_no_statement_reads_a_whole_table(path, make, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 1)
     make()
     statements: list[str] = []
     with outsider(path) as db:

@@ -49,6 +49,7 @@ class File:
         self.time = time
         self.known: Identity | None = None
         self._said = ""
+        self._is_full = False
 
     def place(self) -> tuple[int, int] | None:
         """Return device and inode of what is at the path; None for nothing, or an empty file."""
@@ -85,7 +86,7 @@ class File:
                 Path(f"{path}-shm").unlink(missing_ok=True)
 
     def warn_of_others(self) -> None:
-        """Log it if others than the owner may read or write the file: only somebody who shares it wants that."""
+        """Log it if others than the owner may read or write the file, which somebody may want."""
         if sys.platform == "win32":
             return
         with contextlib.suppress(OSError):  # it is away: that is said elsewhere
@@ -98,6 +99,12 @@ class File:
         if text not in {"", self._said}:
             logger.warning("the store's file cannot be used: %s", text)
         self._said = text
+
+    def say_full(self) -> None:
+        """Log, once, that a tombstone had to go before its time."""
+        if not self._is_full:
+            logger.warning("more sessions were ended than the store can keep: the oldest goes")
+        self._is_full = True
 
 
 def connect(path: str) -> sqlite3.Connection:
