@@ -309,7 +309,7 @@ def test_without_a_variable_there_is_no_store(environment: pytest.MonkeyPatch):
 @pytest.mark.parametrize("text", ["", "nonsense", "redis://"])
 def test_a_wrong_variable_is_no_reason_to_go_on_alone(environment: pytest.MonkeyPatch, text: str):
     environment.setenv("FBGUARD_REDIS_URL", text)
-    with pytest.raises(ValueError, match=r"^store: "):
+    with pytest.raises(ValueError, match=r"^FBGUARD_REDIS_URL: "):
         Guard.from_env()
 
 
