@@ -56,6 +56,17 @@ def make_tombstones(clock: Clock) -> Tombstones:
     return Tombstones(clock.time, dropped)
 
 
+def redis_store(url: Secret, named: str = "store") -> Store:
+    """Return the store of a URL; ``named`` is what a ValueError calls it."""
+    from fbguard.stores.redis import RedisStore  # noqa: PLC0415 - who has none need not have redis-py
+
+    try:
+        return RedisStore(url)
+    except ValueError as error:
+        text = str(error).removeprefix("store: ")
+    raise ValueError(f"{named}: {text}")
+
+
 def make_shared(
     store: object,
     cache: FactCache,
@@ -73,9 +84,7 @@ def make_shared(
     if store is None:
         return None
     if isinstance(store, Secret):
-        from fbguard.stores.redis import RedisStore  # noqa: PLC0415 - who has none need not have redis-py
-
-        store = RedisStore(store)
+        store = redis_store(store)
     if isinstance(store, type) or not callable(getattr(store, "space", None)):
         raise TypeError("store must be a URL or a fbguard.stores.protocol.Store, which has a method space()")
     app_id, url, version = parts

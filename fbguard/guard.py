@@ -12,7 +12,14 @@ from fbguard.core import settings
 from fbguard.core.challenge import Site
 from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.lookups import LookUps
-from fbguard.core.options import LaterOptions, boxed_secret, from_environment, from_mapping, refuse_later
+from fbguard.core.options import (
+    STORE,
+    LaterOptions,
+    boxed_secret,
+    from_environment,
+    from_mapping,
+    refuse_later,
+)
 from fbguard.core.process import refuse_process
 from fbguard.core.signing import Signer
 from fbguard.core.sources import TokenSources
@@ -165,10 +172,13 @@ class Guard(EndsSessions):
         """Return a guard configured by ``FBGUARD_*`` variables; ``overrides`` win over them.
 
         ``FBGUARD_APP_SECRET`` may hold several secrets, separated by commas. Raises ValueError naming
-        the variable when a needed one is missing or a number is none.
+        the variable when a needed one is missing, or a number or the store's URL is none.
         """
         overrides = boxed_secret(overrides)
-        return cls(**from_environment(overrides), **overrides)
+        options = from_environment(overrides)
+        if "store" in options:
+            options["store"] = assembly.redis_store(options["store"], named=STORE)
+        return cls(**options, **overrides)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:

@@ -15,6 +15,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.legacy.sessions import SessionRegistry
 from fbguard.revocation.live import LiveConnections, Watch
+from fbguard.revocation.revoker import Revoker
 from fbguard.stores.news import News
 from fbguard.verdicts import Verdicts
 
@@ -47,7 +48,8 @@ class EndsSessions(Verdicts):
         token of that person for the app (``DELETE /{user}/permissions``). If it does not, the token is
         refused here all the same, and what Graph said is raised: OAuthException, or Refused (503) when it
         did not say. With the shared store away it is refused here, and StoreUnavailable is raised. Raises
-        TypeError for what is no str, ValueError for another ``upstream``.
+        TypeError for what is no str, ValueError for another ``upstream``, RuntimeError once the guard is
+        closed.
         """
         given = credentials.boxed(token)
         del token
@@ -74,13 +76,17 @@ class EndsSessions(Verdicts):
     def forget_user(self, user_id: str) -> None:
         """Have every token of a user looked up anew, look-ups under way included.
 
-        Raises TypeError for what is no str.
+        Raises TypeError for what is no str, RuntimeError once the guard is closed.
         """
-        self._spread(self._revoker.forget_user_here(_user(user_id)))
+        user = _user(user_id)
+        self._refuse_closed()
+        self._spread(self._revoker.forget_user_here(user))
 
     async def aforget_user(self, user_id: str) -> None:
         """Do what :meth:`forget_user` does, awaiting."""
-        await self._revoker.forget_user(_user(user_id))
+        user = _user(user_id)
+        self._refuse_closed()
+        await self._revoker.forget_user(user)
 
     def register_session(self, token: str, session_key: str, secret: str | None = None) -> None:
         """Let a legacy client end this token's session by ``session_key``, its secret or the app's signing.
@@ -139,20 +145,23 @@ class EndsSessions(Verdicts):
         from fbguard.legacy.endpoint import LegacyEndpoint  # noqa: PLC0415
         from fbguard.revocation.callbacks import Callbacks  # noqa: PLC0415
 
+        sessions = _Sessions(self._revoker, self._refuse_closed)
         return Callbacks(
-            self._revoker,
+            sessions,
             self._secrets,
             now=self.now,
             verify_token=verify_token,
             delete=delete,
             status_url=status_url,
-            endpoint=LegacyEndpoint(self.app_id, self._secrets, self._revoker, self._registry, self._is_ours),
+            endpoint=LegacyEndpoint(self.app_id, self._secrets, sessions, self._registry, self._is_ours),
         )
 
     async def _is_ours(self, token: Secret) -> bool | None:
         """Tell whether this is a token of the app, alive or not; None if nobody can tell."""
         if self._revoker.is_ended(token):
             return True
+        if not self._is_open():
+            return None
         found = await self._look_ups.find(token, None)
         return None if isinstance(found, Finding) else found.info.app_id == self.app_id
 
@@ -170,6 +179,7 @@ class EndsSessions(Verdicts):
         _check("token", token)
         if upstream not in {None, "revoke"}:
             raise ValueError('upstream must be None or "revoke"')
+        self._refuse_closed()
         found = credentials.screen(token)
         if isinstance(found, Finding) and upstream is not None:
             raise self.refusal(found)
@@ -208,6 +218,29 @@ class EndsSessions(Verdicts):
         user_id = await self._look_ups.user_of(token) if user == _ME else user
         if user_id is not None:
             await self._revoker.all_ended(user_id)
+
+
+class _Sessions:
+    """What callbacks end sessions by while the guard is open; after that they answer: come again."""
+
+    def __init__(self, revoker: Revoker, refuse_closed: Callable[[], None]) -> None:
+        self._revoker = revoker
+        self._refuse_closed = refuse_closed
+
+    async def expire(self, token: Secret) -> None:
+        """End the session of a token."""
+        self._refuse_closed()
+        await self._revoker.expire(token)
+
+    async def end_user(self, user_id: str, at: float) -> None:
+        """Refuse a user's tokens up to ``at``."""
+        self._refuse_closed()
+        await self._revoker.end_user(user_id, at)
+
+    async def forget_user(self, user_id: str) -> None:
+        """Have every token of a user looked up anew."""
+        self._refuse_closed()
+        await self._revoker.forget_user(user_id)
 
 
 def _check(option: str, given: Secret) -> None:

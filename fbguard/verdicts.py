@@ -42,6 +42,11 @@ class Verdicts:
         """Tell whether the guard may still be used; the guard itself knows."""
         raise NotImplementedError
 
+    def _refuse_closed(self) -> None:
+        """Raise RuntimeError once the guard is closed: whatever was asked would open connections again."""
+        if not self._is_open():
+            raise RuntimeError("this guard is closed")
+
     def check(
         self,
         token: str | None,
@@ -105,8 +110,7 @@ class Verdicts:
         looked up: then :meth:`settle` or :meth:`asettle` says the rest. ``asker`` is the request, whose
         client ``miss_limit`` counts.
         """
-        if not self._is_open():
-            raise RuntimeError("this guard is closed")
+        self._refuse_closed()
         return self._validator.consider(demands, found, asker)
 
     def settle(self, demands: Demands, token: Secret) -> TokenInfo:
@@ -142,8 +146,12 @@ class Verdicts:
         return self._validator.judge_now(demands, info)
 
     def forget(self, token: Secret, info: TokenInfo | None = None) -> None:
-        """Forget what is known about a token, with ``info`` unless something newer is known."""
-        self._revoker.forget(token, info)
+        """Forget what is known about a token, with ``info`` unless something newer is known.
+
+        Of a guard that is closed nobody asks any more: there is no need, and an answer is on its way.
+        """
+        if self._is_open():
+            self._revoker.forget(token, info)
 
     def now(self) -> float:
         """Return wall time in seconds, by the guard's clock."""

@@ -15,7 +15,10 @@ import httpx
 import pytest
 
 from fbguard import Guard, OAuthException, Refused
+from fbguard.core import background
+from fbguard.core.secret import Secret
 from fbguard.sandbox import Sandbox
+from fbguard.stores.memory import MemoryStore
 from tests.legacy.calls import ENDED, FORM, parameters
 from tests.legacy.calls import post as legacy_post
 from tests.revocation.calls import FORM as FORM_HEADER
@@ -344,6 +347,69 @@ def test_no_secret_comes_out(guard, facebook, caplog, case, reply):
     assert all(secret not in repr(guard) + repr(vars(guard)) for secret in (TOKEN, SECRET))
 
 
+# -- a guard that is closed --------------------------------------------------------------
+
+ENDS: dict[str, Callable[[Guard], Any]] = {
+    "expire_session": lambda guard: guard.expire_session(TOKEN),
+    "expire_session of no token": lambda guard: guard.expire_session("no token"),
+    "expire_session at Facebook": lambda guard: guard.expire_session(TOKEN, upstream="revoke"),
+    "aexpire_session": lambda guard: asyncio.run(guard.aexpire_session(TOKEN)),
+    "aexpire_session at Facebook": lambda guard: asyncio.run(guard.aexpire_session(TOKEN, upstream="revoke")),
+    "forget_user": lambda guard: guard.forget_user(USER),
+    "aforget_user": lambda guard: asyncio.run(guard.aforget_user(USER)),
+}
+
+
+class Watched:
+    """A store of one space, which notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._space = MemoryStore().space("one")
+
+    def space(self, _namespace: str) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked.append(name)
+        return getattr(self._space, name)
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+@pytest.fixture
+def closed(facebook, clock, watched):
+    guard = make_guard(facebook, clock, store=watched)
+    guard.check(TOKEN)
+    guard.close()
+    watched.asked.clear()
+    return guard
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_closed_guard_ends_nothing_and_opens_nothing(closed, facebook, watched, how):
+    with pytest.raises(RuntimeError, match="this guard is closed"):
+        ENDS[how](closed)
+    assert watched.asked == facebook.deletes == []
+
+
+def test_a_closed_guard_still_names_what_is_wrong(closed):
+    for work in (lambda: closed.expire_session(5), lambda: closed.forget_user(5)):
+        with pytest.raises(TypeError):
+            work()
+    with pytest.raises(ValueError, match="upstream"):
+        closed.expire_session(TOKEN, upstream="x")
+
+
+def test_what_a_request_finds_out_while_the_guard_closes_opens_nothing(closed, watched):
+    closed.forget(Secret(TOKEN))
+    background.submit(asyncio.sleep(0)).result(PATIENCE)  # behind what was submitted
+    assert watched.asked == []
+
+
 # -- mounted ------------------------------------------------------------------------
 
 Call = Callable[..., Any]
@@ -437,6 +503,22 @@ def test_a_legacy_client_ends_a_registered_session(wired, sandbox, mounted):
     answer = mounted("/restserver.php", legacy_post(sent).body, *FORM.items())
     assert answer.body.decode() == ENDED
     assert reason(wired, token) == "session_invalidated"
+
+
+def test_callbacks_of_a_closed_guard_are_to_come_again(wired, sandbox, mounted, caplog):
+    token = sandbox.issue_token(user_id=USER)
+    wired.register_session(sandbox.issue_token(), "legacy-key-1")
+    wired.close()
+    asked = len(sandbox.calls)
+    gone = form(secret=sandbox.app_secret, issued_at=int(sandbox.clock.time()), user_id=USER)
+    assert mounted("/deauthorize", gone, FORM_HEADER, HOST).status == 503
+    signed = ("x-hub-signature-256", hub_signature(event_body(USER), sandbox.app_secret))
+    assert mounted("/webhook", event_body(USER), JSON, signed).status == 503
+    for key, code in (("legacy-key-1", 1), (token, 2)):
+        sent = parameters(sandbox.app_secret, api_key=sandbox.app_id, session_key=key)
+        answer = mounted("/restserver.php", legacy_post(sent).body, *FORM.items())
+        assert f"<error_code>{code}</error_code>" in answer.body.decode()
+    assert len(sandbox.calls) == asked
 
 
 def test_a_token_is_its_own_session_key(wired, sandbox, mounted):

@@ -1,5 +1,6 @@
 """docs/sharing.md: its programs run, and its numbers are those of the code."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from fbguard.sandbox import Sandbox
 from fbguard.stores import access, listening, shared
 from fbguard.stores.protocol import Space
+from fbguard.stores.sqlite import SQLiteStore, tables
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "sharing.md").read_text()
@@ -46,6 +48,8 @@ def test_every_program_is_run():
         (r"waits (\d+) ms for the store", access.READ * 1000),
         (r"more than ([\d,]+) in a second", listening.MOST),
         (r"again after ([\d.]+) s", listening.SOONEST),
+        (r"`size` facts \(([\d,]+)\)", inspect.signature(SQLiteStore).parameters["size"].default),
+        (r"([\d,]+) tombstones of tokens", tables.MOST_STONES),
     ],
 )
 def test_its_numbers(said, value):

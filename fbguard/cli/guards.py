@@ -6,11 +6,11 @@ import os
 from typing import Any, Final
 
 from fbguard.cli import asking
+from fbguard.core.options import STORE
 from fbguard.guard import Guard
 
 # Asked once, by a person who waits: from Facebook and not from a store, and with patience.
 _ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0}
-_STORE: Final = "FBGUARD_REDIS_URL"
 _DEADLINE: Final = 10.0  # seconds
 
 
@@ -23,8 +23,8 @@ def one_off_guard(*, in_store: bool = False, **given: str | None) -> Guard:
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not in_store:
         options["store"] = None
-    elif _STORE not in os.environ:
-        raise asking.WrongUse(f"--store needs {_STORE}")
+    elif STORE not in os.environ:
+        raise asking.WrongUse(f"--store needs {STORE}")
     secret = asking.app_secret()
     if secret is not None:
         options["app_secret"] = secret

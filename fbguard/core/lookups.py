@@ -230,7 +230,7 @@ class LookUps:
         fact, key = await self._said(connection, token, start), key_of(token)
         if isinstance(fact, Finding):
             await shared.release(key, look)
-            return fact
+            return await self._ended_by_user(shared, token) or fact
         user_id, ttl = fact.info.user_id, self._cache.ttl_of(good=fact.good)
         try:
             self._tombstones.heed_user(user_id, await shared.stone_of_user(user_id))
@@ -239,6 +239,21 @@ class LookUps:
         except StoreUnavailable:
             look = Look()  # what ended meanwhile may not be known
         return self._stored(token, fact, 0.0, start, look.era)
+
+    async def _ended_by_user(self, shared: SharedStore, token: Secret) -> Finding | None:
+        """Refuse what memory knows of a token, and may serve where Graph is silent, if its user has left.
+
+        Of other workers' tombstones those by token are known; whose it is nobody but memory knows.
+        """
+        info = self._cache.peek(key_of(token))
+        if info is None:
+            return None
+        try:
+            self._tombstones.heed_user(info.user_id, await shared.stone_of_user(info.user_id))
+        except StoreUnavailable:
+            return None
+        stone = self._tombstones.of_facts(info, self._cache.since(key_of(token)) or 0.0)
+        return None if stone is None else self._ended(token, stone)
 
     async def _said(self, connection: Connection, token: Secret, start: _Start) -> Fact | Finding:
         """Ask Graph."""

@@ -21,6 +21,7 @@ _LATER: Final[Mapping[str, object]] = {
     "on_event": None,
 }
 
+STORE: Final = "FBGUARD_REDIS_URL"
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "FBGUARD_APP_ID": "app_id",
     "FBGUARD_APP_SECRET": "app_secret",
@@ -32,7 +33,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "FBGUARD_NEGATIVE_TTL": "negative_ttl",
     "FBGUARD_DEADLINE": "deadline",
     "FBGUARD_STALE_IF_ERROR": "stale_if_error",
-    "FBGUARD_REDIS_URL": "store",
+    STORE: "store",
 }
 _NUMBERS: Final = frozenset({"ttl", "negative_ttl", "deadline", "stale_if_error"})
 _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds a password

@@ -12,7 +12,8 @@ import redis
 
 from fbguard import Guard, Refused
 from fbguard.core.errors import StoreUnavailable
-from fbguard.stores.redis import RedisStore, link
+from fbguard.stores.redis import RedisStore, link, scripts
+from fbguard.stores.redis.address import Address, Kind
 from tests.redis_relay import Relay
 from tests.redis_servers import RedisCluster, RedisServer, WatchedRedis
 from tests.stores.battery import Battery, World
@@ -176,6 +177,21 @@ def test_no_tls_where_none_is_spoken(redis_server: RedisServer, monkeypatch: pyt
     monkeypatch.setattr(link, "_PATIENCE", 0.2)
     with pytest.raises(StoreUnavailable):
         asyncio.run(_find(redis_server.url.replace("redis:", "rediss:")))
+
+
+@pytest.mark.parametrize("host", ["a..b", 64 * "a"])
+@pytest.mark.parametrize("kind", ["single", "sentinel", "cluster"])
+def test_a_host_that_is_no_name_is_a_store_that_is_away(kind: Kind, host: str):
+    """No URL names one, but sentinels and nodes of a cluster may; it is no OSError."""
+
+    async def main() -> None:
+        one = link.Link(Address(kind, ((host, 6379),), service="m"))
+        for work in (one.run(scripts.RELEASE, "count", ":", "t", "1"), anext(one.news("channel", "count"))):
+            with pytest.raises(StoreUnavailable):
+                await work
+        await one.aclose()
+
+    asyncio.run(main())
 
 
 # -- a failover ------------------------------------------------------------------------------------------

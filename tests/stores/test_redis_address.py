@@ -28,12 +28,19 @@ def address(kind: Any, *nodes: tuple[str, int], **more: Any) -> Address:
     return Address(kind, nodes, **more)
 
 
+LABEL = 63 * "a"
+NAME = f"{LABEL}.{LABEL}.{LABEL}.{61 * 'a'}"  # 253 characters
+
 GOOD: dict[str, Address] = {
     "redis://localhost": address("single", ("localhost", 6379)),
     "redis://localhost/": address("single", ("localhost", 6379)),
     "redis://10.0.0.1:6380/3": address("single", ("10.0.0.1", 6380), db=3),
     "REDIS://Redis.Example.com": address("single", ("Redis.Example.com", 6379)),
     "redis://a_b-c.example:1": address("single", ("a_b-c.example", 1)),
+    "redis://host.": address("single", ("host.", 6379)),
+    f"redis://{NAME}": address("single", (NAME, 6379)),
+    f"redis://{NAME}.:1": address("single", (f"{NAME}.", 1)),
+    f"redis+cluster://{NAME},{LABEL}:1": address("cluster", (NAME, 6379), (LABEL, 1)),
     "redis://host:65535?db=12": address("single", ("host", 65535), db=12),
     "redis://[::1]": address("single", ("::1", 6379)),
     "redis://[2001:db8::1]:6380/1": address("single", ("2001:db8::1", 6380), db=1),
@@ -108,6 +115,17 @@ BAD: dict[str, str] = {
     "redis://host:port": "name a host",
     "redis://host:6379:6380": "name a host",
     "redis://::1": "name a host",
+    "redis://.": "name a host",
+    "redis://.host": "name a host",
+    "redis://host..": "name a host",
+    "redis://a..b:1": "name a host",
+    f"redis://{LABEL}a": "name a host",
+    f"redis://a.{LABEL}a.b:1": "name a host",
+    f"redis://{NAME}a": "name a host",
+    f"redis://{NAME}a.": "name a host",
+    f"redis://{NAME}a:1": "name a host",
+    f"redis+sentinel://a,{LABEL}a/m": "name a host",
+    f"redis+cluster://{NAME},a..b": "name a host",
     "redis+cluster://a,": "name a host",
     "redis+cluster://a,,b": "name a host",
     "redis+cluster://a;b": "name a host",
@@ -197,6 +215,7 @@ LEAKY = [
     "{}",
     "redis://{}:6379:6379",
     "redis://host?{}=1&{}=2",
+    "redis://{}../more@host",
 ]
 
 
@@ -290,7 +309,7 @@ def test_without_a_variable_there_is_no_store(environment: pytest.MonkeyPatch):
 @pytest.mark.parametrize("text", ["", "nonsense", "redis://"])
 def test_a_wrong_variable_is_no_reason_to_go_on_alone(environment: pytest.MonkeyPatch, text: str):
     environment.setenv("FBGUARD_REDIS_URL", text)
-    with pytest.raises(ValueError, match=r"^store: "):
+    with pytest.raises(ValueError, match=r"^FBGUARD_REDIS_URL: "):
         Guard.from_env()
 
 

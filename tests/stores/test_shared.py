@@ -259,6 +259,41 @@ def test_facts_of_a_time_without_the_store_are_asked_for_once_it_is_back(make, g
     assert len(graph.calls) == 1
 
 
+def test_with_graph_away_too_memory_counts_as_long_as_stale_if_error_says(make, graph, clock):
+    """Of a session that was ended elsewhere, too; and the store is believed as soon as it can be asked."""
+    store, back = MemoryStore(time=clock.time), Away(time=clock.time)
+    late, lost = make(store=back, stale_if_error=100), make(store=Away(time=clock.time), stale_if_error=100)
+    assert [said(late), said(lost)] == ["ok"] * 2
+    make(store=store).expire_session(TOKEN)
+    graph.default = Reply(b"", 500)
+    clock.advance(399)
+    assert [said(late), said(lost)] == ["ok"] * 2
+    back.__dict__.update(store.__dict__, is_away=False)
+    heard(late)
+    assert said(late) == "session_invalidated"
+    clock.advance(1)
+    assert said(lost) == "unavailable"
+
+
+@pytest.mark.parametrize("issued", [{}, {"issued_at": NOW - 10}], ids=["issue time unknown", "known"])
+@pytest.mark.parametrize("grace", [0, 100])
+def test_a_user_who_left_meanwhile_is_gone_although_only_memory_knows_the_token(
+    make, graph, clock, issued, grace
+):
+    """The store has the user's tombstone and no fact, and Graph does not say whose the token is."""
+    graph.default = valid(**issued)
+    store, back = MemoryStore(time=clock.time), Away(time=clock.time)
+    late = make(store=back, stale_if_error=grace)
+    assert said(late) == "ok"
+    clock.advance(1)
+    asyncio.run(make(store=store)._revoker.end_user(USER, clock.time()))
+    graph.default = Reply(b"", 500)
+    assert said(late) == "ok"  # nobody can be asked
+    back.__dict__.update(store.__dict__, is_away=False)
+    heard(late)
+    assert said(late) == "not_authorized"
+
+
 def test_what_was_ended_while_the_store_was_away_is_ended_everywhere_once_it_is_back(make, graph, clock):
     away, other = Away(time=clock.time), make(store=MemoryStore(time=clock.time))
     one = make(store=away)

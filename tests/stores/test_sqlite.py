@@ -161,8 +161,21 @@ def test_nobody_else_may_read_it(path, make):
         run(main, make())
     finally:
         os.umask(old)
-    # What is left: two threads that close it at once may both leave the log to the next one who opens it.
-    assert {stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()} == {0o600}
+    assert [one.name for one in path.parent.iterdir()] == ["store.db"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such modes")
+@pytest.mark.parametrize(("mode", "is_said"), [
+    (0o600, False), (0o711, False), (0o640, True), (0o620, True), (0o604, True), (0o602, True), (0o666, True),
+])  # fmt: skip
+def test_a_file_that_others_may_use_is_taken_but_not_in_silence(path, make, caplog, mode, is_said):
+    run(lambda space: keep(space, "t"), make())
+    assert caplog.records == []
+    path.chmod(mode)
+    run(lambda space: keep(space, "t"), make())
+    said = [(one.name, one.levelname, one.getMessage()) for one in caplog.records]
+    text = f"the store's file can be read or written by others: chmod 600 {str(path)!r}"
+    assert said == ([("fbguard", "WARNING", text)] if is_said else [])
 
 
 def test_names_with_signs_that_mean_something_in_uris(tmp_path, monkeypatch):
@@ -209,14 +222,62 @@ def test_the_oldest_go_first(make):
         await keep(space, "t2", user="2")  # again: now it is the youngest
         await keep(space, "t5", user="5")
         assert await known(space, "t2", "t3") == [True, False]
-        for number in range(5):
-            await space.bury(f"{number}", b"stone", ttl=10, news=NEWS)
-            await space.bury_user(f"{number}", b"stone", at=5, ttl=10, news=NEWS)
-        stones = [(await space.find(str(n))).stone for n in range(5)]
-        assert stones == [None] * 2 + [b"stone"] * 3
-        assert [await space.stone_of_user(str(n)) for n in range(5)] == stones
 
     run(main, make(size=3))
+
+
+async def bury(space: SQLiteSpace, number: int, ttl: float = 10) -> None:
+    """Put tombstones on so many tokens and users."""
+    for one in range(number):
+        await space.bury(f"{one}", b"stone", ttl=ttl, news=NEWS)
+        await space.bury_user(f"{one}", b"stone", at=5, ttl=ttl, news=NEWS)
+
+
+async def buried(space: SQLiteSpace, number: int) -> list[bool]:
+    """Tell which of so many tokens have a tombstone; users have them, too."""
+    found = [(await space.find(f"{one}")).stone is not None for one in range(number)]
+    assert [await space.stone_of_user(f"{one}") is not None for one in range(number)] == found
+    return found
+
+
+def test_tombstones_stay_although_there_are_more_than_facts(make, caplog):
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 10)
+        assert all(await buried(space, 10))
+
+    run(main, make(size=3))
+    assert caplog.records == []
+
+
+def test_the_oldest_tombstones_go_first_but_not_in_silence(make, caplog, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 3)
+
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 3)
+        await bury(space, 3)  # again: they are no more than before
+        assert caplog.records == []
+        await bury(space, 5)
+        assert await buried(space, 5) == [False] * 2 + [True] * 3
+
+    run(main, make())
+    said = [(one.name, one.levelname, one.getMessage()) for one in caplog.records]
+    text = "more sessions were ended than the store can keep: the oldest goes"
+    assert said == [("fbguard", "WARNING", text)]
+
+
+def test_tombstones_that_go_when_their_time_is_over_are_no_loss(make, clock, caplog, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 20)
+
+    async def main(space: SQLiteSpace) -> None:
+        await bury(space, 20)
+        clock.advance(10)
+        monkeypatch.setattr(tables, "_CLEANED", 1)  # so that old ones are left when there are too many
+        monkeypatch.setattr(tables, "MOST_STONES", 10)
+        await bury(space, 5)
+        assert all(await buried(space, 5))
+
+    run(main, make())
+    assert caplog.records == []
 
 
 def test_rows_that_are_over_go_and_rows_are_counted(path, make, clock):
@@ -253,7 +314,8 @@ def test_what_was_touched_is_remembered_up_to_a_number(make, monkeypatch):
     run(main, make())
 
 
-def test_no_statement_reads_a_whole_table(path, make):
+def test_no_statement_reads_a_whole_table(path, make, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_STONES", 1)
     make()
     statements: list[str] = []
     with outsider(path) as db:
@@ -751,7 +813,13 @@ def test_a_store_that_nobody_closes_closes_itself(path, make):
     del space
     wait_until(lambda: gc.collect() >= 0 and gone() is None)  # the thread may be about to let go
     wait_until(lambda: threads() == [])
-    assert path.exists()
+    assert [one.name for one in path.parent.iterdir()] == ["store.db"]
+
+
+def test_of_threads_that_close_at_once_the_last_puts_the_log_away(path, make):
+    for _ in range(100):
+        run(lambda space: keep(space, "t"), make())
+        assert [one.name for one in path.parent.iterdir()] == ["store.db"]
 
 
 def test_a_loop_that_ended_while_it_listened_hinders_nobody(make):

@@ -25,7 +25,10 @@ _LAST_PORT: Final = 65_535
 _FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TEXTS: Final = ("sentinel_username", "sentinel_password")
 _OPTIONS: Final = ("db", *_FILES, *_TEXTS)
-_HOST: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
+# As far as names of DNS go: labels of 63 characters, 253 in all, without the dot that may be the last.
+_LABEL: Final = r"[A-Za-z0-9_-]{1,63}"
+_NAME: Final = rf"(?![^:]{{253}}(?!\.?(:|$))){_LABEL}(\.{_LABEL})*\.?"
+_HOST: Final = re.compile(rf"(?P<host>\[[0-9A-Fa-f:.]+\]|{_NAME})(:(?P<port>[0-9]{{1,5}}))?")
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 

@@ -29,13 +29,14 @@ _LOST: Final = 1.0  # seconds of failure after which the link is lost
 class SQLiteStore:
     """Facts and tombstones in a file, which is made if there is none, readable by its owner only.
 
-    At most ``size`` facts in each space, and as many tombstones of each kind; ``time`` gives unix seconds.
-    ``path`` is on a disk of this host: not on a network file system, which has neither the locks nor the
-    shared memory that SQLite needs. Two more files lie beside it, ``-wal`` and ``-shm``; whoever removes or
-    replaces it removes all three.
+    At most ``size`` facts in each space, and a million tombstones of tokens and of users each: the oldest go
+    first, a tombstone with a WARNING. ``time`` gives unix seconds. ``path`` is on a disk of this host: not on
+    a network file system, which has neither the locks nor the shared memory that SQLite needs. Two more files
+    lie beside it, ``-wal`` and ``-shm``; whoever removes or replaces it removes all three.
 
-    What ended a session survives a loss of power, if the disk tells the truth; facts may be lost then.
-    Raises TypeError or ValueError for a path that cannot be such a file.
+    What ended a session survives a loss of power, if the disk tells the truth; facts may be lost then. A file
+    that others may read or write is taken, with a WARNING. Raises TypeError or ValueError for a path that
+    cannot be such a file.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class SQLiteStore:
         if not callable(time):
             raise TypeError("time must be a function that gives seconds")
         self._check()
+        self._file.warn_of_others()
         self._hands = Hands(self._file)
         finalize(self, self._hands.end).atexit = False
 
@@ -188,7 +190,14 @@ class SQLiteSpace:
         return await self._hands.read(lambda _, db: work(self._tables(db)))
 
     async def _write(self, work: Callable[[Tables], T], *, is_synced: bool) -> T:
-        return await self._hands.write(lambda _, db: work(self._tables(db)), is_synced=is_synced)
+        def noting(_: Link, db: sqlite3.Connection) -> tuple[T, bool]:
+            rows = self._tables(db)
+            return work(rows), rows.is_stone_lost
+
+        result, is_stone_lost = await self._hands.write(noting, is_synced=is_synced)
+        if is_stone_lost:  # here, and not where others wait for the lock
+            self._file.say_full()
+        return result
 
     async def _end(self, work: Callable[[Tables], T], news: bytes) -> T:
         """Do what ends or forgets something, and spread the news of it."""

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -22,6 +23,7 @@ if sys.platform != "win32":
 logger = logging.getLogger("fbguard")
 
 _KEPT: Final = 16 * 2**20  # bytes of write-ahead log that stay when there were more
+_OTHERS: Final = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
 
 
 class Moved(sqlite3.OperationalError):
@@ -47,6 +49,7 @@ class File:
         self.time = time
         self.known: Identity | None = None
         self._said = ""
+        self._is_full = False
 
     def place(self) -> tuple[int, int] | None:
         """Return device and inode of what is at the path; None for nothing, or an empty file."""
@@ -82,12 +85,26 @@ class File:
                 Path(f"{path}-wal").unlink()
                 Path(f"{path}-shm").unlink(missing_ok=True)
 
+    def warn_of_others(self) -> None:
+        """Log it if others than the owner may read or write the file, which somebody may want."""
+        if sys.platform == "win32":
+            return
+        with contextlib.suppress(OSError):  # it is away: that is said elsewhere
+            if os.stat(self.path).st_mode & _OTHERS:
+                logger.warning("the store's file can be read or written by others: chmod 600 %r", self.path)
+
     def say(self, failure: Exception | None) -> None:
         """Log why the store is away, once until it is something else."""
         text = "" if failure is None else str(failure)
         if text not in {"", self._said}:
             logger.warning("the store's file cannot be used: %s", text)
         self._said = text
+
+    def say_full(self) -> None:
+        """Log, once, that a tombstone had to go before its time."""
+        if not self._is_full:
+            logger.warning("more sessions were ended than the store can keep: the oldest goes")
+        self._is_full = True
 
 
 def connect(path: str) -> sqlite3.Connection:

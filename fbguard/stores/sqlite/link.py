@@ -28,6 +28,8 @@ _PAUSE: Final = 0.004  # seconds, at most, until a lock is tried again
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 _lock = threading.Lock()
+# Who closes last puts the log away; of two that close at once each takes the other for one who needs it yet.
+_closing = threading.Lock()
 _links: WeakSet[Link] = WeakSet()
 _paused: list[Link] = []
 # What a child of a fork past the hooks has from its parent: it is neither used nor closed.
@@ -127,7 +129,7 @@ class Link:
     def _close(self) -> None:
         db, self.db = self.db, None
         if db is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with _closing, contextlib.suppress(sqlite3.Error):
                 db.close()
         self._place = self._log = None
         self._is_synced = False
@@ -194,12 +196,13 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _lock  # noqa: PLW0603 - of the process
+    global _lock, _closing  # noqa: PLW0603 - of the process
     for link in _links:
         link.abandon()
     _links.clear()
     _paused.clear()
     _lock = threading.Lock()
+    _closing = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

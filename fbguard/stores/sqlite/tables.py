@@ -18,6 +18,7 @@ from fbguard.stores.sqlite.schema import MICRO, NEWS, TOUCHES, grow, whole
 MOST: Final = (
     262_144  # bytes of a value; a reply of Graph's is 64 KiB at most, and may grow when it is written
 )
+MOST_STONES: Final = 1_000_000  # of tokens, and of users, in a space
 
 _FACT, _STONE, _USER_STONE, _CLAIM = range(4)  # kinds of entries
 _TOKEN, _USER = range(2)  # kinds of touches
@@ -78,9 +79,13 @@ class News(NamedTuple):
 
 
 class Tables:
-    """What one space has, at one time (unix seconds); at most ``size`` entries of each kind."""
+    """What one space has, at one time (unix seconds); at most ``size`` facts, and as many claims.
+
+    ``is_stone_lost`` tells whether a tombstone had to go before its time.
+    """
 
     def __init__(self, db: sqlite3.Connection, space: int, now: float, size: int) -> None:
+        self.is_stone_lost = False
         self._db = db
         self._space = space
         self._now = now
@@ -243,12 +248,18 @@ class Tables:
             "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE until <= ? LIMIT ?)",
             (self._now, _CLEANED),
         )
-        if (over := self._count(self._space, kind) - self._size) > 0:
-            self._db.execute(
-                "DELETE FROM entries WHERE id IN"
-                " (SELECT id FROM entries WHERE space = ? AND kind = ? ORDER BY id LIMIT ?)",
-                (self._space, kind, min(over, _CLEANED)),
-            )
+        most = MOST_STONES if kind in {_STONE, _USER_STONE} else self._size
+        if (over := self._count(self._space, kind) - most) > 0:
+            self._drop_oldest(kind, min(over, _CLEANED))
+
+    def _drop_oldest(self, kind: int, number: int) -> None:
+        rows = self._db.execute(
+            "SELECT id, until > ? FROM entries WHERE space = ? AND kind = ? ORDER BY id LIMIT ?",
+            (self._now, self._space, kind, number),
+        ).fetchall()
+        self._db.executemany("DELETE FROM entries WHERE id = ?", [(number,) for number, _ in rows])
+        if kind in {_STONE, _USER_STONE} and any(is_alive for _, is_alive in rows):
+            self.is_stone_lost = True
 
     def _drop(self, kind: int, name: bytes) -> None:
         self._db.execute(
