@@ -100,7 +100,8 @@ def _place(url: str) -> str:
     parts = urlsplit(url)
     port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
     host = (parts.hostname or "").removesuffix(".")
-    return f"{f'[{host}]' if ':' in host else host}{port}{parts.path}"
+    scheme = "" if parts.scheme == "https" else f"{parts.scheme}:"
+    return f"{scheme}{f'[{host}]' if ':' in host else host}{port}{parts.path}"
 
 
 def make_upstream(

@@ -31,8 +31,8 @@ class Ending:
     """What came of it. ``ended`` is None when it is not known: the call may have had its effect.
 
     ``code`` and ``subcode`` are Graph's or the REST API's, ``reason`` is a word of fbguard's,
-    ``message`` the server's or our own, ``retry_after`` seconds. ``listeners`` is the number of processes
-    that heard of it over a store, None elsewhere and where nobody can tell.
+    ``message`` the server's or our own, ``retry_after`` seconds. ``listeners`` is the number of guards
+    that were listening to the store, None elsewhere and where nobody can tell.
     """
 
     where: Where
@@ -165,8 +165,8 @@ _CACHED: Final = (
 
 
 _NOBODY: Final = (
-    "No worker was listening. Who starts later refuses the token, too; but if workers are running, they have "
-    "another app id, Graph URL or secret than this command, or another store."
+    "No guard was listening. One that starts later refuses the token, too; but if workers are running, they "
+    "have another app id or Graph URL than this command, or another store."
 )
 
 
@@ -175,8 +175,10 @@ def _note(ending: Ending) -> str | None:
         return _CACHED
     if ending.listeners is None:
         return None
-    many = "1 process" if ending.listeners == 1 else f"{ending.listeners} processes"
-    return f"{many} heard of it at once." if ending.listeners else _NOBODY
+    many = "1 guard was" if ending.listeners == 1 else f"{ending.listeners} guards were"
+    return (
+        f"{many} listening; those that have this app secret refuse it now." if ending.listeners else _NOBODY
+    )
 
 
 def _print(ending: Ending, terminal: Terminal) -> None:

@@ -13,9 +13,9 @@ class StoreHealth:
 
     ``status`` is "ok"; "unheard" while its news do not come, so that each token is asked for there; or
     "away" while it is not asked. ``failed`` is the number of questions to it that brought nothing,
-    ``unreadable`` that of values and news in it that no guard of this app wrote, both since the start.
-    ``listeners`` is the number of processes, this one too if it listens, that heard of the last session
-    that was ended here; None if none was, or the store cannot tell.
+    ``unreadable`` that of values and news in it that no guard with a secret of this one's wrote, both since
+    the start. ``listeners`` is the number of guards, this one too, that were listening when the last session
+    was ended here; None if none was, or the store cannot tell.
     """
 
     status: Literal["ok", "unheard", "away"]

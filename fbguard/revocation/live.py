@@ -154,10 +154,11 @@ class LiveConnections:
         self._by_wall.prune(self._open)
         self._by_monotonic.prune(self._open)
 
-    def tokens(self) -> list[tuple[bytes, TokenInfo]]:
-        """Return the tokens of open connections, by key."""
+    def tokens(self) -> list[tuple[bytes, TokenInfo, float]]:
+        """Return the tokens of open connections, by key, and since when (unix seconds) the first is open."""
         with self._lock:
-            return [(key, next(iter(watches)).info) for key, watches in self._by_key.items()]
+            firsts = [(key, min(watches, key=_since)) for key, watches in self._by_key.items()]
+        return [(key, first.info, first.since) for key, first in firsts]
 
     def end_token(self, key: bytes, finding: Finding) -> None:
         """End the connections of a token."""
@@ -221,6 +222,10 @@ class _Timer:
 
 
 _timer = _Timer()
+
+
+def _since(watch: Watch) -> float:
+    return watch.since
 
 
 def _discard(index: dict[K, set[Watch]], key: K, watch: Watch) -> None:

@@ -156,6 +156,6 @@ class Revoker:
         """Return the tombstones that are remembered here, of tokens by key and of users."""
         return self._tombstones.all()
 
-    def watched(self) -> Sequence[tuple[bytes, TokenInfo]]:
-        """Return the tokens of connections that are open here, by key."""
+    def watched(self) -> Sequence[tuple[bytes, TokenInfo, float]]:
+        """Return the tokens of connections that are open here, by key, and since when."""
         return self._live.tokens()

@@ -60,11 +60,23 @@ class Access:
         """
         if not self._may_ask():
             raise StoreUnavailable
-        return await self._within(self._questions.here().patience, ask, late)
+        try:
+            return await self._within(self._questions.here().patience, ask, late)
+        except StoreUnavailable:
+            self._note_failure()
+            raise
 
     async def write(self, do: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Have the store do something that must be done; raises StoreUnavailable."""
-        return await self._within(WRITE, do)
+        """Have the store do something that must be done; raises StoreUnavailable.
+
+        A store that refuses to write may be read all the same: failures here are none of the breaker's.
+        """
+        try:
+            return await self._within(WRITE, do)
+        except StoreUnavailable:
+            with self._lock:
+                self.failed += 1
+            raise
 
     async def _within(
         self,
@@ -73,24 +85,25 @@ class Access:
         late: Callable[[T], object] | None = None,
     ) -> T:
         task = self._questions.here().start(ask())
+        is_heard = False
         try:
-            return await self._said(task, seconds)
+            await asyncio.wait({task}, timeout=seconds)
+            for _ in range(_TURNS):
+                if task.done():
+                    break
+                await asyncio.sleep(0)
+            is_heard = task.done()
         finally:
-            if late is not None and not task.done():
-                task.add_done_callback(partial(_hand_over, late))
+            if late is not None and not is_heard:  # also if the asker was cancelled
+                task.add_done_callback(partial(_hand_over, late), context=Context())
+        return self._said(task)
 
-    async def _said(self, task: asyncio.Task[T], seconds: float) -> T:
-        await asyncio.wait({task}, timeout=seconds)
-        for _ in range(_TURNS):
-            if task.done():
-                break
-            await asyncio.sleep(0)
+    def _said(self, task: asyncio.Task[T]) -> T:
         if task.cancelled():  # the guard was closed under it
             raise StoreUnavailable
         if task.done() and task.exception() is None:
             self.note_answer()
             return task.result()
-        self._note_failure()
         if task.done() and not isinstance(task.exception(), StoreUnavailable | TimeoutError):
             logger.warning("the store failed: %s", type(task.exception()).__name__)
         raise StoreUnavailable

@@ -24,6 +24,7 @@ from fbguard.core.token import GranularScopes, TokenError, TokenInfo
 SCHEMA: Final = "1"
 _DERIVED: Final = b"fbguard store"
 _MAC: Final = 64  # hex digits
+_ID: Final = 16  # hex digits of what tells secrets apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,10 @@ class Codec:
         self._keys = [
             Secret(hmac.new(one.reveal().encode(), _DERIVED, hashlib.sha256).hexdigest()) for one in secrets
         ]
-        self.secrets = len(self._keys)
         self._app = (SCHEMA, *app)
         self._version = version
+        #: What tells the secrets apart, in their order.
+        self.ids = [self._mac(key, "secret", *self._app)[:_ID] for key in self._keys]
 
     def token_names(self, digest: bytes) -> list[str]:
         """Return the names of a token's fact, by its key in this process; the first is written to."""

@@ -103,7 +103,7 @@ class MemoryStore:
             return len(self._listeners)
 
     def _bury(self, name: str, stone: bytes, ttl: float) -> None:
-        self._stones.put(name, stone, ttl)
+        self._stones.put(name, stone, max(ttl, self._stones.left(name)))
         self._changes.note(_token(name))
         self._drop(name)
 
@@ -226,6 +226,10 @@ class _Expiring(Generic[V]):
             oldest, (_, dropped) = self._entries.popitem(last=False)
             gone.append((oldest, dropped))
         return gone
+
+    def left(self, name: str) -> float:
+        """Return the seconds that a value still stays."""
+        return 0.0 if (entry := self._entries.get(name)) is None else entry[0] - self._time()
 
     def pop(self, name: str) -> V | None:
         entry = self._entries.pop(name, None)

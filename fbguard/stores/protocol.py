@@ -79,8 +79,8 @@ class Space(Protocol):
     ) -> int | None:
         """Put a tombstone on a token for ``ttl`` seconds, drop its fact, and spread the news.
 
-        ``facts`` are other names under which it may have one. Return how many processes heard of it, None if
-        nobody can tell.
+        Where one stood that would last longer, so does this one. ``facts`` are other names under which the
+        token may have a fact. Return how many listeners heard of it, None if nobody can tell.
         """
         ...
 

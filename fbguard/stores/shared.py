@@ -24,7 +24,7 @@ from fbguard.stores.access import Access
 from fbguard.stores.codec import Codec, Fact
 from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
-from fbguard.stores.protocol import Claim, Found, Space, Store
+from fbguard.stores.protocol import Claim, Space, Store
 from fbguard.stores.telling import Stones, Telling
 from fbguard.stores.values import Values
 
@@ -54,6 +54,16 @@ class Look(NamedTuple):
     holder: str | None = None
 
 
+class _Said(NamedTuple):
+    """What the store says of a token, read."""
+
+    fact: Fact | None
+    stone: Tombstone | None
+    user_stone: Tombstone | None
+    mark: int
+    is_claimed: bool | None
+
+
 class Here(Protocol):
     """What a store must know of its own process."""
 
@@ -65,8 +75,8 @@ class Here(Protocol):
         """Return the tombstones that are remembered, of tokens by key and of users."""
         ...
 
-    def watched(self) -> Sequence[tuple[bytes, TokenInfo]]:
-        """Return the tokens of open connections, by key."""
+    def watched(self) -> Sequence[tuple[bytes, TokenInfo, float]]:
+        """Return the tokens of open connections, by key, and since when (unix seconds) they are open."""
         ...
 
 
@@ -87,6 +97,7 @@ class SharedStore:
         self._listening = Listening(self._space, self._heard, self._catch_up)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._was_away = False
+        self._checked: int | None = None  # the era in which the open connections were looked after
         self._listeners: int | None = None  # that heard of the last end
         self._lock = threading.Lock()
         _all.add(self)
@@ -132,47 +143,41 @@ class SharedStore:
         """Return what is known now, and whether somebody else looks the token up."""
         era = self._listening.era
         try:
-            found = await self._access.read(partial(self._found, key, claim), partial(self._came_late, key))
-            name = self._values.token_name(key)
-            fact = self._believed(key, self._values.fact(name, found.fact))
-            user_stone = None if fact is None else await self._user_stone(fact.info.user_id, found)
+            said = await self._access.read(partial(self._ask, key, claim), partial(self._came_late, key))
         except StoreUnavailable:
             logger.debug("the store is away")
             self._was_away = True
             return Look(), False
         if self._was_away:  # a connection may have been opened with what Graph said meanwhile
             self._was_away = False
+            self._checked = None
             self._listening.catch_up_again()
-        holder = claim.holder if claim is not None and found.is_claimed else None
+        holder = claim.holder if claim is not None and said.is_claimed else None
+        fact = self._believed(key, said.fact)
+        return Look(fact, said.stone, said.user_stone, said.mark, era, holder), said.is_claimed is False
+
+    async def _ask(self, key: bytes, claim: Claim | None = None) -> _Said:
+        """Ask for a token; raises StoreUnavailable."""
+        name, ends = self._values.token_name(key), self._values.end_names(key)
+        found = await self._space.find(name, ends=ends, claim=claim)
         stone = self._values.stone(key, found)
-        return Look(fact, stone, user_stone, found.mark, era, holder), found.is_claimed is False
+        fact = None if stone is not None else self._values.fact(name, found.fact)
+        user_stone = None
+        if fact is not None and fact.info.user_id is not None:
+            # It comes with the fact, but for what workers have ended that know another secret only.
+            others = self._values.user_names(fact.info.user_id)[1:]
+            sealed = [found.user_stone, *[await self._space.stone_of_user(one) for one in others]]
+            user_stone = self._values.user_stone(fact.info.user_id, sealed)
+        return _Said(fact, stone, user_stone, found.mark, found.is_claimed)
 
-    async def _found(self, key: bytes, claim: Claim | None = None) -> Found:
-        return await self._space.find(
-            self._values.token_name(key), ends=self._values.end_names(key), claim=claim
-        )
-
-    async def _user_stone(self, user_id: str | None, found: Found) -> Tombstone | None:
-        """Return the tombstone of a fact's user; raises StoreUnavailable.
-
-        It comes with the fact, but for what workers have ended that know another secret only.
-        """
-        if user_id is None:
-            return None
-        if len(self._values.user_names(user_id)) > 1:
-            return await self.stone_of_user(user_id)
-        return self._values.user_stone(user_id, [found.user_stone])
-
-    def _came_late(self, key: bytes, found: Found) -> None:
+    def _came_late(self, key: bytes, said: _Said) -> None:
         """Heed what the store says of a token when nobody waits for it any more: that it has ended."""
-        stone = self._values.stone(key, found)
+        stone = said.stone
+        if stone is None and said.fact is not None and said.user_stone is not None:
+            is_old = said.user_stone.covers(said.fact.info, said.fact.since)
+            stone = said.user_stone if is_old else None
         if stone is not None:
             self._here.hear(News("token", key.hex(), stone))
-        fact = self._values.fact(self._values.token_name(key), found.fact)
-        if fact is not None and fact.info.user_id is not None:
-            user_stone = self._values.user_stone(fact.info.user_id, [found.user_stone])
-            if user_stone is not None:
-                self._here.hear(News("user", fact.info.user_id, user_stone))
 
     def _believed(self, key: bytes, fact: Fact | None) -> Fact | None:
         """Return a fact of the store's, unless it is known here to be old."""
@@ -202,7 +207,7 @@ class SharedStore:
             raise StoreUnavailable
         name, user_id = self._values.token_name(key), fact.info.user_id
         user = None if user_id is None else self._values.user_name(user_id)
-        sealed, ends = self._values.sealed_fact(name, fact), self._values.end_names(key)
+        sealed, ends = self._values.sealed_fact(key, fact), self._values.end_names(key)
         return await self._access.read(
             lambda: self._space.keep(name, sealed, user=user, ttl=ttl, mark=mark, ends=ends)
         )
@@ -225,6 +230,8 @@ class SharedStore:
         Then it is tried again once the store is back.
         """
         is_told = False
+        if said.what == "token":
+            self._listeners = None
         try:
             heard = await self._telling.tell(said)
             is_told = True
@@ -254,23 +261,28 @@ class SharedStore:
             self._here.hear(said)
 
     async def _catch_up(self) -> None:
-        """Begin an era: tell what others may not know, and end connections that ended unheard."""
-        await self._telling.tell_again()
-        await self._telling.remind(self._here.stones)
-        watched = self._here.watched()
-        for start in range(0, len(watched), _CHECKED_AT_ONCE):
-            some = watched[start : start + _CHECKED_AT_ONCE]
-            await _all_of([self._check(key, info) for key, info in some])
+        """Begin an era: end connections that ended unheard, and tell what others may not know.
 
-    async def _check(self, key: bytes, info: TokenInfo) -> None:
+        That last: a store that refuses to write must not keep back what can be read.
+        """
+        era = self._listening.era
+        if self._checked != era:
+            watched = self._here.watched()
+            for start in range(0, len(watched), _CHECKED_AT_ONCE):
+                some = watched[start : start + _CHECKED_AT_ONCE]
+                await _all_of([self._check(*one) for one in some])
+            self._checked = era
+        await self._telling.remind(self._here.stones)
+        await self._telling.tell_again()
+
+    async def _check(self, key: bytes, info: TokenInfo, since: float) -> None:
         """See whether a connection's token was ended while nobody listened."""
-        stone = self._values.stone(key, await self._access.write(partial(self._found, key)))
+        stone = (await self._access.write(partial(self._ask, key))).stone
+        if stone is None:
+            user_stone = await self.stone_of_user(info.user_id)
+            stone = user_stone if user_stone is not None and user_stone.covers(info, since) else None
         if stone is not None:
             self._here.hear(News("token", key.hex(), stone))
-        if info.user_id is not None:
-            user_stone = await self.stone_of_user(info.user_id)
-            if user_stone is not None:
-                self._here.hear(News("user", info.user_id, user_stone))
 
     # -- ends --------------------------------------------------------------------------------------------
 

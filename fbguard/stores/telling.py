@@ -76,7 +76,7 @@ class Telling:
     async def tell_again(self) -> None:
         """Tell what was kept, and what was told of late; raises StoreUnavailable.
 
-        What cannot be told does not keep back what can: a full store may still forget.
+        What cannot be told does not keep back what can for long: a full store may still forget.
         """
         with self._lock:
             last = self._monotonic() - _AGAIN
@@ -85,16 +85,19 @@ class Telling:
         for said in late:
             self._keep(said)
         with self._lock:
-            unsent = list(self._unsent.values())
-        failed = 0
-        for said in unsent:
+            unsent = list(self._unsent.items())
+        failed = in_a_row = 0
+        for name, said in unsent:
             try:
                 await self.tell(said)
-                failed = 0
+                in_a_row = 0
             except StoreUnavailable:
-                failed += 1
-                if failed == FAILURES:
-                    raise
+                failed, in_a_row = failed + 1, in_a_row + 1
+                with self._lock:
+                    if name in self._unsent:
+                        self._unsent.move_to_end(name)  # others first, the next time
+            if in_a_row == FAILURES:
+                break
         if failed:
             raise StoreUnavailable
 
@@ -105,8 +108,8 @@ class Telling:
         if said.what == "token" and said.stone is not None:
             heard = await self._bury(bytes.fromhex(said.name), said.stone, told)
         elif said.what == "user" and said.stone is not None:
-            for by, grave in enumerate(self._values.user_graves(said.name, said.stone)):
-                await self._bury_user(grave, said.stone, by, told[by])
+            for grave, news in zip(self._values.user_graves(said.name, said.stone), told, strict=True):
+                await self._bury_user(grave, said.stone, news)
         elif said.what == "doubt":
             for news in told:
                 await self._space.forget(_NOBODY, news=news)
@@ -124,15 +127,10 @@ class Telling:
             heard = await self._space.bury(name, sealed, ttl=ttl, news=news, facts=facts)
         return heard
 
-    async def _bury_user(self, grave: Grave, stone: Tombstone, by: int, news: bytes) -> None:
+    async def _bury_user(self, grave: Grave, stone: Tombstone, news: bytes) -> None:
         """Put a tombstone on a user, and on the user's tokens that were seen before by anybody."""
         gone = await self._space.bury_user(grave.name, grave.stone, at=stone.at, ttl=grave.ttl, news=news)
-        facts = [(token, self._values.fact(token, kept)) for token, kept in gone]
-        graves = [
-            self._values.fact_grave(token, stone, by)
-            for token, fact in facts
-            if fact is not None and stone.covers(fact.info, fact.since)
-        ]
+        graves = [one for name, fact in gone for one in self._values.graves_of_fact(name, fact, stone)]
         if graves:
             await self._space.bury_all(graves)
             # Once more: who has asked for one of them between the two steps must hear of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores import codec, news
@@ -30,7 +30,7 @@ class Values:
         return self._codec.token_names(key)
 
     def end_names(self, key: bytes) -> list[str]:
-        """Return the other names under which a token may have ended."""
+        """Return the names under which a token ends."""
         return self._codec.end_names(key)
 
     def user_name(self, user_id: str) -> str:
@@ -48,16 +48,15 @@ class Values:
 
     def stone(self, key: bytes, found: Found) -> Tombstone | None:
         """Return the tombstone of a token, by its key in this process."""
-        names = (self.token_name(key), *self.end_names(key))
-        return self._stone("token stone", names, (found.stone, *found.ends))
+        return self._stone("token stone", self.end_names(key), found.ends)
 
     def user_stone(self, user_id: str, sealed: Sequence[bytes | None]) -> Tombstone | None:
-        """Return the tombstone of a user, by what stands under the first of its names, or under all."""
+        """Return the tombstone of a user, by what stands under its names."""
         return self._stone("user stone", self.user_names(user_id), sealed)
 
     def _stone(self, kind: str, names: Sequence[str], sealed: Sequence[bytes | None]) -> Tombstone | None:
         """Return what all tombstones say together that stand under these names."""
-        values = [self._opened(kind, *pair) for pair in zip(names, sealed, strict=False)]
+        values = [self._opened(kind, *pair) for pair in zip(names, sealed, strict=True)]
         read = [None if value is None else news.read_stone(value) for value in values]
         stones = [stone for stone in read if stone is not None]
         return reduce(Tombstone.joined, stones) if stones else None
@@ -73,14 +72,18 @@ class Values:
             self.unreadable += 1
         return value
 
-    def sealed_fact(self, name: str, fact: Fact) -> bytes:
-        """Return a fact as it is kept under a name."""
-        return self._codec.seal("fact", name, codec.written(fact))
+    def sealed_fact(self, key: bytes, fact: Fact) -> bytes:
+        """Return the fact of a token, by its key in this process, as it is kept.
+
+        With it the names under which the token ends: whoever ends all of a user has no token to make them of.
+        """
+        ends = dict(zip(self._codec.ids, self.end_names(key), strict=True))
+        return self._codec.seal("fact", self.token_name(key), codec.written(fact) | {"ends": ends})
 
     def told(self, said: News) -> list[bytes]:
         """Return news as they are told, by each secret."""
         value = news.written(said)
-        return [self._codec.seal("news", "", value, by) for by in range(self._codec.secrets)]
+        return [self._codec.seal("news", "", value, by) for by, _ in enumerate(self._codec.ids)]
 
     def graves(self, key: bytes, stone: Tombstone) -> list[Grave]:
         """Return the tombstones of a token, by each secret."""
@@ -92,9 +95,16 @@ class Values:
         names = enumerate(self._codec.user_names(user_id))
         return [self._grave("user stone", name, stone, by) for by, name in names]
 
-    def fact_grave(self, name: str, stone: Tombstone, by: int) -> Grave:
-        """Return the tombstone of a token, by the name of its fact, which a secret has given."""
-        return self._grave("token stone", name, stone, by)
+    def graves_of_fact(self, name: str, sealed: bytes, stone: Tombstone) -> list[Grave]:
+        """Return the tombstones of a user's token by its fact as it is kept; none if it is not covered."""
+        value = self._opened("fact", name, sealed)
+        fact = None if value is None else codec.read(value)
+        if value is None or fact is None or not stone.covers(fact.info, fact.since):
+            return []
+        ends = value.get("ends")
+        names = cast("dict[object, object]", ends) if isinstance(ends, dict) else {}
+        found = [(by, names.get(one)) for by, one in enumerate(self._codec.ids)]
+        return [self._grave("token stone", end, stone, by) for by, end in found if isinstance(end, str)]
 
     def _grave(self, kind: str, name: str, stone: Tombstone, by: int) -> Grave:
         return Grave(name, self._codec.seal(kind, name, news.written_stone(stone), by), self._ttl(stone))

@@ -298,7 +298,7 @@ def test_in_the_store_it_ends_for_every_worker(sandbox, expire, monkeypatch, red
         asked = len(sandbox.calls)
         code, out = expire(token, "--store")
         assert (code, out.strip()[:7]) == (0, "✓ Ended")
-        assert "2 processes heard of it" in out
+        assert "2 guards were listening" in out
         wait_until(lambda: one.peek(token) is None and two.peek(token) is None)
         assert [passes(guard, token) for guard in (one, two)] == ["session_invalidated"] * 2
         assert [passes(guard, other) for guard in (one, two)] == [True] * 2
@@ -312,7 +312,7 @@ def test_in_a_store_where_nobody_listens(sandbox, expire, monkeypatch, redis_ser
     assert (code, body["ended"], body["listeners"]) == (0, True, 0)
     code, out = expire(sandbox.issue_token(), "--store")
     assert code == 0
-    assert "No worker was listening" in out
+    assert "No guard was listening" in out
 
 
 def test_a_store_that_is_away(sandbox, expire, monkeypatch):

@@ -315,6 +315,19 @@ class Battery:
 
         run(test)
 
+    def test_a_tombstone_lasts_as_long_as_the_one_before_would_have(self, run):
+        async def test(one: Space, two: Space, world: World) -> None:
+            await one.bury("a", b"long", ttl=100, news=NEWS)
+            await two.bury("a", b"short", ttl=10, news=NEWS)
+            await two.bury_all([Grave("b", b"short", 10), Grave("b", b"long", 100), Grave("b", b"last", 10)])
+            world.advance(50)
+            assert [(await one.find(name)).stone for name in "ab"] == [b"short", b"last"]
+            await one.bury("a", b"longer", ttl=100, news=NEWS)
+            world.advance(60)
+            assert [(await one.find(name)).stone for name in "ab"] == [b"longer", None]
+
+        run(test)
+
     def test_a_token_that_ended_under_another_name(self, run):
         async def test(one: Space, two: Space, world: World) -> None:
             await keep(one, "fact")
@@ -343,8 +356,9 @@ class Battery:
             found = await one.find("t", ends=["end", "other"])
             await two.bury("end", b"stone", ttl=10, news=NEWS)
             given: dict[str, Any] = {"user": "1", "ttl": 100.0, "mark": found.mark}
-            assert not await one.keep("t", b"fact", ends=["other", "end"], **given)
-            assert await known(one, "t") == [False]
+            for ends in (["end"], ["other", "end"], ["end", "other"]):
+                assert not await one.keep("t", b"fact", ends=ends, **given)
+                assert await known(one, "t") == [False]
             assert await one.keep("t", b"fact", ends=["other"], **given)
 
         run(test)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from fbguard.core.errors import StoreUnavailable
+from fbguard.core.secret import Secret
 from fbguard.stores import access
 from fbguard.stores.memory import MemoryStore
-from tests.stores.test_shared import USER, Cut, heard, make, said, store, wait_until
-from tests.support import NOW, TOKEN, valid
+from tests.stores.test_shared import OLD, USER, Cut, heard, make, said, store, wait_until
+from tests.support import NOW, SECRET, TOKEN, until, valid
 
 __all__ = ["make", "store"]  # fixtures
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -99,17 +101,59 @@ def test_an_answer_that_comes_too_late_is_heeded(make, clock, whose, monkeypatch
     wait_until(lambda: said(other) in {"session_invalidated", "not_authorized"})
 
 
-def test_a_late_answer_brings_the_end_of_a_user(make, graph, clock, monkeypatch):
-    """Of a token that was looked up anew since: its fact is there, and refused for its issue time."""
+@pytest.mark.parametrize("ender", [SECRET, OLD], ids=["this secret", "the other one"])
+def test_a_late_answer_brings_the_end_of_a_user(make, graph, clock, monkeypatch, ender):
+    """Of a token of which the store knows no end but its user's, and a fact that was kept afterwards."""
     monkeypatch.setattr(access, "YOUTH", 0.0)
     graph.default = valid(issued_at=NOW - 10)
     store = Late(time=clock.time)
-    one, other = make(store=store), make(store=store)
+    secrets = {"app_secret": (SECRET, OLD)}
+    other, third = make(store=store, **secrets), make(store=store, **secrets)
     assert said(other) == "ok"
     heard(other)
     store.cut(other)
-    asyncio.run(one._revoker.end_user(USER, clock.time()))
-    assert said(one) == "not_authorized"  # and has kept the fact for all
+    asyncio.run(make(store=store, app_secret=ender)._revoker.end_user(USER, clock.time()))
+    for graves in (store._stones, store._facts):
+        graves._entries.clear()
+    assert said(third) == "not_authorized"  # as Graph lags behind; it has kept the fact for all
+    assert len(store._facts._entries) == 1
     store.is_late = True
     assert said(other) == "ok"
     wait_until(lambda: said(other) == "not_authorized")
+
+
+def test_a_late_answer_about_a_new_login_changes_nothing(make, graph, clock, monkeypatch):
+    """The tombstone of its user is of long ago."""
+    monkeypatch.setattr(access, "YOUTH", 0.0)
+    store = Late(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    asyncio.run(one._revoker.end_user(USER, clock.time() - 1000))
+    graph.default = valid(issued_at=NOW - 10)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+    store.cut(one, other)
+    mark = other._cache.mark()
+    store.is_late = True
+    assert said(other) == "ok"
+    questions = other._revoker.shared._access._questions._by_loop.values()
+    wait_until(lambda: not any(one._tasks for one in questions))
+    assert other._cache.mark() == mark
+
+
+def test_an_answer_whose_caller_has_left_is_heeded(make, clock, monkeypatch):
+    monkeypatch.setattr(access, "YOUTH", 0.0)
+    store = Late(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+    store.cut(one, other)
+    one.expire_session(TOKEN)
+    store.is_late = True
+
+    async def leave() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(other.acheck(TOKEN), access.READ / 5)
+        await until(lambda: other._revoker.is_ended(Secret(TOKEN)))
+        await other.aclose_here()
+
+    asyncio.run(leave())

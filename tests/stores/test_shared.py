@@ -613,8 +613,7 @@ def test_ended_at_one_version_of_graph_is_ended_at_the_next(make, graph, clock, 
     assert len(graph.calls) == 2  # what Graph says may differ
     reason = end(old, whose, clock)
     wait_until(lambda: said(new) == reason)
-    if whose == "token" or issued:  # of the others nobody knows that they are old
-        assert said(make(graph_version="v27.0")) == reason
+    assert said(make(graph_version="v27.0")) == reason
 
 
 @pytest.mark.parametrize("whose", ["token", "user"])
@@ -630,8 +629,11 @@ def test_ended_at_one_version_of_graph_is_ended_at_the_next(make, graph, clock, 
     ids=["the next is brought in", "and ends for those before", "last day", "turned", "old one gone"],
 )
 @pytest.mark.parametrize("when", ["heard", "found"])
-def test_while_secrets_are_rotated_an_end_is_one_for_all(make, graph, clock, whose, before, after, when):
-    graph.default = valid(issued_at=NOW - 10)
+@pytest.mark.parametrize("issued", [{}, {"issued_at": NOW - 10}], ids=["issue time unknown", "known"])
+def test_while_secrets_are_rotated_an_end_is_one_for_all(
+    make, graph, clock, whose, before, after, when, issued
+):
+    graph.default = valid(**issued)
     one = make(app_secret=before)
     assert said(one) == "ok"
     if when == "heard":
@@ -658,3 +660,117 @@ def test_spellings_of_one_graph_share(make, graph, url):
 def test_another_graph_shares_nothing(make, url):
     make(graph_url="https://graph.facebook.com").expire_session(TOKEN)
     assert said(make(graph_url=url)) == "ok"
+
+
+@pytest.mark.parametrize("seen_by", [OLD, (SECRET, OLD), (OLD, SECRET)], ids=["old", "new, old", "old, new"])
+@pytest.mark.parametrize("ended_by", [(SECRET, OLD), (OLD, SECRET)], ids=["new, old", "old, new"])
+def test_who_knows_both_secrets_ends_what_either_has_seen(make, graph, clock, seen_by, ended_by):
+    """Also of tokens whose issue time nobody knows: with each fact stands under which names it ends."""
+    assert said(make(app_secret=seen_by)) == "ok"
+    asyncio.run(make(app_secret=ended_by)._revoker.end_user(USER, clock.time()))
+    for secret in (OLD, (SECRET, OLD), (OLD, SECRET)):
+        assert said(make(app_secret=secret)) == "not_authorized"
+
+
+def test_a_tombstone_that_was_read_in_time_counts_whatever_comes_late(make, clock, monkeypatch):
+    """While secrets are rotated a fact has its user asked for once more."""
+
+    class Slow(MemoryStore):
+        is_slow = False
+
+        async def stone_of_user(self, user):
+            if self.is_slow:
+                await asyncio.Event().wait()
+            return await super().stone_of_user(user)
+
+    monkeypatch.setattr(access, "YOUTH", 0.0)
+    store = Slow(time=clock.time)
+    assert said(make(store=store, app_secret=(SECRET, OLD))) == "ok"
+    make(store=store, app_secret=OLD).expire_session(TOKEN)
+    store.is_slow = True
+    assert said(make(store=store, app_secret=(SECRET, OLD))) == "session_invalidated"
+
+
+# -- a store that refuses to write -------------------------------------------------------------------------
+
+
+class Refusing(Cut):
+    """A store that may refuse tombstones, all or the next few, and answers everything else."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.refuses = 0.0
+
+    async def bury(self, name, stone, **options):
+        if self.refuses:
+            self.refuses -= 1
+            raise StoreUnavailable
+        return await super().bury(name, stone, **options)
+
+
+def test_what_could_not_be_told_again_is_told_later(make, clock, monkeypatch):
+    monkeypatch.setattr(listening, "LATEST", 0.01)
+    store = Refusing(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    tokens = [TOKEN, "EAAother", "EAAthird"]
+    assert [said(guard, token) for guard in (one, other) for token in tokens] == ["ok"] * 6
+    heard(one, other)
+    store.refuses = len(tokens) + 1  # and the first of them once more
+    for token in tokens:
+        with pytest.raises(StoreUnavailable):
+            one.expire_session(token)
+    wait_until(lambda: [said(other, token) for token in tokens] == ["session_invalidated"] * 3)
+
+
+def test_a_store_that_refuses_to_write_is_read(make, clock):
+    store = Refusing(time=clock.time)
+    ended = [f"EAAended{number}" for number in range(10)]
+    one = make(store=store)
+    for token in ended:
+        one.expire_session(token)
+    late = make(store=store)
+    assert said(late) == "ok"
+    heard(late)
+    store.refuses = float("inf")
+    for number in range(2 * access.FAILURES):
+        with pytest.raises(StoreUnavailable):
+            late.expire_session(f"EAAmine{number}")
+        assert said(late, ended[number]) == "session_invalidated"
+    assert late.health().store.status == "ok"
+
+
+def test_connections_are_looked_after_although_a_store_refuses_to_write(make, clock, monkeypatch):
+    monkeypatch.setattr(listening, "LATEST", 0.01)
+    store = Refusing(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+    ended: list[str] = []
+    other.watch(Secret(TOKEN), other.check(TOKEN), lambda finding: ended.append(finding.reason))
+    store.cut(one, other)
+    one.expire_session(TOKEN)
+    store.refuses = float("inf")
+    for number in range(2 * access.FAILURES):
+        with pytest.raises(StoreUnavailable):
+            other.expire_session(f"EAAmine{number}")
+    other.forget(Secret("EAAother"))  # which is told behind them
+    store.heal(one, other)
+    wait_until(lambda: ended == ["session_invalidated"])
+    unsent = other._revoker.shared._telling._unsent
+    wait_until(lambda: {what for what, _ in unsent} == {"token"})
+
+
+def test_how_many_listen_is_of_the_last_end(make, clock):
+    store = Refusing(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert one.health().store.listeners is None
+    assert [said(one), said(other)] == ["ok"] * 2
+    heard(one, other)
+    one.expire_session(TOKEN)
+    assert (one.health().store.listeners, other.health().store.listeners) == (2, None)
+    one.forget_user(USER)
+    assert one.health().store.listeners == 2
+    store.refuses = 1
+    with pytest.raises(StoreUnavailable):
+        one.expire_session("EAAother")
+    assert one.health().store.listeners is None

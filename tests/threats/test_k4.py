@@ -236,7 +236,8 @@ def test_K11_errors_of_the_server(fleet: Fleet, own_redis: RedisServer, graph: F
         acknowledged = is_harmless(worker, graph)
         if trouble not in {"NOPERM channels", "NOPERM subscribe", "NOPERM publish"}:
             assert worker.failed >= 1
-        assert (worker.status == "ok") is (trouble == "OOM")  # a full one serves who only reads
+        if trouble != "READONLY":  # which answers what only reads, and so may be well at times
+            assert (worker.status == "ok") is (trouble == "OOM")  # a full one serves who only reads
         worker.close()
     assert acknowledged <= len(own_redis.ask("KEYS", "*:stone:*"))
 

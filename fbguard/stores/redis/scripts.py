@@ -95,7 +95,8 @@ local function drop(name)
   redis.call('UNLINK', key('fact', name))
 end
 local function bury(name, stone, ttl)
-  redis.call('SET', key('stone', name), stone, 'PX', ttl)
+  local at = key('stone', name)
+  redis.call('SET', at, stone, 'PX', math.max(tonumber(ttl), redis.call('PTTL', at)))
   touch('token!', name)
   drop(name)
 end

@@ -172,7 +172,11 @@ class Tables:
 
     def bury(self, name: bytes, stone: bytes, ttl: float, facts: Sequence[bytes] = ()) -> None:
         """Put a tombstone on a token and drop its fact, under other names, too."""
-        self._put(_STONE, name, stone, ttl)
+        (until,) = self._db.execute(
+            f"SELECT max(until) FROM entries WHERE space = ? AND kind = {_STONE} AND name = ?",
+            (self._space, name),
+        ).fetchone()
+        self._put(_STONE, name, stone, max(ttl, (until or 0.0) - self._now))
         self.forget(name)
         for one in facts:
             self._drop(_FACT, one)
