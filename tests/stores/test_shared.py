@@ -691,6 +691,42 @@ def test_a_tombstone_that_was_read_in_time_counts_whatever_comes_late(make, cloc
     assert said(make(store=store, app_secret=(SECRET, OLD))) == "session_invalidated"
 
 
+def test_while_secrets_are_rotated_what_is_forgotten_is_so_for_all(make, graph):
+    both, old = make(app_secret=(SECRET, OLD)), make(app_secret=OLD)
+    assert [said(both), said(old), said(both, "EAAother"), said(old, "EAAother")] == ["ok"] * 4
+    heard(both, old)
+    graph.default = dead(190, 460)
+    both.forget(Secret(TOKEN))
+    wait_until(lambda: said(old) == "password_changed")
+    both.forget_user(USER)
+    wait_until(lambda: said(old, "EAAother") == "password_changed")
+
+
+@pytest.mark.parametrize("whose", ["token", "user"])
+def test_a_store_that_lost_all_is_told_by_each_secret(make, graph, clock, whose):
+    graph.default = valid(issued_at=NOW - 10)
+    store = Cut(time=clock.time)
+    origin = ["a"]
+
+    async def tell() -> str:
+        return origin[0]
+
+    store.origin = tell
+    one = make(store=store, app_secret=(SECRET, OLD))
+    assert said(one) == "ok"
+    heard(one)
+    wait_until(lambda: one._revoker.shared._telling._origin == "a")
+    reason = end(one, whose, clock)
+    store.cut(one)
+    clock.advance(telling._AGAIN)  # so it is not told again for being new
+    for lost in (store._facts, store._stones, store._user_stones):
+        lost._entries.clear()
+    origin[0] = "b"
+    store.heal(one)
+    wait_until(lambda: one._revoker.shared._telling._origin == "b")
+    assert said(make(store=store, app_secret=OLD)) == reason
+
+
 # -- a store that refuses to write -------------------------------------------------------------------------
 
 
@@ -700,10 +736,12 @@ class Refusing(Cut):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.refuses = 0.0
+        self.refused = 0
 
     async def bury(self, name, stone, **options):
         if self.refuses:
             self.refuses -= 1
+            self.refused += 1
             raise StoreUnavailable
         return await super().bury(name, stone, **options)
 
@@ -735,8 +773,8 @@ def test_a_store_that_refuses_to_write_is_read(make, clock):
     for number in range(2 * access.FAILURES):
         with pytest.raises(StoreUnavailable):
             late.expire_session(f"EAAmine{number}")
-        assert said(late, ended[number]) == "session_invalidated"
     assert late.health().store.status == "ok"
+    assert [said(late, token) for token in ended] == ["session_invalidated"] * len(ended)
 
 
 def test_connections_are_looked_after_although_a_store_refuses_to_write(make, clock, monkeypatch):
@@ -758,6 +796,9 @@ def test_connections_are_looked_after_although_a_store_refuses_to_write(make, cl
     wait_until(lambda: ended == ["session_invalidated"])
     unsent = other._revoker.shared._telling._unsent
     wait_until(lambda: {what for what, _ in unsent} == {"token"})
+    finds, told = store.finds, store.refused
+    wait_until(lambda: store.refused > told + 2 * access.FAILURES)
+    assert store.finds == finds  # once is enough
 
 
 def test_how_many_listen_is_of_the_last_end(make, clock):
