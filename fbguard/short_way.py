@@ -6,7 +6,7 @@ Starlette is: it was given the door's own request, asks for scopes, and its toke
 
 from __future__ import annotations
 
-from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN
+from fbguard.context import LEFT, TOKEN, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.requirement import Requirement, could_only_loosen
 from fbguard.core.token import END, Grant, TokenInfo
@@ -41,17 +41,18 @@ class ShortWay:
         info: TokenInfo | None = carrier.get(TOKEN)
         if info is None:
             return False
-        guard: Guard = carrier[GUARD]
-        if carrier.get(DOOR) is not guard:  # another one has judged since: the long way asks the door's
+        guard, judge, demands, asked, token = left_in(carrier)
+        # If another one has judged since, the long way asks the door's.
+        if guard is None or judge is not guard:
             return False
         grant, door, mark = self._last
-        is_last = grant is info.grant and door is carrier[DEMANDS] and mark is guard.mark
-        if not is_last and not self._recalls(carrier[DEMANDS], guard, info.grant):
+        is_last = grant is info.grant and door is demands and mark is guard.mark
+        if not is_last and not self._recalls(demands, guard, info.grant):
             return False
         if 0 < info.numbers & END <= guard.wall():
             return False
-        asked = carrier[ASKED]
-        carrier[ASKED] = (*asked, *self._asked) if asked else self._asked
+        asked = (*asked, *self._asked) if asked else self._asked
+        carrier[LEFT] = (guard, guard, demands, asked, token)
         return True
 
     def _recalls(self, door: Demands, guard: Guard, grant: Grant) -> bool:

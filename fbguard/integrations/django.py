@@ -20,7 +20,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from fbguard.context import DEMANDS, TOKEN, inject
+from fbguard.context import TOKEN, demands_of, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.policy import is_plain
@@ -127,7 +127,7 @@ def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way
     if way is Way.MARKED:
         _mark(response, carrier, judge)
     response = _let_stream_see(response, carrier)
-    return _let_stream_end(response, carrier) if is_live(carrier[DEMANDS]) else response
+    return _let_stream_end(response, carrier) if is_live(demands_of(carrier)) else response
 
 
 def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import CREDENTIAL, DEMANDS, DOOR, GUARD, LEFT, TOKEN, inject
+from fbguard.context import LEFT, TOKEN, demands_of, door_of, inject, left_in
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.credentials import MISSING
@@ -117,7 +117,7 @@ class _Gate:
 
     @staticmethod
     def _end_with_token(response: flask.Response) -> flask.Response:
-        if is_live(flask.request.environ[DEMANDS]):
+        if is_live(demands_of(flask.request.environ)):
             _let_stream_end(response, flask.request.environ)
         return response
 
@@ -191,11 +191,12 @@ def surroundings_of() -> FlaskSurroundings | None:
 
 def _hand_down(door: Carrier, environ: Carrier) -> None:
     """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
-    environ[DOOR] = door[DOOR]
-    judge, token = door.get(GUARD), door.get(CREDENTIAL)
+    guard, judge, _, _, token = left = left_in(door)
     # What a view asks of another app in this process comes by here, too: it is judged for its own token.
-    if isinstance(judge, Guard) and token and judge.sources.find(EnvironHead(environ)) == token:
-        environ.update({name: door[name] for name in LEFT if name in door})
+    if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
+        environ[TOKEN], environ[LEFT] = door[TOKEN], left
+    else:
+        environ[LEFT] = (guard, None, (), (), None)
 
 
 class FlaskSurroundings(Surroundings):
@@ -204,7 +205,7 @@ class FlaskSurroundings(Surroundings):
     def __init__(self) -> None:
         environ = flask.request.environ
         door = carrier_of_request.get()
-        if door is not None and is_asgi(door) and DOOR in door and DOOR not in environ:
+        if door is not None and is_asgi(door) and door_of(door) is not None and door_of(environ) is None:
             _hand_down(door, environ)
         super().__init__(environ)
         flask.g.fb_token = self.carrier.get(TOKEN)  # also where a plain WSGI door has looked
