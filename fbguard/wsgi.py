@@ -202,10 +202,13 @@ class _Body:
 
     def __next__(self) -> bytes:
         try:
-            with entered(self._environ):  # each time: a server may read the body on another thread
+            token = _set_carrier(self._environ)  # each time: a server may read the body on another thread
+            try:
                 if self._chunks is None:
                     self._chunks = iter(self._body)
                 return next(self._chunks)
+            finally:
+                _reset_carrier(token)
         except StopIteration:
             raise
         except Exception as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from uuid import UUID
 
 import flask
+import flask.views
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
@@ -37,6 +39,10 @@ _BEFORE: Final = "fbguard.before"  # the request that this thread served when th
 _PREFIX: Final = "FBGUARD_"
 _POLICY: Final = "FBGUARD_POLICY"
 _EVERYTHING: Final = Policy()
+_ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
+# Without the proxies around them, which cost more than all the rest of a view's short way.
+_current_request: Callable[[], flask.Request] = cast("Any", flask.request)._get_current_object  # noqa: SLF001
+_current_g: Callable[[], Any] = cast("Any", flask.g)._get_current_object  # noqa: SLF001
 
 
 class FBGuard:
@@ -189,6 +195,26 @@ def surroundings_of() -> FlaskSurroundings | None:
     return FlaskSurroundings() if flask.has_request_context() else None
 
 
+def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+    """Put a request's facts where Flask's views look for them, if it is the one that Flask serves.
+
+    False where that is not so, or a view was given what may be another framework's request.
+    """
+    for argument in arguments:
+        if type(argument) not in _ROUTED and not isinstance(argument, flask.views.View):
+            return False
+    for argument in options.values():
+        if type(argument) not in _ROUTED:
+            return False
+    try:
+        if _current_request().environ is not carrier:
+            return False
+    except RuntimeError:  # no request is served by Flask
+        return False
+    _current_g().fb_token = carrier.get(TOKEN)
+    return True
+
+
 def _hand_down(door: Carrier, environ: Carrier) -> None:
     """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
     guard, judge, _, _, token = left = left_in(door)
@@ -196,7 +222,7 @@ def _hand_down(door: Carrier, environ: Carrier) -> None:
     if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
         environ[TOKEN], environ[LEFT] = door[TOKEN], left
     else:
-        environ[LEFT] = (guard, None, (), (), None)
+        environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
 
 
 class FlaskSurroundings(Surroundings):
