@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 facts_of_request: ContextVar[TokenInfo | None] = ContextVar("facts_of_request", default=None)
+_set_facts, _reset_facts = facts_of_request.set, facts_of_request.reset
 
 _MAX_LENGTH: Final = 4096
 _B64TOKEN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/-"
@@ -101,16 +102,19 @@ class Judge:
 
     def judge(self, method: str, path: str, authorization: bytes | None) -> TokenInfo | None:
         """Return the facts, or None on a public route; raises Refusal."""
-        if not _is_plain(path):
-            raise Refusal(400, "invalid_request")
-        asked = self._by_verb.get((method, path)) or self._by_path.get(path, self._default)
+        asked = self._by_verb.get((method, path)) or self._asked_elsewhere(path)
         if asked.public:
             return None
-        entry = self._entries.get(_key(authorization))
-        if entry is None:
-            raise Refusal(401, "invalid_token")
-        now = self._time()
-        by_monotonic = entry.wall_less_monotonic + self._monotonic()
+        entry = None
+        if authorization is not None:
+            given = authorization.removeprefix(b"Bearer ")
+            if given != authorization and len(given) <= _MAX_LENGTH:
+                entry = self._entries.get(sha256(given).digest())  # screened when it was stored
+        entry = entry or self._entry_of(authorization)
+        # Named first: to call an attribute that is no method is slow.
+        time, monotonic = self._time, self._monotonic
+        now = time()
+        by_monotonic = entry.wall_less_monotonic + monotonic()
         if by_monotonic > now:  # noqa: PLR1730 - max() costs as much as the clock
             now = by_monotonic  # the stricter of the two is believed
         info = entry.info
@@ -122,6 +126,17 @@ class Judge:
             if not asked.scopes <= info.scopes:
                 raise Refusal(403, "insufficient_scope")
         return info
+
+    def _asked_elsewhere(self, path: str) -> _Asked:
+        if not _is_plain(path):  # one that a rule names is
+            raise Refusal(400, "invalid_request")
+        return self._by_path.get(path, self._default)
+
+    def _entry_of(self, authorization: bytes | None) -> _Entry:
+        entry = self._entries.get(_key(authorization))
+        if entry is None:
+            raise Refusal(401, "invalid_token")
+        return entry
 
 
 class AsgiFloor:
@@ -151,11 +166,12 @@ class AsgiFloor:
             return
         scope[TOKEN] = info
         scope.setdefault("state", {})[STATE_ATTRIBUTE] = info
-        previous = facts_of_request.set(info)
+        app = self._app
+        previous = _set_facts(info)
         try:
-            await self._app(scope, receive, send)
+            await app(scope, receive, send)
         finally:
-            facts_of_request.reset(previous)
+            _reset_facts(previous)
 
 
 class WsgiFloor:
@@ -180,11 +196,12 @@ class WsgiFloor:
             )
             return []
         environ[TOKEN] = info
-        previous = facts_of_request.set(info)
+        app = self._app
+        previous = _set_facts(info)
         try:
-            body = self._app(environ, start_response)
+            body = app(environ, start_response)
         finally:
-            facts_of_request.reset(previous)
+            _reset_facts(previous)
         if not isinstance(body, list):
             raise TypeError("the floor serves lists only: code of another body would not see its request")
         return body

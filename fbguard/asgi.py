@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Final, cast
+from typing import Final
 
 from fbguard.connections import (
     LIVE,
@@ -23,7 +22,7 @@ from fbguard.connections import (
     Scope,
     Send,
 )
-from fbguard.context import DEMANDS, inject
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MAX_LENGTH, MISSING
@@ -31,7 +30,7 @@ from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import is_live
-from fbguard.core.secret import Secret
+from fbguard.core.secret import Secret, recalled
 from fbguard.entrance import (
     Way,
     approach,
@@ -52,6 +51,8 @@ from fbguard.reports import heed, refusal_of
 __all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
 _EVERYTHING: Final = Policy()
+# On the hit path what is called has a name of its own: to call an attribute that is no method is slow.
+_set_carrier, _reset_carrier = carrier_of_request.set, carrier_of_request.reset
 
 
 class FBTokenMiddleware:
@@ -71,7 +72,6 @@ class FBTokenMiddleware:
         self.app = app
         self._guard = guard
         self._policy = policy
-        self._known = known_to(guard, policy)
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
@@ -83,19 +83,21 @@ class FBTokenMiddleware:
             if policy is not None:
                 _refuse_root_path(one)
             teach(getattr(one, "exception_handlers", None))
+        self._known = known_to(guard, None if self._root_path else policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http" or not self._recall(scope):
             await self._serve_any(scope, receive, send)
             return
-        outgoing = scope[OUTGOING] = Outgoing(send)
-        token = carrier_of_request.set(scope)
+        outgoing = scope[OUTGOING] = Outgoing.around(send)
+        app = self.app
+        token = _set_carrier(scope)
         try:
             try:
-                await self.app(scope, receive, outgoing)
+                await app(scope, receive, outgoing.send)
             finally:
-                carrier_of_request.reset(token)
+                _reset_carrier(token)
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
             await self._answer(error, scope, receive, outgoing)
 
@@ -115,30 +117,36 @@ class FBTokenMiddleware:
         The short way through :func:`approach`, for what is nearly every request: one header, a known token,
         a rule that asks for scopes. Whatever is not like that goes the long way.
         """
-        match = self._known.get((scope.get("method", "GET"), scope["path"]))
-        if match is None or match.scopes is None or scope.get("root_path") or self._root_path:
+        verbs = self._known.get(scope["path"])
+        if verbs is None or scope.get("root_path"):
             return False
-        if not isinstance(
-            scope["headers"], list | tuple
-        ):  # any iterable may be, and it is read more than once
-            scope["headers"] = list(scope["headers"])
-        headers = cast("Iterable[tuple[bytes, bytes]]", scope["headers"])
-        given: bytes | None = None
+        match = verbs.get(scope.get("method", "GET"))
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        if match is None or match.scopes is None or type(headers) is not list:
+            return False
+        sent: bytes | None = None
         for name, value in headers:
             if name == b"authorization":
-                if given is not None:
+                if sent is not None:
                     return False
-                given = value
-        if given is None or given[:7] != b"Bearer ":
+                sent = value
+        if sent is None:
             return False
-        given = given[7:]
-        if len(given) > MAX_LENGTH:
+        given = sent.removeprefix(b"Bearer ")
+        if given == sent or len(given) > MAX_LENGTH:
             return False
-        info = self._guard.plain(sha256(given).digest(), match.scopes)
+        guard, digest = self._guard, sha256(given).digest()
+        plain = guard.plain
+        info = plain(digest, match.scopes)
         if info is None:
             return False
-        # A token that is known was screened when it came first.
-        inject(scope, self._guard, info, match.demands, Secret(given.decode("latin-1")))
+        # What inject() does, without a call. A token that is known was screened when it came first.
+        scope[TOKEN] = info
+        scope[LEFT] = (guard, guard, match.demands, (), recalled(given, digest))
+        if "state" in scope:
+            scope["state"][STATE_ATTRIBUTE] = info
+        else:
+            scope["state"] = {STATE_ATTRIBUTE: info}
         return True
 
     async def _serve_any(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,15 +177,18 @@ class FBTokenMiddleware:
         return closing_first
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, enter: ASGIApp) -> None:
-        outgoing = scope[OUTGOING] = Outgoing(send)
+        outgoing = scope[OUTGOING] = Outgoing.around(send)
         try:
+            if not isinstance(scope["headers"], list | tuple):
+                # Any iterable may be, and it is read more than once.
+                scope["headers"] = list(scope["headers"])
             way = await self._admit(scope)
             if way is Way.PREFLIGHT:
-                await self._answer_preflight(scope, receive, outgoing)
+                await self._answer_preflight(scope, receive, outgoing.send)
             elif way is Way.MARKED:
-                await enter(scope, receive, self._marking(scope, outgoing))
+                await enter(scope, receive, self._marking(scope, outgoing.send))
             else:
-                await enter(scope, receive, outgoing)
+                await enter(scope, receive, outgoing.send)
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
             await self._answer(error, scope, receive, outgoing)
 
@@ -188,7 +199,7 @@ class FBTokenMiddleware:
             heed(scope, error)
             raise error  # where half an answer is out, the server must cut it, not end it
         if not outgoing.closed:
-            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing)
+            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
 
     async def _admit(self, scope: Scope) -> Way:
         """Judge the request and inject the facts; raises Refused."""
@@ -211,7 +222,7 @@ class FBTokenMiddleware:
     async def _enter_live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Enter with a connection that ends with its token: a WebSocket, or under a live rule."""
         live: LiveSocket | LiveResponse
-        demands = scope[DEMANDS]
+        demands = demands_of(scope)
         if scope["type"] == "websocket":
             live = LiveSocket(receive, send, partial(self._hang_up, scope, receive))
         elif is_live(demands):
@@ -226,9 +237,9 @@ class FBTokenMiddleware:
     async def _hang_up(self, scope: Scope, receive: Receive, finding: Finding) -> None:
         outgoing = scope[OUTGOING]
         if not outgoing.closed:
-            refused = self.guard.refusal(finding, scope[DEMANDS])
+            refused = self.guard.refusal(finding, demands_of(scope))
             with suppress(OSError):  # the client is quicker
-                await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing)
+                await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
 
     def _marking(self, scope: Scope, send: Send) -> Send:
         """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""

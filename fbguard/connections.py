@@ -32,23 +32,37 @@ _BODIES: Final = frozenset({"http.response.body", "http.response.zerocopysend"})
 
 
 class Outgoing:
-    """The server's ``send``, which remembers whether the app has answered, and closed a WebSocket."""
+    """Stands around the server's ``send``: remembers whether the app has answered, and closed a WebSocket.
 
-    __slots__ = ("_send", "closed", "started")
+    Each hit makes one. So it has no ``__init__``, which would take longer than the rest (:meth:`around`
+    does that), and apps are given its method: to call an object takes longer.
+    """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-        self.closed = False
+    __slots__ = ("_server", "closed", "started")
 
-    def __call__(self, message: Message) -> Awaitable[None]:
+    _server: Send
+    started: bool
+    closed: bool
+
+    @staticmethod
+    def around(send: Send) -> Outgoing:
+        """Put one around the server's ``send``."""
+        outgoing = Outgoing()
+        outgoing._server = send
+        outgoing.started = outgoing.closed = False
+        return outgoing
+
+    def send(self, message: Message) -> Awaitable[None]:
         """Send."""
         kind = message["type"]
-        if kind != "http.response.body":  # which is most of them, and changes nothing
-            # Pushes, early hints and debug messages may go before an answer and are none.
-            self.started = self.started or kind in _BEGINNINGS
+        # Pushes, early hints and debug messages may go before an answer and are none.
+        if kind == "http.response.start":
+            self.started = True
+        elif kind != "http.response.body" and kind in _BEGINNINGS:
+            self.started = True
             self.closed = self.closed or kind in _ENDS
-        return self._send(message)
+        server = self._server
+        return server(message)
 
     def cut(self, finding: Finding) -> None:
         """Let nothing out any more: middleware on the way may take a broken body for one that has ended."""
@@ -56,7 +70,7 @@ class Outgoing:
         async def refuse(_message: Message) -> None:
             raise Cut(finding)
 
-        self._send = refuse
+        self._server = refuse
 
 
 class LiveConnection(Breakable):

@@ -11,14 +11,15 @@ from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
-DOOR: Final = "fbguard.door"  # the door's Guard
-GUARD: Final = "fbguard.guard"  # the Guard that has judged the facts
-CREDENTIAL: Final = "fbguard.credential"  # the facts' token as a Secret, or None
+LEFT: Final = "fbguard.left"  # Left
 FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
-ASKED: Final = "fbguard.asked"  # what views have judged the facts by, besides
-DEMANDS: Final = "fbguard.demands"  # what the door has judged them by
-LEFT: Final = (TOKEN, DOOR, GUARD, CREDENTIAL, ASKED, DEMANDS)  # what a door leaves
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
+
+#: What doors and views leave beside the facts, in one tuple because a hit pays for each key and each object:
+#: the door's guard (None: there is no door), the guard that has judged the facts, what the door has judged
+#: them by, what views have judged them by besides, and the facts' token.
+Left = tuple[Guard | None, Guard | None, Demands, Demands, Secret | None]
+_NOTHING: Final[Left] = (None, None, (), (), None)
 
 
 @overload
@@ -41,6 +42,37 @@ def current_token(*, required: bool = False) -> TokenInfo | None:
     return info
 
 
+def left_in(carrier: Carrier) -> Left:
+    """Return what doors and views have left in a request beside the facts."""
+    left: Left = carrier.get(LEFT, _NOTHING)
+    return left
+
+
+def door_of(carrier: Carrier) -> Guard | None:
+    """Return the guard of the door that a request came by, None if there was none."""
+    return left_in(carrier)[0]
+
+
+def judge_of(carrier: Carrier) -> Guard | None:
+    """Return the guard that has judged a request's facts, None if none has looked."""
+    return left_in(carrier)[1]
+
+
+def demands_of(carrier: Carrier) -> Demands:
+    """Return what a request's door has judged the facts by."""
+    return left_in(carrier)[2]
+
+
+def asked_of(carrier: Carrier) -> Demands:
+    """Return what views have judged a request's facts by, besides."""
+    return left_in(carrier)[3]
+
+
+def credential_of(carrier: Carrier) -> Secret | None:
+    """Return the token of a request's facts."""
+    return left_in(carrier)[4]
+
+
 def inject(
     carrier: Carrier,
     guard: Guard,
@@ -49,20 +81,22 @@ def inject(
     token: Secret | None = None,
 ) -> None:
     """Be a door: put its guard, the facts, their token and what they were judged by into a request."""
-    carrier[DOOR] = carrier[GUARD] = guard
-    carrier[TOKEN] = info
-    carrier[CREDENTIAL] = None if info is None else token
-    carrier[DEMANDS] = demands
-    carrier[ASKED] = ()
-    if is_asgi(carrier):
-        carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info
+    _put(carrier, info, (guard, guard, demands, (), None if info is None else token))
 
 
 def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
     """Put facts, the guard that has judged them and their token into a request; None: nobody has looked."""
-    carrier[GUARD] = guard
+    _put(carrier, info, (door_of(carrier), guard, (), (), None if info is None else token))
+
+
+def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
     carrier[TOKEN] = info
-    carrier[CREDENTIAL] = None if info is None else token
-    carrier[DEMANDS] = carrier[ASKED] = ()
+    carrier[LEFT] = left
     if is_asgi(carrier):
         carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info
+
+
+def note_judged_by(carrier: Carrier, demands: Demands, asked: Demands) -> None:
+    """Note what a request's facts have been judged by: by its door, and by views besides."""
+    door, judge, _, _, token = left_in(carrier)
+    carrier[LEFT] = (door, judge, demands, asked, token)

@@ -100,7 +100,7 @@ class _Decorate:
 
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            if lets_in(args):
+            if lets_in(args, kwargs):
                 try:
                     return view(*args, **kwargs)
                 except (Refused, OAuthException, ExceptionGroup) as error:
@@ -124,7 +124,7 @@ class _Decorate:
 
         @functools.wraps(view)
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            if lets_in(args):
+            if lets_in(args, kwargs):
                 try:
                     return await view(*args, **kwargs)
                 except (Refused, OAuthException, ExceptionGroup) as error:

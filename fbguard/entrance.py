@@ -73,8 +73,8 @@ def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     return Approach(way, match.demands, verdict, found if isinstance(found, Secret) else None)
 
 
-def known_to(guard: Guard, policy: Policy | None) -> Mapping[tuple[str, str], Match | None]:
-    """Return what a policy has found before, by verb and path; nothing where requests need a longer look.
+def known_to(guard: Guard, policy: Policy | None) -> Mapping[str, Mapping[str, Match]]:
+    """Return what a policy has found before, by path and verb; nothing where requests need a longer look.
 
     That is a token that may stand elsewhere than in the header, or a response that ends with its token.
     """

@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from fbguard.context import CREDENTIAL, GUARD, TOKEN
+from fbguard.context import TOKEN, left_in
 from fbguard.core.carrier import Carrier
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -43,7 +43,8 @@ class Claim(NamedTuple):
 
 def claim_of(carrier: Carrier) -> Claim | None:
     """Return what a request was let in with, None for an anonymous or public one."""
-    guard, token, info = carrier.get(GUARD), carrier.get(CREDENTIAL), carrier.get(TOKEN)
+    info = carrier.get(TOKEN)
+    _, guard, _, _, token = left_in(carrier)
     if isinstance(guard, Guard) and isinstance(token, Secret) and isinstance(info, TokenInfo):
         return Claim(guard, token, info)
     return None

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from typing import Final, cast
 
-from fbguard.context import ASKED, CREDENTIAL, DEMANDS, FORGOTTEN, GUARD, TOKEN
+from fbguard.context import FORGOTTEN, TOKEN, asked_of, credential_of, demands_of, left_in
 from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
@@ -49,7 +49,7 @@ def _refusal_of_graphs_word(carrier: Carrier, error: OAuthException) -> Refused 
         return None
     if reason not in _DONT_KNOW:
         _forget(carrier, guard)
-    demands = (*carrier.get(DEMANDS, ()), *carrier.get(ASKED, ()))
+    demands = (*demands_of(carrier), *asked_of(carrier))
     asked = dict.fromkeys(scope for requirement, _ in demands for scope in requirement.scopes)
     wait = _DONT_KNOW.get(reason)
     if wait is not None and error.retry_after is not None:
@@ -62,7 +62,8 @@ def _refusal_of_graphs_word(carrier: Carrier, error: OAuthException) -> Refused 
 
 def _guard_of(carrier: Carrier, error: OAuthException) -> Guard | None:
     """Return the guard of this request's token if an error is about that token."""
-    guard, info, token = carrier.get(GUARD), carrier.get(TOKEN), carrier.get(CREDENTIAL)
+    info = carrier.get(TOKEN)
+    _, guard, _, _, token = left_in(carrier)
     if not isinstance(guard, Guard) or not isinstance(info, TokenInfo):
         return None
     if error.token_key is not None and isinstance(token, Secret):
@@ -74,7 +75,7 @@ def _guard_of(carrier: Carrier, error: OAuthException) -> Guard | None:
 
 def _forget(carrier: Carrier, guard: Guard) -> None:
     """Forget the facts of this request, once: what is known by the next time is newer than the error."""
-    info, token = carrier.get(TOKEN), carrier.get(CREDENTIAL)
+    info, token = carrier.get(TOKEN), credential_of(carrier)
     if isinstance(token, Secret) and carrier.get(FORGOTTEN) is not info:
         carrier[FORGOTTEN] = info
         guard.forget(token, info)

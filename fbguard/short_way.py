@@ -6,8 +6,11 @@ Starlette is: it was given the door's own request, asks for scopes, and its toke
 
 from __future__ import annotations
 
-from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN
-from fbguard.core.carrier import Carrier, carrier_of_request
+from collections.abc import Mapping
+from sys import modules
+
+from fbguard.context import LEFT, TOKEN
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.requirement import Requirement, could_only_loosen
 from fbguard.core.token import END, Grant, TokenInfo
 from fbguard.core.validator import Demands
@@ -16,6 +19,9 @@ from fbguard.surroundings import GuardSource
 
 _MOST = 256  # of grants below a door that are remembered
 
+
+# To call an attribute that is no method is slow.
+_get_carrier = carrier_of_request.get
 
 _Met = tuple[Grant | None, Demands | None, object]  # and whose, by Guard.mark: no guard is kept alive
 
@@ -31,27 +37,32 @@ class ShortWay:
         self._last: _Met = (None, None, None)
         self._met: dict[tuple[int, int, int], _Met] = {}
 
-    def lets_in(self, arguments: tuple[object, ...]) -> bool:
+    def lets_in(self, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
         """Tell whether a view may run; False tells nothing: then it is found out the long way."""
-        carrier = carrier_of_request.get()
-        if carrier is None or not (
-            (arguments and arguments[0] is carrier) or (self._is_open and _is_given(carrier, arguments))
+        carrier = _get_carrier()
+        if carrier is None:
+            return False
+        if (not arguments or arguments[0] is not carrier) and not (
+            self._is_open and _tell(carrier, arguments, options)
         ):
             return False
-        info: TokenInfo | None = carrier.get(TOKEN)
-        if info is None:
+        try:
+            info: TokenInfo | None = carrier[TOKEN]
+            guard, judge, demands, asked, token = carrier[LEFT]
+        except KeyError:
             return False
-        guard: Guard = carrier[GUARD]
-        if carrier.get(DOOR) is not guard:  # another one has judged since: the long way asks the door's
+        # If another one has judged since, the long way asks the door's.
+        if info is None or guard is None or judge is not guard:
             return False
         grant, door, mark = self._last
-        is_last = grant is info.grant and door is carrier[DEMANDS] and mark is guard.mark
-        if not is_last and not self._recalls(carrier[DEMANDS], guard, info.grant):
+        if (grant is not info.grant or door is not demands or mark is not guard.mark) and not self._recalls(
+            demands, guard, info.grant
+        ):
             return False
-        if 0 < info.numbers & END <= guard.wall():
+        end, wall = info.numbers & END, guard.wall
+        if end and wall() >= end:  # in this order: a float knows how to compare itself with an int
             return False
-        asked = carrier[ASKED]
-        carrier[ASKED] = (*asked, *self._asked) if asked else self._asked
+        carrier[LEFT] = (guard, guard, demands, (*asked, *self._asked) if asked else self._asked, token)
         return True
 
     def _recalls(self, door: Demands, guard: Guard, grant: Grant) -> bool:
@@ -81,14 +92,21 @@ class ShortWay:
         )
 
 
-def _is_given(carrier: Carrier, arguments: tuple[object, ...]) -> bool:
-    """Tell whether a view was given this very request: as a scope or environ, or by Starlette.
+def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+    """Tell whether a view was given this very request, and put the facts where its framework has them.
 
-    Otherwise another one may be nearer to it. Django's request has a scope, too, and wants its own facts.
+    As a scope or environ, or by Starlette, Django or Flask; otherwise another one may be nearer to it. What
+    asks the frameworks is there once it was needed: the first request of all goes the long way.
     """
+    in_asgi = is_asgi(carrier)
+    name = "scope" if in_asgi else "environ"
     for argument in arguments:
         if argument is carrier:
             return True
-        if getattr(argument, "scope", None) is carrier:
-            return not hasattr(argument, "META")
-    return False
+        if getattr(argument, name, None) is carrier:
+            if not hasattr(argument, "META"):
+                return in_asgi  # Starlette's; of werkzeug's only Flask knows whether it is Flask's
+            django = modules.get("fbguard.integrations.django")
+            return django is not None and django.tell(argument, carrier)
+    flask = modules.get("fbguard.integrations.flask")
+    return not in_asgi and flask is not None and flask.tell(carrier, arguments, options)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 from fbguard.connections import LIVE, LiveConnection, LiveResponse
-from fbguard.context import ASKED, DEMANDS, DOOR, GUARD, TOKEN, inject_facts
+from fbguard.context import TOKEN, demands_of, door_of, inject_facts, judge_of, left_in, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
@@ -72,7 +72,7 @@ class Surroundings:
 
     def must_mark(self) -> bool:
         """Tell whether the view's answer must be marked: where no door does it."""
-        return DOOR not in self.carrier
+        return door_of(self.carrier) is None
 
     def marked(self, answer: object, guard: Guard) -> object:
         """Return a view's answer so that shared caches know on whom it depends; raises RuntimeError."""
@@ -118,7 +118,7 @@ def is_cut_by_door(carrier: Carrier) -> bool:
 async def _cut_response(view: Callable[..., Awaitable[None]], guard: Guard, *args: Any) -> None:
     """Call a view that is an ASGI app, or a method that is one; raises Refused before it has answered."""
     *own, scope, receive, send = args
-    live = LiveResponse(receive, send, partial(guard.refusal, demands=scope[DEMANDS]))
+    live = LiveResponse(receive, send, partial(guard.refusal, demands=demands_of(scope)))
     live.watch(claim_of(scope))
     await live.run(partial(view, *own), scope)
 
@@ -154,7 +154,7 @@ class ViewRequest:
                 return named
             raise RuntimeError("the callable given as guard= returned no Guard")
         # The door's, not the one that judged last: another view's guard on the way is that view's own.
-        found = self.surroundings.carrier.get(DOOR) or self.surroundings.application_guard()
+        found = door_of(self.surroundings.carrier) or self.surroundings.application_guard()
         if not isinstance(found, Guard):
             raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
                 "no guard for this view: put FBTokenMiddleware around the app (policy=None guards no path "
@@ -174,15 +174,16 @@ class ViewRequest:
         params = None if requirement.target is None else self.surroundings.path_params()
         demands = self._demands = ((requirement, params),)
         info: TokenInfo | None = carrier.get(TOKEN)
-        if info is not None and carrier.get(GUARD) is self.guard:
-            if could_only_loosen(requirement, [demand for demand, _ in carrier.get(DEMANDS, ())]):
+        if info is not None and judge_of(carrier) is self.guard:
+            if could_only_loosen(requirement, [demand for demand, _ in demands_of(carrier)]):
                 raise RuntimeError(
                     "this requirement could only loosen what the door requires, and a view can only tighten: "
                     "loosen the rule of the path, or make it public and let the view decide"
                 )
             if not _wants_news(requirement, info):
                 self.guard.judge(demands, info)
-                carrier[ASKED] = (*carrier.get(ASKED, ()), *demands)
+                _, _, door, asked, _ = left_in(carrier)
+                note_judged_by(carrier, door, (*asked, *demands))
                 return demands, info
         head = head_of(carrier)
         found = self.guard.sources.find(head)
@@ -195,10 +196,11 @@ class ViewRequest:
     def inject(self, info: TokenInfo | None) -> None:
         """Put the facts into the request; what the same guard has judged before stays said."""
         carrier = self.surroundings.carrier
-        is_same = carrier.get(TOKEN) is not None and carrier.get(GUARD) is self.guard
-        door, asked = (carrier.get(DEMANDS, ()), carrier.get(ASKED, ())) if is_same else ((), ())
+        _, judge, door, asked, _ = left_in(carrier)
+        if carrier.get(TOKEN) is None or judge is not self.guard:
+            door, asked = (), ()
         self.surroundings.inject(self.guard, info, self._token)
-        carrier[DEMANDS], carrier[ASKED] = door, (*asked, *self._demands)
+        note_judged_by(carrier, door, (*asked, *self._demands))
         live: LiveConnection | None = carrier.get(LIVE)
         if live is not None:
             live.watch(claim_of(carrier))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fbguard import Policy, Rule, asgi, require_fb_token, wsgi
+from fbguard.connections import Outgoing
 from fbguard.integrations.flask import FBGuard
 from tests.integrations.django_site import GUARDING, SERVERS, Site
 
@@ -138,7 +139,7 @@ def test_a_guard_of_the_header_leaves_send_alone(guard, policy):
         await send({"type": "http.response.body"})
 
     asyncio.run(call_asgi(asgi.FBTokenMiddleware(app, guard, policy=policy), http_scope()))
-    assert isinstance(given[0], asgi.Outgoing)
+    assert isinstance(given[0].__self__, Outgoing)
 
 
 # -- WebSockets --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from fbguard import Guard, Policy, Rule, asgi, current_token, require_fb_token, wsgi
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
-from fbguard.context import CREDENTIAL
+from fbguard.context import credential_of
 from fbguard.core.secret import Secret
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.support import NOW, OTHER_APP, TOKEN, FakeClock, FakeGraph, make_guard, valid
@@ -41,7 +41,7 @@ class Asgi:
         self.was_short = False
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        credential = scope[CREDENTIAL]
+        credential = credential_of(scope)
         self.seen.append((current_token(), None if credential is None else credential.reveal()))
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -76,7 +76,7 @@ class Wsgi:
         self.was_short = False
 
     def _app(self, environ: Any, start_response: Any) -> list[bytes]:
-        credential = environ[CREDENTIAL]
+        credential = credential_of(environ)
         self.seen.append((current_token(), None if credential is None else credential.reveal()))
         start_response("200 OK", [])
         return [b""]
@@ -269,7 +269,7 @@ def test_the_credential_is_a_secret(guard):
 
     class Kept(Asgi):
         async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-            seen.append(scope[CREDENTIAL])
+            seen.append(credential_of(scope))
             await super()._app(scope, receive, send)
 
     client = Kept(guard)

@@ -12,6 +12,7 @@ import pytest
 from fbguard import Policy, Rule, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
 from fbguard.connections import GRACE, LIVE, Outgoing
+from fbguard.context import door_of
 from fbguard.live import Cut
 from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import (
@@ -289,7 +290,7 @@ def test_what_is_not_live_is_not_watched(guard, path, headers):
         await FBTokenMiddleware(app, guard, policy=LIVE_POLICY)(wire.scope, receive, wire.send)
         if path == "/plain":
             assert given[0] is receive
-            assert isinstance(given[1], Outgoing)
+            assert isinstance(given[1].__self__, Outgoing)
         assert given[2:] == [path == "/anybody", 0]
 
     run(test)
@@ -328,7 +329,9 @@ def test_a_live_view_that_is_an_asgi_app_is_cut(guard):
             view = require_fb_token(live=True)(events(wait=wait))
             serving = wire.serve(FBTokenMiddleware(view, make_guard(), policy=None))
             await until(lambda wire=wire: wire.scope.get("waiting"))
-            wire.scope["fbguard.guard"].expire_session(TOKEN)
+            door = door_of(wire.scope)
+            assert door is not None
+            door.expire_session(TOKEN)
             with pytest.raises(ConnectionAbortedError):
                 await serving
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fbguard import OAuthException, Refused, Requirement, raise_for_graph_error
-from fbguard.context import ASKED, FORGOTTEN, inject
+from fbguard.context import FORGOTTEN, demands_of, inject, note_judged_by
 from fbguard.context import TOKEN as FACTS
 from fbguard.core.carrier import entered
 from fbguard.core.secret import Secret
@@ -115,7 +115,7 @@ def test_a_dead_token_waits_for_nothing(carrier):
 
 def test_the_scopes_of_door_and_views(carrier):
     """What the challenge names is all that was required; any_scope is in the hint of a new login only."""
-    carrier[ASKED] = ((POSTS, None), (ANY, None))
+    note_judged_by(carrier, demands_of(carrier), ((POSTS, None), (ANY, None)))
     missing = refusal_of(carrier, said(10, None))
     assert missing is not None
     assert 'scope="email user_posts"' in (missing.challenge or "")

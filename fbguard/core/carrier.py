@@ -5,9 +5,8 @@ The facts about the request lie in the carrier; no other object is made per requ
 
 from __future__ import annotations
 
-from collections.abc import Generator, MutableMapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import MutableMapping
+from contextvars import ContextVar, Token
 from typing import Any
 
 Carrier = MutableMapping[str, Any]
@@ -20,11 +19,21 @@ def is_asgi(carrier: Carrier) -> bool:
     return "REQUEST_METHOD" not in carrier
 
 
-@contextmanager
-def entered(carrier: Carrier) -> Generator[None]:
-    """Let :func:`fbguard.current_token` find this request in the block."""
-    token = carrier_of_request.set(carrier)
-    try:
-        yield
-    finally:
-        carrier_of_request.reset(token)
+class entered:  # noqa: N801 - read as a word of a with statement
+    """Let :func:`fbguard.current_token` find this request in the block.
+
+    A class, because a generator made into a context manager takes three times as long.
+    """
+
+    __slots__ = ("_carrier", "_token")
+
+    _token: Token[Carrier | None]
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+
+    def __enter__(self) -> None:
+        self._token = carrier_of_request.set(self._carrier)
+
+    def __exit__(self, *_exc_info: object) -> None:
+        carrier_of_request.reset(self._token)

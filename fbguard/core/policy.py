@@ -204,7 +204,7 @@ class Policy:
     on guarded paths like every other request without a token.
     """
 
-    __slots__ = ("_default", "_index", "default", "has_live", "known", "preflight", "rules")
+    __slots__ = ("_default", "_index", "_known_count", "default", "has_live", "known", "preflight", "rules")
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
         for rule in rules:
@@ -227,8 +227,9 @@ class Policy:
         self._index = RuleIndex()
         for number, rule in enumerate(rules):
             rule.enter(self._index, number)
-        #: What was found for (method, path); doors look here first.
-        self.known: dict[tuple[str, str], Match | None] = {}
+        #: What was found for a path and a method; doors look here first.
+        self.known: dict[str, dict[str, Match]] = {}
+        self._known_count = 0
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
@@ -254,15 +255,19 @@ class Policy:
         ``path`` is the decoded path the framework routes on, below its mount; ``method`` the verb
         as it was sent (a WebSocket counts as GET). What was found is remembered for some requests.
         """
-        asked = (method, path)
-        found = self.known.get(asked)
+        found = self.known.get(path, {}).get(method)
         if found is None:
             found = self._matched(path, method)
-            if len(path) + len(method) <= _LONGEST_KNOWN:
-                if len(self.known) >= _MOST_KNOWN:
-                    self.known.clear()  # paths of ids that nobody asks for again
-                self.known[asked] = found
+            if found is not None and len(path) + len(method) <= _LONGEST_KNOWN:
+                self._remember(path, method, found)
         return found
+
+    def _remember(self, path: str, method: str, found: Match) -> None:
+        if self._known_count >= _MOST_KNOWN:
+            self.known.clear()  # paths of ids that nobody asks for again
+            self._known_count = 0
+        self.known.setdefault(path, {})[method] = found
+        self._known_count += 1
 
     def _matched(self, path: str, method: str) -> Match | None:
         if not is_plain(path):

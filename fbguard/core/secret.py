@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import NoReturn
+from typing import Final, NoReturn
 
 
 class Secret:
@@ -27,7 +27,7 @@ class Secret:
     def digest(self) -> bytes:
         """Return the SHA-256 digest of the text (32 bytes), computed once: a look-up needs it many times."""
         if self._digest is None:
-            self._digest = hashlib.sha256(self._value.encode()).digest()
+            self._digest = hashlib.sha256(self.reveal().encode()).digest()
         return self._digest
 
     def __repr__(self) -> str:
@@ -36,10 +36,37 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
 
     def __hash__(self) -> int:
-        return hash(self._value)
+        return hash(self.reveal())
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not to be pickled or copied")
+
+
+class _Recalled(Secret):
+    """The Secret of a token that is known, as its header held it: few requests ever want its text.
+
+    Each hit makes one; an ``__init__`` of Python's would take longer than all the rest of that.
+    """
+
+    __slots__ = ("_raw",)
+
+    _raw: str | bytes
+
+    __init__ = object.__init__  # pyright: ignore[reportAssignmentType]
+
+    @staticmethod
+    def of(raw: str | bytes, digest: bytes) -> Secret:
+        """Return the Secret of a token whose digest is known."""
+        secret: _Recalled = _Recalled()  # pyright: ignore[reportCallIssue]
+        secret._raw, secret._digest = raw, digest
+        return secret
+
+    def reveal(self) -> str:
+        raw = self._raw
+        return raw if isinstance(raw, str) else raw.decode("latin-1")
+
+
+recalled: Final = _Recalled.of

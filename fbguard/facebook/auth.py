@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar, cast
 
 import httpx
 
-from fbguard.context import CREDENTIAL, GUARD, TOKEN
+from fbguard.context import TOKEN, credential_of, judge_of
 from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException
@@ -89,7 +89,7 @@ class GraphAuth(httpx.Auth):
     def __call__(self, request: httpx.Request) -> httpx.Request:
         """Attach token and proof to a call of Graph; return the request."""
         carrier = self._held.carrier if self._held is not None else carrier_of_request.get() or {}
-        guard = self._guard or carrier.get(GUARD)
+        guard = self._guard or judge_of(carrier)
         if not isinstance(guard, Guard):
             raise RuntimeError(  # noqa: TRY004 - nothing was given: there is none
                 "GraphAuth found no request: call Graph in a view behind a door, give GraphAuth(request), or "
@@ -97,7 +97,7 @@ class GraphAuth(httpx.Auth):
             )
         if not _is_same_origin(request.url, httpx.URL(guard.graph_url)):
             return request
-        token = self._token or carrier.get(CREDENTIAL)
+        token = self._token or credential_of(carrier)
         own = _named_by(request) or _of_its_own(request)
         if own is not None and own != token:
             return request  # another one's, or one that nobody can read
@@ -141,7 +141,7 @@ def _error_of(answer: object, token: Secret | None) -> OAuthException | None:
     # This request's goes by name, too: whoever else gets to see the exception.
     this = info.fingerprint if isinstance(info, TokenInfo) else None
     fingerprint = this if token is None else _fingerprint(token, None)
-    hidden = token or carrier.get(CREDENTIAL)
+    hidden = token or credential_of(carrier)
     return read_error(cast("object", answer), token=hidden, fingerprint=fingerprint)
 
 
@@ -178,7 +178,7 @@ def _decoded(response: Any) -> object:
 def _fingerprint(token: Secret, request: Any) -> str:
     """Return the name of a token, as the guard of the call, or of this request, makes it."""
     extensions: Mapping[str, object] = getattr(request, "extensions", None) or {}
-    guard = (carrier_of_request.get() or {}).get(GUARD)
+    guard = judge_of(carrier_of_request.get() or {})
     signer = extensions.get(_SIGNER) or (guard.signer if isinstance(guard, Guard) else None)
     return signer.fingerprint(token) if isinstance(signer, Signer) else _NO_TOKEN
 
@@ -205,7 +205,7 @@ def _in_header(request: Any) -> Secret | None:
 def _carrier_of(request: object) -> Carrier:
     """Return what a door has put the facts into, from a request of any framework."""
     for candidate in (request, getattr(request, "scope", None), getattr(request, "environ", None)):
-        if isinstance(candidate, dict) and GUARD in candidate:
+        if isinstance(candidate, dict) and judge_of(cast("Carrier", candidate)) is not None:
             return cast("Carrier", candidate)
     raise RuntimeError("GraphAuth(request): no fbguard door or decorator has looked at this request")
 

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from fbguard.context import DEMANDS, TOKEN, inject
+from fbguard.context import TOKEN, demands_of, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.policy import is_plain
@@ -127,7 +127,7 @@ def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way
     if way is Way.MARKED:
         _mark(response, carrier, judge)
     response = _let_stream_see(response, carrier)
-    return _let_stream_end(response, carrier) if is_live(carrier[DEMANDS]) else response
+    return _let_stream_end(response, carrier) if is_live(demands_of(carrier)) else response
 
 
 def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
@@ -235,6 +235,14 @@ def surroundings_of(arguments: list[object]) -> DjangoSurroundings | None:
                 if isinstance(request, HttpRequest):
                     return DjangoSurroundings(request)
     return None
+
+
+def tell(request: object, carrier: Carrier) -> bool:
+    """Put a request's facts where Django's views look for them; False for what is no request of Django."""
+    if not isinstance(request, HttpRequest):
+        return False  # REST framework's, which has Django's inside
+    request.fb_token = carrier.get(TOKEN)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    return True
 
 
 class DjangoSurroundings(Surroundings):

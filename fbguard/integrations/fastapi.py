@@ -25,7 +25,7 @@ from starlette.requests import HTTPConnection
 
 from fbguard import refusals
 from fbguard.connections import LIVE
-from fbguard.context import DOOR
+from fbguard.context import door_of
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
@@ -152,7 +152,7 @@ class FBToken:
         """Judge a request; raise what FastAPI answers as a refusal."""
         refusals.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
-        if request.guard.sources.need_marks and DOOR not in connection.scope:
+        if request.guard.sources.need_marks and door_of(connection.scope) is None:
             raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight
         if self.requirement.live and LIVE not in connection.scope:
             raise RuntimeError(NOTHING_TO_CUT)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from uuid import UUID
 
 import flask
+import flask.views
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import CREDENTIAL, DEMANDS, DOOR, GUARD, LEFT, TOKEN, inject
+from fbguard.context import LEFT, TOKEN, demands_of, door_of, inject, left_in
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.credentials import MISSING
@@ -37,6 +39,10 @@ _BEFORE: Final = "fbguard.before"  # the request that this thread served when th
 _PREFIX: Final = "FBGUARD_"
 _POLICY: Final = "FBGUARD_POLICY"
 _EVERYTHING: Final = Policy()
+_ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
+# Without the proxies around them, which cost more than all the rest of a view's short way.
+_current_request: Callable[[], flask.Request] = cast("Any", flask.request)._get_current_object  # noqa: SLF001
+_current_g: Callable[[], Any] = cast("Any", flask.g)._get_current_object  # noqa: SLF001
 
 
 class FBGuard:
@@ -117,7 +123,7 @@ class _Gate:
 
     @staticmethod
     def _end_with_token(response: flask.Response) -> flask.Response:
-        if is_live(flask.request.environ[DEMANDS]):
+        if is_live(demands_of(flask.request.environ)):
             _let_stream_end(response, flask.request.environ)
         return response
 
@@ -189,13 +195,34 @@ def surroundings_of() -> FlaskSurroundings | None:
     return FlaskSurroundings() if flask.has_request_context() else None
 
 
+def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+    """Put a request's facts where Flask's views look for them, if it is the one that Flask serves.
+
+    False where that is not so, or a view was given what may be another framework's request.
+    """
+    for argument in arguments:
+        if type(argument) not in _ROUTED and not isinstance(argument, flask.views.View):
+            return False
+    for argument in options.values():
+        if type(argument) not in _ROUTED:
+            return False
+    try:
+        if _current_request().environ is not carrier:
+            return False
+    except RuntimeError:  # no request is served by Flask
+        return False
+    _current_g().fb_token = carrier.get(TOKEN)
+    return True
+
+
 def _hand_down(door: Carrier, environ: Carrier) -> None:
     """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
-    environ[DOOR] = door[DOOR]
-    judge, token = door.get(GUARD), door.get(CREDENTIAL)
+    guard, judge, _, _, token = left = left_in(door)
     # What a view asks of another app in this process comes by here, too: it is judged for its own token.
-    if isinstance(judge, Guard) and token and judge.sources.find(EnvironHead(environ)) == token:
-        environ.update({name: door[name] for name in LEFT if name in door})
+    if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
+        environ[TOKEN], environ[LEFT] = door[TOKEN], left
+    else:
+        environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
 
 
 class FlaskSurroundings(Surroundings):
@@ -204,7 +231,7 @@ class FlaskSurroundings(Surroundings):
     def __init__(self) -> None:
         environ = flask.request.environ
         door = carrier_of_request.get()
-        if door is not None and is_asgi(door) and DOOR in door and DOOR not in environ:
+        if door is not None and is_asgi(door) and door_of(door) is not None and door_of(environ) is None:
             _hand_down(door, environ)
         super().__init__(environ)
         flask.g.fb_token = self.carrier.get(TOKEN)  # also where a plain WSGI door has looked

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from fbguard import refusals
 from fbguard.connections import LIVE, OUTGOING, LiveConnection, Outgoing
-from fbguard.context import DEMANDS, DOOR, TOKEN, inject, inject_facts
+from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
@@ -94,7 +94,7 @@ class FBAuthBackend(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, FBUser] | None:
         """Return credentials and user, or None for anonymous; raises FBAuthenticationError."""
         scope = conn.scope
-        if self.guard.sources.need_marks and DOOR not in scope:
+        if self.guard.sources.need_marks and door_of(scope) is None:
             raise RuntimeError(NEEDS_A_DOOR)
         demands = ((self.requirement, scope.get("path_params")),)
         try:
@@ -108,8 +108,8 @@ class FBAuthBackend(AuthenticationBackend):
         else:
             token = found if isinstance(found, Secret) else None
             # Besides what a door has judged them by: a decorator is compared with all of it.
-            if scope.get(DOOR, self.guard) is self.guard:
-                inject(scope, self.guard, info, (*scope.get(DEMANDS, ()), *demands), token)
+            if (door_of(scope) or self.guard) is self.guard:
+                inject(scope, self.guard, info, (*demands_of(scope), *demands), token)
             else:
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
             live: LiveConnection | None = scope.get(LIVE)
@@ -215,7 +215,8 @@ def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteS
         scope = getattr(argument, "scope", None)
         if isinstance(scope, dict) and "starlette.exception_handlers" in scope:
             if isinstance(argument, WebSocketEndpoint) and OUTGOING not in scope:
-                argument.send = scope[OUTGOING] = Outgoing(argument.send)
+                scope[OUTGOING] = outgoing = Outgoing.around(argument.send)
+                argument.send = outgoing.send
             return StarletteSurroundings(cast("Carrier", scope))
     if door is not None and "starlette.exception_handlers" in door:
         return StarletteSurroundings(door)

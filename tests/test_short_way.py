@@ -1,0 +1,304 @@
+"""The decorator's short way in Flask and Django, and what doors make per request: as the long way has it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import flask
+import pytest
+from flask.views import MethodView
+
+from fbguard import Guard, Policy, Refused, Rule, asgi, current_token, decorator, require_fb_token, wsgi
+from fbguard.connections import Outgoing
+from fbguard.context import asked_of, credential_of, door_of, inject, judge_of
+from fbguard.core.secret import Secret, recalled
+from tests.integrations.django_site import GUARDING, SERVERS, Site
+from tests.support import (
+    APP_ID,
+    OTHER_APP,
+    SECRET,
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    http_scope,
+    make_guard,
+    valid,
+)
+
+# isort: split
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.urls import path
+
+import fbguard.integrations.django  # the short way waits until what asks the framework is there
+import fbguard.integrations.flask  # noqa: F401
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+START = {"type": "http.response.start", "status": 200, "headers": []}
+PUSH = {"type": "http.response.push", "path": "/x", "headers": []}
+EMAIL = Policy(Rule("/{rest:path}", scopes=["email"]))
+
+ways: list[str] = []
+seen: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note each view that goes the long way."""
+
+    class Noted(decorator.ViewRequest):
+        __slots__ = ()
+
+        def consider(self, *args: Any) -> Any:
+            ways.append("long")
+            return super().consider(*args)
+
+    monkeypatch.setattr(decorator, "ViewRequest", Noted)
+    ways.clear()
+    seen.clear()
+
+
+@pytest.fixture
+def guard(graph: FakeGraph, clock: FakeClock) -> Iterator[Guard]:
+    with make_guard(graph, clock) as guard:
+        yield guard
+
+
+# -- Flask ---------------------------------------------------------------------------------------------
+
+
+@require_fb_token(scopes=["email"])
+def flask_view(**given: Any) -> str:
+    seen.append((flask.g.fb_token, current_token(), given))
+    return "in"
+
+
+class FlaskMethods(MethodView):
+    decorators = (require_fb_token(scopes=["email"]),)
+
+    def get(self) -> str:
+        seen.append((flask.g.fb_token, current_token(), {}))
+        return "in"
+
+
+def flask_client(guard: Guard, view: Any = flask_view, policy: Policy | None = EMAIL) -> Any:
+    app = flask.Flask(__name__)
+    app.add_url_rule("/x", "x", view)
+    app.add_url_rule("/x/<int:number>/<uuid:key>", "numbered", view)
+    app.wsgi_app = wsgi.FBTokenMiddleware(app.wsgi_app, guard, policy=policy)  # type: ignore[method-assign]
+    return app.test_client()
+
+
+def test_a_view_of_flask_goes_the_short_way_and_finds_its_facts(guard):
+    client = flask_client(guard)
+    for _ in range(3):
+        assert client.get("/x", headers=BEARER).status_code == 200
+    assert ways == []
+    assert all(facts is current is not None for facts, current, _ in seen)
+
+
+def test_routed_values_of_flask_do_not_hinder(guard):
+    client = flask_client(guard)
+    key = "12345678-1234-1234-1234-123456789abc"
+    assert client.get(f"/x/5/{key}", headers=BEARER).status_code == 200
+    assert ways == []
+    assert seen[0][2]["number"] == 5
+
+
+def test_a_method_view_of_flask(guard):
+    client = flask_client(guard, FlaskMethods.as_view("methods"))
+    assert client.get("/x", headers=BEARER).status_code == 200
+    assert ways == []
+    assert seen[0][0] is seen[0][1] is not None
+
+
+def test_a_view_of_flask_judges_its_own_scopes(guard, graph):
+    graph.default = valid(scopes=["public_profile"])
+    client = flask_client(guard, policy=Policy())
+    answers = [client.get("/x", headers=BEARER) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert seen == []
+
+
+def test_where_the_views_of_flask_decide_they_do(guard):
+    client = flask_client(guard, policy=None)
+    assert [client.get("/x", headers=BEARER).status_code, client.get("/x").status_code] == [200, 401]
+    assert ways == ["long", "long"]
+
+
+def test_a_request_of_flask_in_another_one_is_judged_by_itself(guard):
+    """A view that calls another one for a request of its own: the outer one's facts are not the inner's."""
+
+    def outer() -> str:
+        with flask.current_app.test_request_context("/x"):
+            return flask_view()
+
+    client = flask_client(guard, outer)
+    client.application.extensions["fbguard"] = guard
+    assert client.get("/x", headers=BEARER).status_code == 401
+    assert seen == []
+    assert "long" in ways
+
+
+def test_what_may_be_another_request_is_looked_at_the_long_way(guard):
+    def outer() -> str:
+        return flask_view(request=object())
+
+    client = flask_client(guard, outer)
+    assert client.get("/x", headers=BEARER).status_code == 200
+    assert ways == ["long"]
+
+
+def test_a_request_of_django_in_a_view_of_flask_is_not_taken_for_flasks(guard):
+    """It is another one, which has no token."""
+
+    def outer() -> str:
+        inner = HttpRequest()
+        inner.environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}  # type: ignore[attr-defined]
+        answer: HttpResponse = django_view(inner)
+        return str(answer.status_code)
+
+    inner_guard = override_settings(FBGUARD={"app_id": APP_ID, "app_secret": SECRET})
+    with inner_guard:
+        answer = flask_client(guard, outer).get("/x", headers=BEARER)
+    assert answer.text == "401"
+    assert ways == ["long"]
+
+
+# -- Django --------------------------------------------------------------------------------------------
+
+
+@require_fb_token(scopes=["email"])
+def django_view(request: Any, **_given: Any) -> HttpResponse:
+    seen.append((request.fb_token, current_token()))
+    return HttpResponse("in")
+
+
+@require_fb_token(scopes=["email"])
+async def async_view(request: Any) -> HttpResponse:
+    seen.append((request.fb_token, current_token()))
+    return HttpResponse("in")
+
+
+urlpatterns = [path("x", django_view), path("a", async_view), path("x/<int:number>", django_view)]
+
+
+@pytest.mark.parametrize("address", ["/x", "/a", "/x/5"])
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("middleware", [[], [GUARDING]], ids=["door", "middleware"])
+def test_a_view_of_django_goes_the_short_way(guard, graph, server, address, middleware):
+    doors = {"wsgi": wsgi.FBTokenMiddleware, "asgi": asgi.FBTokenMiddleware}
+    around = None if middleware else lambda app: doors[server](app, guard, policy=EMAIL)
+    options = {"app_id": APP_ID, "app_secret": SECRET, "transport": graph, "policy": EMAIL}
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=middleware, FBGUARD=options):
+        site = Site(server, around)
+        answers = [site.send(address, TOKEN) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert ways == []
+    assert all(facts is current is not None for facts, current in seen)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_view_of_django_judges_its_own_scopes(guard, graph, server):
+    graph.default = valid(scopes=["public_profile"])
+    doors = {"wsgi": wsgi.FBTokenMiddleware, "asgi": asgi.FBTokenMiddleware}
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        site = Site(server, lambda app: doors[server](app, guard, policy=Policy()))
+        assert [site.send("/x", TOKEN).status for _ in range(2)] == [403, 403]
+    assert seen == []
+
+
+# -- what a door makes per request -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raw", [TOKEN, TOKEN.encode()], ids=["text", "bytes"])
+def test_a_recalled_secret_is_a_secret(raw):
+    usual = Secret(TOKEN)
+    one = recalled(raw, usual.digest())
+    assert isinstance(one, Secret)
+    assert (repr(one), str(one), f"{one}") == ("***",) * 3
+    assert one.reveal() == TOKEN
+    assert one.digest() == usual.digest()
+    assert one == usual
+    assert usual == one
+    assert hash(one) == hash(usual)
+    assert one != Secret("another")
+    for give_away in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="pickled"):
+            give_away(one)
+
+
+def ask(door: Any) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(door(http_scope("/x", headers=list(BEARER.items())), None, send))
+    return sent
+
+
+def refuse(guard: Guard) -> None:
+    guard.check("", None)
+
+
+@pytest.mark.parametrize("before", [[], [PUSH]])
+def test_what_comes_before_an_answer_is_none(guard, before):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in before:
+            await send(message)
+        refuse(guard)
+
+    door = asgi.FBTokenMiddleware(app, guard)
+    for _ in range(2):  # the long way, the short way
+        starts = [one["status"] for one in ask(door) if one["type"] == "http.response.start"]
+        assert starts == [401]
+
+
+@pytest.mark.parametrize(
+    "after", [[START], [START, {"type": "http.response.push", "path": "/x", "headers": []}]]
+)
+def test_no_second_answer_is_begun(guard, after):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in after:
+            await send(message)
+        refuse(guard)
+
+    door = asgi.FBTokenMiddleware(app, guard)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            ask(door)
+
+
+def test_outgoing_knows_how_a_websocket_was_closed():
+    async def send(message: Any) -> None:
+        del message
+
+    def told(*kinds: str) -> tuple[bool, bool]:
+        outgoing = Outgoing.around(send)
+        for kind in kinds:
+            asyncio.run(outgoing.send({"type": kind}))  # type: ignore[arg-type]
+        return outgoing.started, outgoing.closed
+
+    assert told() == (False, False)
+    assert told("http.response.body", "http.response.debug") == (False, False)
+    assert told("websocket.accept", "websocket.send") == (True, False)
+    assert told("websocket.accept", "websocket.close") == (True, True)
+    assert told("websocket.http.response.start") == (True, True)
+
+
+def test_a_door_overwrites_what_another_has_left(guard, graph, clock):
+    theirs = FakeGraph()
+    theirs.default = OTHER_APP
+    with make_guard(theirs, clock, app_id="999") as other:
+        scope: dict[str, Any] = {"type": "http"}
+        inject(scope, guard, guard.check(TOKEN), (), Secret(TOKEN))
+        inject(scope, other, None)
+        assert door_of(scope) is judge_of(scope) is other
+        assert scope["fbguard.token"] is scope["state"]["fb_token"] is None
+        assert credential_of(scope) is None
+        assert asked_of(scope) == ()
