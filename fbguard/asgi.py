@@ -90,7 +90,8 @@ class FBTokenMiddleware:
         if scope["type"] != "http" or not self._recall(scope):
             await self._serve_any(scope, receive, send)
             return
-        outgoing = scope[OUTGOING] = Outgoing.around(send)
+        outgoing = scope[OUTGOING] = Outgoing()
+        outgoing.server = send
         app = self.app
         token = _set_carrier(scope)
         try:
@@ -177,7 +178,8 @@ class FBTokenMiddleware:
         return closing_first
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, enter: ASGIApp) -> None:
-        outgoing = scope[OUTGOING] = Outgoing.around(send)
+        outgoing = scope[OUTGOING] = Outgoing()
+        outgoing.server = send
         try:
             if not isinstance(scope["headers"], list | tuple):
                 # Any iterable may be, and it is read more than once.

@@ -34,23 +34,13 @@ _BODIES: Final = frozenset({"http.response.body", "http.response.zerocopysend"})
 class Outgoing:
     """Stands around the server's ``send``: remembers whether the app has answered, and closed a WebSocket.
 
-    Each hit makes one. So it has no ``__init__``, which would take longer than the rest (:meth:`around`
-    does that), and apps are given its method: to call an object takes longer.
+    Each hit makes one. So it has no ``__init__``, which would take longer than the rest: whoever makes one
+    sets ``server``. And apps are given its method: to call an object takes longer.
     """
 
-    __slots__ = ("_server", "closed", "started")
-
-    _server: Send
-    started: bool
-    closed: bool
-
-    @staticmethod
-    def around(send: Send) -> Outgoing:
-        """Put one around the server's ``send``."""
-        outgoing = Outgoing()
-        outgoing._server = send
-        outgoing.started = outgoing.closed = False
-        return outgoing
+    server: Send
+    started = False
+    closed = False
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send."""
@@ -61,7 +51,7 @@ class Outgoing:
         elif kind != "http.response.body" and kind in _BEGINNINGS:
             self.started = True
             self.closed = self.closed or kind in _ENDS
-        server = self._server
+        server = self.server
         return server(message)
 
     def cut(self, finding: Finding) -> None:
@@ -70,7 +60,7 @@ class Outgoing:
         async def refuse(_message: Message) -> None:
             raise Cut(finding)
 
-        self._server = refuse
+        self.server = refuse
 
 
 class LiveConnection(Breakable):

@@ -215,7 +215,8 @@ def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteS
         scope = getattr(argument, "scope", None)
         if isinstance(scope, dict) and "starlette.exception_handlers" in scope:
             if isinstance(argument, WebSocketEndpoint) and OUTGOING not in scope:
-                scope[OUTGOING] = outgoing = Outgoing.around(argument.send)
+                scope[OUTGOING] = outgoing = Outgoing()
+                outgoing.server = argument.send
                 argument.send = outgoing.send
             return StarletteSurroundings(cast("Carrier", scope))
     if door is not None and "starlette.exception_handlers" in door:
