@@ -1,7 +1,9 @@
 """Timing by turns. A machine's speed changes within seconds, so only ratios taken in one run count.
 
-Every contender serves a short slice in every round, and each round begins with another one. The
-garbage collector is off while a slice is timed and runs between the rounds.
+Every contender serves a short slice in every round, in an order that is another one each time: who comes
+after whom makes a difference, because they push each other out of the processor's caches. For the same reason
+each serves a few requests that do not count before those that do. The garbage collector is off while a slice
+is timed and runs between the rounds.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import gc
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from statistics import median
 from typing import Final, Self
 
@@ -17,6 +20,7 @@ Slice = Callable[[int], float]  # serves that many requests; the seconds that to
 
 COLLECTOR: Final = "off while a slice is timed, run between the rounds"
 _MICROSECONDS: Final = 1e6
+_WARMING: Final = 4  # one in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,16 @@ def interleaved(contenders: Mapping[str, Slice], *, rounds: int, requests: int) 
 
 def by_rounds(contenders: Mapping[str, Slice], *, rounds: int, requests: int) -> dict[str, list[float]]:
     """Do so, and return the microseconds per request in each round."""
-    names = list(contenders)
+    names, dice = list(contenders), Random(requests)
     means: dict[str, list[float]] = {name: [] for name in names}
     for name in names:
         contenders[name](requests)  # not counted: the interpreter specialises code that runs often
     with _collector_off():
-        for number in range(rounds):
+        for _ in range(rounds):
             gc.collect()
-            first = number % len(names)
-            for name in names[first:] + names[:first]:
+            dice.shuffle(names)
+            for name in names:
+                contenders[name](max(requests // _WARMING, 1))
                 means[name].append(contenders[name](requests) / requests * _MICROSECONDS)
     return means
 
