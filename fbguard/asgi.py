@@ -121,9 +121,9 @@ class FBTokenMiddleware:
         verbs = self._known.get(scope["path"])
         if verbs is None or scope.get("root_path"):
             return False
-        match = verbs.get(scope.get("method", "GET"))
+        asked = verbs.get(scope.get("method", "GET"))
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        if match is None or match.scopes is None or type(headers) is not list:
+        if asked is None or type(headers) is not list:
             return False
         sent: bytes | None = None
         for name, value in headers:
@@ -136,14 +136,14 @@ class FBTokenMiddleware:
         given = sent.removeprefix(b"Bearer ")
         if given == sent or len(given) > MAX_LENGTH:
             return False
-        guard, digest = self._guard, sha256(given).digest()
+        (scopes, demands), guard, digest = asked, self._guard, sha256(given).digest()
         plain = guard.plain
-        info = plain(digest, match.scopes)
+        info = plain(digest, scopes)
         if info is None:
             return False
         # What inject() does, without a call. A token that is known was screened when it came first.
         scope[TOKEN] = info
-        scope[LEFT] = (guard, guard, match.demands, (), recalled(given, digest))
+        scope[LEFT] = (guard, guard, demands, (), recalled(given, digest))
         if "state" in scope:
             scope["state"][STATE_ATTRIBUTE] = info
         else:

@@ -11,7 +11,7 @@ from fbguard.context import TOKEN
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import AMBIGUOUS
-from fbguard.core.policy import Match, Policy
+from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
 from fbguard.core.sources import RequestHead, TokenSources, merged_vary, private_cache_control
 from fbguard.core.token import TokenInfo
@@ -73,14 +73,16 @@ def approach(guard: Guard, policy: Policy | None, head: Head) -> Approach:
     return Approach(way, match.demands, verdict, found if isinstance(found, Secret) else None)
 
 
-def known_to(guard: Guard, policy: Policy | None) -> Mapping[str, Mapping[str, Match]]:
-    """Return what a policy has found before, by path and verb; nothing where requests need a longer look.
+def known_to(
+    guard: Guard, policy: Policy | None
+) -> Mapping[str, Mapping[str, tuple[frozenset[str], Demands]]]:
+    """Return :attr:`Policy.short`; nothing where requests need a longer look.
 
     That is a token that may stand elsewhere than in the header, or a response that ends with its token.
     """
     if policy is None or policy.has_live or not guard.sources.header_only:
         return {}
-    return policy.known
+    return policy.short
 
 
 def _is_preflight(head: Head) -> bool:

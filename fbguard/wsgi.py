@@ -100,23 +100,21 @@ class FBTokenMiddleware:
         verbs = self._known.get(path)
         if verbs is None or not path.isascii():  # else it is not the decoded path
             return False
-        match = verbs.get(environ["REQUEST_METHOD"])
-        if match is None or match.scopes is None:
-            return False
+        asked = verbs.get(environ["REQUEST_METHOD"])
         sent: str | None = environ.get("HTTP_AUTHORIZATION")
-        if sent is None:
+        if asked is None or sent is None:
             return False
         given = sent.removeprefix("Bearer ")
-        if given == sent or len(given) > MAX_LENGTH:
+        if given == sent or len(given) > MAX_LENGTH or not given.isascii():
             return False
-        guard, digest = self._guard, sha256(given.encode("latin-1", "replace")).digest()
+        (scopes, demands), guard, digest = asked, self._guard, sha256(given.encode()).digest()
         plain = guard.plain
-        info = plain(digest, match.scopes)
+        info = plain(digest, scopes)
         if info is None:
             return False
         # What inject() does, without a call. A token that is known was screened when it came first.
         environ[TOKEN] = info
-        environ[LEFT] = (guard, guard, match.demands, (), recalled(given, digest))
+        environ[LEFT] = (guard, guard, demands, (), recalled(given, digest))
         return True
 
     def _enter(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -49,6 +49,9 @@ def segments_of(path: str) -> tuple[str, ...]:
     return tuple(path.split("/")) if path else ()
 
 
+_Asked = tuple[tuple[Requirement, Mapping[str, Any]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """What a request stands under: every (requirement, path parameters) must hold.
@@ -57,7 +60,7 @@ class Match:
     let in to be answered. ``scopes`` are what a valid user token needs, None if that is not all.
     """
 
-    demands: tuple[tuple[Requirement, Mapping[str, Any]], ...]
+    demands: _Asked
     public: bool = False
     preflight: bool = True
     scopes: frozenset[str] | None = field(init=False, repr=False, compare=False)
@@ -204,7 +207,9 @@ class Policy:
     on guarded paths like every other request without a token.
     """
 
-    __slots__ = ("_default", "_index", "_known_count", "default", "has_live", "known", "preflight", "rules")
+    __slots__ = (
+        "_default", "_index", "_known", "_known_count", "default", "has_live", "preflight", "rules", "short"
+    )  # fmt: skip
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
         for rule in rules:
@@ -227,9 +232,11 @@ class Policy:
         self._index = RuleIndex()
         for number, rule in enumerate(rules):
             rule.enter(self._index, number)
-        #: What was found for a path and a method; doors look here first.
-        self.known: dict[str, dict[str, Match]] = {}
+        self._known: dict[str, dict[str, Match]] = {}
         self._known_count = 0
+        #: Scopes and demands for a path and a method that were met before and ask for scopes only: doors look
+        #: here first.
+        self.short: dict[str, dict[str, tuple[frozenset[str], _Asked]]] = {}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
@@ -255,7 +262,7 @@ class Policy:
         ``path`` is the decoded path the framework routes on, below its mount; ``method`` the verb
         as it was sent (a WebSocket counts as GET). What was found is remembered for some requests.
         """
-        found = self.known.get(path, {}).get(method)
+        found = self._known.get(path, {}).get(method)
         if found is None:
             found = self._matched(path, method)
             if found is not None and len(path) + len(method) <= _LONGEST_KNOWN:
@@ -264,9 +271,12 @@ class Policy:
 
     def _remember(self, path: str, method: str, found: Match) -> None:
         if self._known_count >= _MOST_KNOWN:
-            self.known.clear()  # paths of ids that nobody asks for again
+            self._known.clear()  # paths of ids that nobody asks for again
+            self.short.clear()
             self._known_count = 0
-        self.known.setdefault(path, {})[method] = found
+        self._known.setdefault(path, {})[method] = found
+        if found.scopes is not None:
+            self.short.setdefault(path, {})[method] = (found.scopes, found.demands)
         self._known_count += 1
 
     def _matched(self, path: str, method: str) -> Match | None:

@@ -48,7 +48,8 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     for number in range(100):
         policy.match(f"/{number}", "GET")
         policy.match("/", f"X{number}")
-        assert sum(map(len, policy.known.values())) <= 10
+        assert sum(map(len, policy._known.values())) <= 10
+        assert sum(map(len, policy.short.values())) <= 10
     policy.match("/" + "x" * 1000, "GET")
     policy.match("/", "X" * 1000)
-    assert all(len(method + path) <= 256 for path, verbs in policy.known.items() for method in verbs)
+    assert all(len(method + path) <= 256 for path, verbs in policy._known.items() for method in verbs)
