@@ -206,7 +206,10 @@ class FBTokenMiddleware:
         refused = refusal_of(scope, error)
         if refused is None or (outgoing.started and scope["type"] == "http"):
             heed(scope, error)
-            raise error  # where half an answer is out, the server must cut it, not end it
+            try:
+                raise error  # where half an answer is out, the server must cut it, not end it
+            finally:
+                del error  # which now holds this frame: a circle again
         if not outgoing.closed:
             await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
 
@@ -292,12 +295,19 @@ def _leave(scope: Scope, key: str, outer: object) -> None:
     """Let go of what holds the server's ``send``; put back what an outer door has put there.
 
     A server's ``send`` holds the scope (uvicorn's does), and a circle waits for the collector with all of the
-    request: that cost a third of what a server could do.
+    request: that cost a third of what a server could do. How a WebSocket stands is still asked for by what
+    answers a Refused around the door.
     """
-    if outer is None:
-        scope.pop(key, None)
-    else:
+    if outer is not None:
         scope[key] = outer
+    elif key == OUTGOING and scope["type"] == "websocket":
+        scope[key].server = _gone
+    else:
+        scope.pop(key, None)
+
+
+async def _gone(_message: Message) -> None:
+    raise OSError("the connection is over")
 
 
 def _root_path_of(app: object) -> str | None:

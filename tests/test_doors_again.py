@@ -7,10 +7,14 @@ import logging
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from fbguard import Policy, Rule, asgi, require_fb_token, wsgi
 from fbguard.connections import Outgoing
+from fbguard.core.reasons import Finding
 from fbguard.integrations.flask import FBGuard
+from fbguard.integrations.starlette import EXCEPTION_HANDLERS
 from tests.integrations.django_site import GUARDING, SERVERS, Site
 
 # isort: split
@@ -354,3 +358,49 @@ def test_a_closed_websocket_of_starlette_is_not_closed_again(guard, has_door):
     door = asgi.FBTokenMiddleware(app, guard, policy=None)
     sent = websocket(door if has_door else app)
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{"type": "websocket.accept"}], ["websocket.close"]),
+        ([{"type": "websocket.accept"}, {"type": "websocket.close", "code": 1000}], []),
+        ([], ["websocket.http.response.start", "websocket.http.response.body"]),
+    ],
+    ids=["accepted", "closed", "nothing said"],
+)
+def test_a_refusal_around_a_door_knows_how_its_websocket_stands(graph, clock, before, after):
+    """Of a raw app that is mounted: Starlette's handlers ask the scope what was said already."""
+    sent: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in before:
+            await send(dict(message))
+
+    with make_guard(graph, clock) as guard:
+        door = asgi.FBTokenMiddleware(app, guard)
+
+        async def above(scope: Any, receive: Any, send: Any) -> None:
+            await door(scope, receive, send)
+            raise guard.refusal(Finding("session_invalidated"))
+
+        site = Starlette(routes=[Mount("/m", app=above)], exception_handlers=EXCEPTION_HANDLERS)
+
+        async def main() -> None:
+            headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
+            scope = {
+                "type": "websocket", "path": "/m/x", "headers": headers, "root_path": "", "query_string": b"",
+                "subprotocols": [],
+                "extensions": {"websocket.http.response": {}},
+            }  # fmt: skip
+
+            async def receive() -> Any:
+                return {"type": "websocket.connect"}
+
+            async def send(message: Any) -> None:
+                sent.append(message["type"])
+
+            await site(scope, receive, send)
+
+        asyncio.run(main())
+    assert sent == [*(message["type"] for message in before), *after]

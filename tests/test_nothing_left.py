@@ -10,6 +10,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ class Connection:
 
     async def send(self, message: Any) -> None:
         self.sent.append(message)
+
+
+async def failing(scope: Any, receive: Any, send: Any) -> None:
+    raise LookupError
+
+
+async def failing_late(scope: Any, receive: Any, send: Any) -> None:
+    await app(scope, receive, send)
+    raise LookupError
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -107,7 +117,24 @@ def test_of_a_request_in_asgi(guard, which, kind, path, headers):
             connection = Connection(kind, path, list(headers))
             await door(connection.scope, connection.receive, connection.send)
             assert connection.sent
-            assert not {OUTGOING, LIVE} & set(connection.scope)
+            assert not ({LIVE} | ({OUTGOING} if kind == "http" else set())) & set(connection.scope)
+            gone = weakref.ref(connection)
+            del connection
+            assert gone() is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("inner", [failing, failing_late])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_of_a_request_whose_app_fails(guard, inner, kind):
+    door = asgi.FBTokenMiddleware(inner, guard, policy=POLICY)
+
+    async def main() -> None:
+        for _ in range(3):
+            connection = Connection(kind, "/email", list(BEARER))
+            with suppress(LookupError):
+                await door(connection.scope, connection.receive, connection.send)
             gone = weakref.ref(connection)
             del connection
             assert gone() is None

@@ -44,6 +44,9 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret is not to be pickled or copied")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a Secret is not to be pickled or copied")
+
 
 class _Recalled(Secret):
     """The Secret of a token that is known, as its header held it: few requests ever want its text.

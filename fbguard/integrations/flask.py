@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard import wsgi
-from fbguard.context import LEFT, TOKEN, demands_of, door_of, inject, left_in
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, door_of, inject, left_in
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.credentials import MISSING
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 EXTENSION: Final = "fbguard"
 _WAY: Final = "fbguard.way"
+_SHOWN: Final = "fbguard.shown"  # what g held before: another request's facts, or None
+_NOTHING: Final = object()
 _BEFORE: Final = "fbguard.before"  # the request that this thread served when this one came
 _PREFIX: Final = "FBGUARD_"
 _POLICY: Final = "FBGUARD_POLICY"
@@ -107,7 +109,7 @@ class _Gate:
         environ = flask.request.environ
         _enter(environ)
         inject(environ, self._guard, None)
-        flask.g.fb_token = None
+        _show(environ, None)
         try:
             way, demands, verdict, token = approach(self._guard, self._policy, EnvironHead(environ))
             if isinstance(verdict, Secret):
@@ -117,7 +119,7 @@ class _Gate:
         else:
             environ[_WAY] = way
             inject(environ, self._guard, verdict, demands, token)
-            flask.g.fb_token = verdict
+            _show(environ, verdict)
             return
         FlaskSurroundings().say(answer)
 
@@ -180,6 +182,9 @@ def _leave(error: BaseException | None) -> None:
         heed(environ, error)  # Flask makes a 500 of it
     if _BEFORE in environ:
         carrier_of_request.set(environ.pop(_BEFORE))
+    before = environ.pop(_SHOWN, _NOTHING)
+    if before is not _NOTHING:
+        flask.g.fb_token = before
 
 
 def response_of(refused: Refused) -> flask.Response:
@@ -211,8 +216,20 @@ def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, 
             return False
     except RuntimeError:  # no request is served by Flask
         return False
-    _current_g().fb_token = carrier.get(TOKEN)
+    _show(carrier, carrier.get(TOKEN))
     return True
+
+
+def _show(environ: Carrier, info: TokenInfo | None) -> None:
+    """Put facts where Flask's views look for them.
+
+    What another request of the same app has there is noted, and put back when this one ends: a test client
+    or ``test_request_context()`` inside a view shares its ``g``.
+    """
+    g = _current_g()
+    if _SHOWN not in environ:
+        environ[_SHOWN] = g.get(STATE_ATTRIBUTE, _NOTHING)
+    g.fb_token = info
 
 
 def _hand_down(door: Carrier, environ: Carrier) -> None:
@@ -234,7 +251,7 @@ class FlaskSurroundings(Surroundings):
         if door is not None and is_asgi(door) and door_of(door) is not None and door_of(environ) is None:
             _hand_down(door, environ)
         super().__init__(environ)
-        flask.g.fb_token = self.carrier.get(TOKEN)  # also where a plain WSGI door has looked
+        _show(environ, self.carrier.get(TOKEN))  # also where a plain WSGI door has looked
 
     def application_guard(self) -> Guard | None:
         found = flask.current_app.extensions.get(EXTENSION)
@@ -245,7 +262,7 @@ class FlaskSurroundings(Surroundings):
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
-        flask.g.fb_token = info
+        _show(flask.request.environ, info)
 
     def must_mark(self) -> bool:
         return True  # a door around what serves Flask does not see what a view has found

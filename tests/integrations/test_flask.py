@@ -400,3 +400,33 @@ def test_50_users_on_64_threads(guard, graph):
         thread.join()
     assert wrong == []
     assert sorted(set(graph.calls)) == sorted(f"of{user}" for user in users)
+
+
+@pytest.mark.parametrize("token", ["EAABother0123456789", None])
+@pytest.mark.parametrize("how", ["client", "context"])
+def test_what_a_view_asks_of_its_own_app_leaves_its_facts_alone(guard, graph, token, how):
+    """Flask has one ``g`` for both requests."""
+    graph.replies["EAABother0123456789"] = valid(user_id="2002")
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    app = Flask("inner and outer")
+    FBGuard(app, guard, policy=Policy(Rule("/inner", optional=True)))
+
+    @app.get("/inner")
+    @require_fb_token(optional=True)
+    def inner() -> str:
+        return g.fb_token.user_id if g.fb_token else "nobody"
+
+    @app.get("/outer")
+    @require_fb_token(scopes=["email"])
+    def outer() -> dict[str, str]:
+        if how == "client":
+            said = app.test_client().get("/inner", headers=headers).text
+        else:
+            with app.test_request_context("/inner", headers=headers):
+                said = inner()
+        return {"inner": said, "outer": g.fb_token.user_id, "current": current_token(required=True).user_id}
+
+    for _ in range(2):
+        answer = app.test_client().get("/outer", headers={"Authorization": f"Bearer {TOKEN}"})
+        expected = "nobody" if token is None else "2002"
+        assert answer.json == {"inner": expected, "outer": "1001", "current": "1001"}
