@@ -51,17 +51,18 @@ class Listening:
         self._work: tuple[int, Future[None]] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._number = 0
+        self._is_over = False
         self._wait = SOONEST
         self._due: asyncio.Event | None = None  # of the running era
         self.era: int | None = None  # None while nobody listens
         _all.add(self)
 
     def start(self) -> None:
-        """See that this process listens, from now on."""
+        """See that this process listens, from now on until :meth:`stop`."""
         if self._is_at_work():
             return
         with self._lock:
-            if not self._is_at_work():
+            if not self._is_over and not self._is_at_work():
                 self.era = None
                 self._work = (os.getpid(), background.submit(self._follow()))
 
@@ -76,8 +77,9 @@ class Listening:
             self.catch_up_again()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more: a look-up that is still under way does not begin it anew."""
         with self._lock:
+            self._is_over = True
             work, self._work = self._work, None
         self.era = None
         if work is not None and work[0] == os.getpid():

@@ -815,3 +815,12 @@ def test_how_many_listen_is_of_the_last_end(make, clock):
     with pytest.raises(StoreUnavailable):
         one.expire_session("EAAother")
     assert one.health().store.listeners is None
+
+
+def test_a_look_up_that_outlives_its_guard_does_not_listen_anew(make):
+    guard = make()
+    assert said(guard) == "ok"
+    heard(guard)
+    guard.close()
+    guard._revoker.shared._listening.start()
+    assert guard._revoker.shared._listening._work is None
