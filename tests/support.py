@@ -193,6 +193,11 @@ def wait_until(condition: Callable[[], object]) -> None:
         runner.run(until(condition))
 
 
+def hears(*guards: Guard) -> None:
+    """Wait until guards hear of what others end: of what ended before, each only hears when it asks."""
+    wait_until(lambda: all(guard.health().store.status == "ok" for guard in guards))
+
+
 class MovableLoop(asyncio.SelectorEventLoop):
     """An event loop whose time can be moved on, so that nobody waits for a deadline."""
 

@@ -14,7 +14,7 @@ from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
 from fbguard.sandbox import Sandbox
 from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
-from tests.support import wait_until
+from tests.support import hears, wait_until
 
 SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER_SECRET = "0f" * 16
@@ -294,7 +294,7 @@ def test_in_the_store_it_ends_for_every_worker(sandbox, expire, monkeypatch, red
     options = {"store": redis_server.url, "graph_url": os.environ["FBGUARD_GRAPH_URL"]}
     with sandbox.guard(**options) as one, sandbox.guard(**options) as two:
         assert [passes(guard, which) for guard in (one, two) for which in (token, other)] == [True] * 4
-        wait_until(lambda: two.health().store.status == one.health().store.status == "ok")
+        hears(one, two)
         asked = len(sandbox.calls)
         code, out = expire(token, "--store")
         assert (code, out.strip()[:7]) == (0, "✓ Ended")

@@ -17,7 +17,19 @@ from fbguard.core.secret import Secret
 from fbguard.stores import access, listening, shared, telling
 from fbguard.stores.memory import MemoryStore
 from fbguard.stores.protocol import Claim
-from tests.support import NOW, SECRET, TOKEN, FakeClock, FakeGraph, Reply, dead, make_guard, valid, wait_until
+from tests.support import (
+    NOW,
+    SECRET,
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    Reply,
+    dead,
+    hears,
+    make_guard,
+    valid,
+    wait_until,
+)
 
 USER = "1001"
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -77,6 +89,7 @@ def test_another_app_shares_nothing(make, graph):
 def test_a_session_that_ends_ends_everywhere(make, graph):
     one, other = make(), make()
     assert [said(one), said(other)] == ["ok"] * 2
+    hears(other)
     one.expire_session(TOKEN)
     assert said(one) == "session_invalidated"
     wait_until(lambda: other.peek(TOKEN) is None)
@@ -90,6 +103,7 @@ def test_a_user_that_leaves_has_left_everywhere(make, graph, clock, issued):
     graph.default = valid(**issued)
     one, other = make(), make()
     assert [said(one), said(other)] == ["ok"] * 2
+    hears(other)
     clock.advance(10)
     asyncio.run(one._revoker.end_user(USER, clock.time()))
     wait_until(lambda: other.peek(TOKEN) is None)
@@ -102,6 +116,7 @@ def test_a_user_that_leaves_has_left_everywhere(make, graph, clock, issued):
 def test_a_user_is_looked_up_anew_everywhere(make, graph):
     one, other = make(), make()
     assert [said(one), said(other)] == ["ok"] * 2
+    hears(other)
     graph.default = dead(190, 458)
     one.forget_user(USER)
     wait_until(lambda: other.peek(TOKEN) is None)
@@ -112,6 +127,7 @@ def test_a_user_is_looked_up_anew_everywhere(make, graph):
 def test_a_token_that_a_view_found_dead_is_dead_everywhere(make, graph):
     one, other = make(), make()
     assert [said(one), said(other)] == ["ok"] * 2
+    hears(other)
     graph.default = dead(190, 460)
     one.forget(Secret(TOKEN))
     assert said(one) == "password_changed"  # at once, whatever the store still says
@@ -207,18 +223,14 @@ class Cut(MemoryStore):
 
     def heal(self, *guards: Guard) -> None:
         self.is_cut = False
-        heard(*guards)
-
-
-def heard(*guards: Guard) -> None:
-    wait_until(lambda: all(guard.health().store.status == "ok" for guard in guards))
+        hears(*guards)
 
 
 def test_while_nobody_listens_each_token_is_asked_for_at_the_store(make, graph, clock):
     store = Cut(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     assert [said(other), said(other)] == ["ok"] * 2
     finds = store.finds
     assert said(other) == "ok"
@@ -235,7 +247,7 @@ def test_what_was_asked_before_the_link_was_lost_is_asked_for_once_more(make, gr
     store = Cut(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(guard, token) for guard in (one, other) for token in (TOKEN, "EAAother")] == ["ok"] * 4
-    heard(one, other)
+    hears(one, other)
     store.cut(one, other)
     one.expire_session(TOKEN)
     store.heal(one, other)
@@ -254,7 +266,7 @@ def test_facts_of_a_time_without_the_store_are_asked_for_once_it_is_back(make, g
     late = make(store=away)
     assert said(late) == "ok"
     away.__dict__.update(store.__dict__, is_away=False)
-    heard(late)
+    hears(late)
     assert said(late) == "session_invalidated"
     assert len(graph.calls) == 1
 
@@ -269,7 +281,7 @@ def test_with_graph_away_too_memory_counts_as_long_as_stale_if_error_says(make, 
     clock.advance(399)
     assert [said(late), said(lost)] == ["ok"] * 2
     back.__dict__.update(store.__dict__, is_away=False)
-    heard(late)
+    hears(late)
     assert said(late) == "session_invalidated"
     clock.advance(1)
     assert said(lost) == "unavailable"
@@ -290,7 +302,7 @@ def test_a_user_who_left_meanwhile_is_gone_although_only_memory_knows_the_token(
     graph.default = Reply(b"", 500)
     assert said(late) == "ok"  # nobody can be asked
     back.__dict__.update(store.__dict__, is_away=False)
-    heard(late)
+    hears(late)
     assert said(late) == "not_authorized"
 
 
@@ -301,7 +313,7 @@ def test_what_was_ended_while_the_store_was_away_is_ended_everywhere_once_it_is_
     with pytest.raises(StoreUnavailable):
         one.expire_session(TOKEN)
     away.is_away = False
-    heard(one)
+    hears(one)
     third = make(store=away)
     wait_until(lambda: said(third) == "session_invalidated")
 
@@ -317,7 +329,7 @@ def test_a_store_that_lost_all_is_told_again_who_was_ended(make, graph, clock):
     store.origin = tell
     one = make(store=store)
     assert [said(one), said(one, "EAAother")] == ["ok"] * 2
-    heard(one)
+    hears(one)
     wait_until(lambda: one._revoker.shared._telling._origin == "a")
     one.expire_session(TOKEN)
     asyncio.run(one._revoker.end_user("7", clock.time()))
@@ -336,7 +348,7 @@ def test_what_was_said_of_late_is_said_again_when_the_link_was_lost(make, graph,
     store = Cut(time=clock.time)
     one = make(store=store)
     assert said(one) == "ok"
-    heard(one)
+    hears(one)
     one.expire_session("EAAold0123456789")
     clock.advance(61)
     one.expire_session(TOKEN)
@@ -354,7 +366,7 @@ def test_open_connections_are_looked_at_when_the_link_is_back(make, graph, clock
     ended: list[str] = []
     for token in (TOKEN, "EAAother"):
         other.watch(Secret(token), other.check(token), lambda finding, token=token: ended.append(token))
-    heard(other)
+    hears(other)
     store.cut(other)
     one.expire_session(TOKEN)
     assert ended == []
@@ -367,7 +379,7 @@ def test_open_connections_are_looked_at_when_the_link_is_back(make, graph, clock
 def test_news_of_nobody_are_no_news(make, store, forged):
     guard = make()
     assert said(guard) == "ok"  # from its first look-up on it listens
-    heard(guard)
+    hears(guard)
     assert said(guard) == "ok"
     store._spread(forged)
     guard.forget_user("9")  # comes behind it
@@ -379,11 +391,11 @@ def test_too_many_news_are_not_believed(make, store, monkeypatch):
     monkeypatch.setattr(listening, "MOST", 100)
     guard = make()
     assert said(guard) == "ok"
-    heard(guard)
+    hears(guard)
     for _ in range(150):
         store._spread(b"junk")
     wait_until(lambda: guard.health().store.status == "unheard")
-    heard(guard)
+    hears(guard)
     assert 100 <= guard.health().store.unreadable <= 101
 
 
@@ -484,7 +496,7 @@ def test_a_listener_that_breaks_off_listens_again(make, graph, clock):
     store = Broken(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(other)
+    hears(other)
     era = other._revoker.shared.eras.era
     store.times += 1
     wait_until(lambda: other._revoker.shared.eras.era not in {None, era})
@@ -519,7 +531,7 @@ def test_an_end_that_nobody_waits_for_is_told_all_the_same(make, graph, clock):
     store = Slow(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
 
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -566,7 +578,7 @@ def test_who_asked_a_store_that_had_lost_all_asks_once_more(make, graph, clock):
     one = make(store=store)
     one.expire_session(TOKEN)
     assert said(one, "EAAother") == "ok"
-    heard(one)
+    hears(one)
     wait_until(lambda: one._revoker.shared._telling._origin == "a")
     clock.advance(61)  # it is not told again for its own sake
     store.cut(one)
@@ -576,7 +588,7 @@ def test_who_asked_a_store_that_had_lost_all_asks_once_more(make, graph, clock):
     late = make(store=store)
     late._revoker.shared._telling._origin = "b"
     assert said(late) in {"ok", "session_invalidated"}  # it asked before it was written anew, or after
-    heard(one, late)
+    hears(one, late)
     wait_until(lambda: said(late) == "session_invalidated")
 
 
@@ -639,7 +651,7 @@ def test_while_secrets_are_rotated_an_end_is_one_for_all(
     if when == "heard":
         other = make(app_secret=after)
         assert said(other) == "ok"
-        heard(one, other)
+        hears(one, other)
         reason = end(one, whose, clock)
         wait_until(lambda: said(other) == reason)
     reason = end(one, whose, clock)
@@ -694,7 +706,7 @@ def test_a_tombstone_that_was_read_in_time_counts_whatever_comes_late(make, cloc
 def test_while_secrets_are_rotated_what_is_forgotten_is_so_for_all(make, graph):
     both, old = make(app_secret=(SECRET, OLD)), make(app_secret=OLD)
     assert [said(both), said(old), said(both, "EAAother"), said(old, "EAAother")] == ["ok"] * 4
-    heard(both, old)
+    hears(both, old)
     graph.default = dead(190, 460)
     both.forget(Secret(TOKEN))
     wait_until(lambda: said(old) == "password_changed")
@@ -714,7 +726,7 @@ def test_a_store_that_lost_all_is_told_by_each_secret(make, graph, clock, whose)
     store.origin = tell
     one = make(store=store, app_secret=(SECRET, OLD))
     assert said(one) == "ok"
-    heard(one)
+    hears(one)
     wait_until(lambda: one._revoker.shared._telling._origin == "a")
     reason = end(one, whose, clock)
     store.cut(one)
@@ -752,7 +764,7 @@ def test_what_could_not_be_told_again_is_told_later(make, clock, monkeypatch):
     one, other = make(store=store), make(store=store)
     tokens = [TOKEN, "EAAother", "EAAthird"]
     assert [said(guard, token) for guard in (one, other) for token in tokens] == ["ok"] * 6
-    heard(one, other)
+    hears(one, other)
     store.refuses = len(tokens) + 1  # and the first of them once more
     for token in tokens:
         with pytest.raises(StoreUnavailable):
@@ -768,7 +780,7 @@ def test_a_store_that_refuses_to_write_is_read(make, clock):
         one.expire_session(token)
     late = make(store=store)
     assert said(late) == "ok"
-    heard(late)
+    hears(late)
     store.refuses = float("inf")
     for number in range(2 * access.FAILURES):
         with pytest.raises(StoreUnavailable):
@@ -782,7 +794,7 @@ def test_connections_are_looked_after_although_a_store_refuses_to_write(make, cl
     store = Refusing(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     ended: list[str] = []
     other.watch(Secret(TOKEN), other.check(TOKEN), lambda finding: ended.append(finding.reason))
     store.cut(one, other)
@@ -806,7 +818,7 @@ def test_how_many_listen_is_of_the_last_end(make, clock):
     one, other = make(store=store), make(store=store)
     assert one.health().store.listeners is None
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     one.expire_session(TOKEN)
     assert (one.health().store.listeners, other.health().store.listeners) == (2, None)
     one.forget_user(USER)
@@ -820,7 +832,7 @@ def test_how_many_listen_is_of_the_last_end(make, clock):
 def test_a_look_up_that_outlives_its_guard_does_not_listen_anew(make):
     guard = make()
     assert said(guard) == "ok"
-    heard(guard)
+    hears(guard)
     guard.close()
     guard._revoker.shared._listening.start()
     assert guard._revoker.shared._listening._work is None

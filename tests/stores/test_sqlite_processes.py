@@ -19,7 +19,7 @@ from fbguard import Guard, Refused
 from fbguard.stores.sqlite import SQLiteStore
 from tests.stores.battery import NEWS, Battery, World, keep, listening
 from tests.stores.remote import ROOT, Other, Remote, SharedTime
-from tests.support import NOW, PATIENCE, TOKEN, FakeClock, FakeGraph, make_guard, wait_until
+from tests.support import NOW, PATIENCE, TOKEN, FakeClock, FakeGraph, hears, make_guard, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -385,6 +385,7 @@ def test_guards_in_one_process(make, graph):
     one, other = make(), make()
     assert [said(one), said(other), said(make())] == ["ok"] * 3
     assert len(graph.calls) == 1
+    hears(other)
     one.expire_session(TOKEN)
     wait_until(lambda: other.peek(TOKEN) is None)
     assert [said(one), said(other), said(make())] == ["session_invalidated"] * 3
@@ -396,11 +397,13 @@ import sys
 from fbguard import Refused
 from fbguard.stores.sqlite import SQLiteStore
 from tests.stores.test_sqlite_processes import said
-from tests.support import FakeClock, FakeGraph, TOKEN, make_guard, wait_until
+from tests.support import FakeClock, FakeGraph, TOKEN, hears, make_guard, wait_until
 
 clock, graph = FakeClock(), FakeGraph()
 with make_guard(graph, clock, store=SQLiteStore(sys.argv[1], time=clock.time)) as guard:
-    print(said(guard), len(graph.calls), flush=True)
+    said_first = said(guard)
+    hears(guard)
+    print(said_first, len(graph.calls), flush=True)
     sys.stdin.readline()
     wait_until(lambda: guard.peek(TOKEN) is None)
     print(said(guard), flush=True)

@@ -433,7 +433,7 @@ def test_C12_no_ban_for_ever_at_any_worker(
 
 FORK = """
 import asyncio, atexit, gc, os, sys, time
-from tests.support import make_guard, wait_until
+from tests.support import hears, make_guard, wait_until
 
 graph_url, url, colour = sys.argv[1:]
 guard = make_guard(transport=None, graph_url=graph_url, deadline=20, store=url)
@@ -445,12 +445,9 @@ def ask(token):
         return refused.reason
     return info.user_id
 
-def heard():
-    wait_until(lambda: guard.health().store.status == "ok")
-
 runner = asyncio.Runner()
 assert [ask("before"), ask("ended")] == ["1001"] * 2
-heard()
+hears(guard)
 children, pipes = [], [os.pipe() for _ in range(2)]
 for number, (reader, writer) in enumerate(pipes):
     pid = os.fork()
@@ -459,7 +456,7 @@ for number, (reader, writer) in enumerate(pipes):
         try:
             runner = asyncio.Runner()  # a worker has a loop of its own
             assert ask("before") == "1001"
-            heard()  # a link of its own
+            hears(guard)  # a link of its own
             os.write(writer, b"1")
             wait_until(lambda: guard.peek("ended") is None)  # the parent ends it meanwhile
             assert ask("ended") == "session_invalidated"
