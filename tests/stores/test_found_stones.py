@@ -13,8 +13,8 @@ from fbguard.core import background
 from fbguard.core.errors import StoreUnavailable
 from fbguard.stores import access
 from fbguard.stores.memory import MemoryStore
-from tests.stores.test_shared import OLD, USER, Cut, end, heard, make, said, store, wait_until
-from tests.support import NOW, SECRET, TOKEN, until, valid
+from tests.stores.test_shared import OLD, USER, Cut, end, make, said, store
+from tests.support import NOW, SECRET, TOKEN, hears, until, valid, wait_until
 
 __all__ = ["make", "store"]  # fixtures
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -58,7 +58,7 @@ def test_an_ended_session_stays_ended_when_the_store_goes_away(make, clock, whos
     store = Fails(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     store.cut(one, other)
     refusal = end(one, whose, clock)
     assert said(other) == refusal  # it has asked the store
@@ -87,7 +87,7 @@ def test_an_answer_that_comes_too_late_is_heeded(make, clock, whose, monkeypatch
     store = Late(time=clock.time)
     one, other = make(store=store), make(store=store)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     store.cut(one, other)
     refusal = end(one, whose, clock)
     store.is_late = True
@@ -104,7 +104,7 @@ def test_a_late_answer_brings_the_end_of_a_user(make, graph, clock, monkeypatch,
     secrets = {"app_secret": (SECRET, OLD)}
     other, third = make(store=store, **secrets), make(store=store, **secrets)
     assert said(other) == "ok"
-    heard(other)
+    hears(other)
     store.cut(other)
     asyncio.run(make(store=store, app_secret=ender)._revoker.end_user(USER, clock.time()))
     for graves in (store._stones, store._facts):
@@ -124,7 +124,7 @@ def test_a_late_answer_about_a_new_login_changes_nothing(make, graph, clock, mon
     asyncio.run(one._revoker.end_user(USER, clock.time() - 1000))
     graph.default = valid(issued_at=NOW - 10)
     assert [said(one), said(other)] == ["ok"] * 2
-    heard(one, other)
+    hears(one, other)
     store.cut(one, other)
     mark = other._cache.mark()
     store.is_late = True
