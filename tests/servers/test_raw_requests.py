@@ -50,8 +50,9 @@ def check(deployment: Deployment, row: Row) -> None:
     expected = row.on.get(deployment.name, row.outcome)
     reply, calls = send(deployment.configured(row.token_from), row.request)
     if expected.own and reply.reason is None and (reply.status == 0 or 400 <= reply.status < 500):
-        # A good token that a server has passed on may lose its answer: bytes behind the request reset it.
-        assert calls == 0 or (reply.status == 0 and expected.status == 200)
+        # A good token that a server has passed on may lose its answer: to a reset, or to the server's own
+        # answer to the bytes behind the request (hypercorn: h11 takes a bare LF for the end of a line).
+        assert calls == 0 or expected.status == 200
     else:
         assert (outcome_of(reply), calls) == (replace(expected, own=False), expected.calls)
 
