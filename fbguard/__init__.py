@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from fbguard.context import current_token
 from fbguard.core.errors import OAuthException, Refused
-from fbguard.core.policy import Policy, Rule
+from fbguard.core.policy import Policy
 from fbguard.core.requirement import Requirement
+from fbguard.core.rule import Rule
 from fbguard.core.token import TokenInfo
 from fbguard.decorator import require_fb_token
 from fbguard.guard import Guard

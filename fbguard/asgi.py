@@ -23,7 +23,6 @@ from fbguard.connections import (
     Send,
 )
 from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, inject
-from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused
@@ -36,17 +35,16 @@ from fbguard.entrance import (
     approach,
     behind,
     check_door,
-    is_private,
     known_to,
     log_failed_preflight,
-    mark,
     mounted,
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
 from fbguard.live import claim_of
-from fbguard.refusals import RefusalResponse, encoded, teach, text_of
+from fbguard.refusals import RefusalResponse, teach
 from fbguard.reports import heed, refusal_of
+from fbguard.sends import OnlyThePermission, closing_first, marking
 
 __all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
@@ -103,7 +101,10 @@ class FBTokenMiddleware:
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
             await self._answer(error, scope, receive, outgoing)
         finally:
-            _leave(scope, OUTGOING, outer)
+            if outer is None:  # what _leave() does, without a call
+                scope.pop(OUTGOING, None)
+            else:
+                scope[OUTGOING] = outer
 
     @property
     def guard(self) -> Guard:
@@ -161,24 +162,11 @@ class FBTokenMiddleware:
             await self._serve(scope, receive, send, self._enter_live)
         elif kind == "lifespan":
             try:
-                await self.app(scope, receive, self._closing_first(send))
+                await self.app(scope, receive, closing_first(send, self.guard.aclose_here))
             finally:
                 await self.guard.aclose_here()
         else:
             raise RuntimeError(f"fbguard does not know the scope type {kind!r}")
-
-    def _closing_first(self, send: Send) -> Send:
-        """Return a ``send`` that closes the loop's client before it says that the app is down.
-
-        A server ends the loop when it hears that (uvicorn), and would cut a later close short.
-        """
-
-        async def closing_first(message: Message) -> None:
-            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await self.guard.aclose_here()
-            await send(message)
-
-        return closing_first
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, enter: ASGIApp) -> None:
         outers = [(key, scope.get(key)) for key in (OUTGOING, LIVE)]
@@ -192,7 +180,7 @@ class FBTokenMiddleware:
             if way is Way.PREFLIGHT:
                 await self._answer_preflight(scope, receive, outgoing.send)
             elif way is Way.MARKED:
-                await enter(scope, receive, self._marking(scope, outgoing.send))
+                await enter(scope, receive, marking(scope, outgoing.send, self.guard.sources))
             else:
                 await enter(scope, receive, outgoing.send)
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
@@ -252,42 +240,17 @@ class FBTokenMiddleware:
             with suppress(OSError):  # the client is quicker
                 await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
 
-    def _marking(self, scope: Scope, send: Send) -> Send:
-        """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
-        sources = self.guard.sources
-
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
-                pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
-                message = {**message, "headers": encoded(pairs)}
-            elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
-                message = {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
-            await send(message)
-
-        return marked
-
     async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status: list[int] = []
-
-        async def only_the_permission(message: Message) -> None:
-            if message["type"] != "http.response.start":
-                return
-            status.append(message["status"])
-            if preflight.is_answered(message["status"]):
-                headers = [pair for pair in message.get("headers", ()) if preflight.is_kept(text_of(pair[0]))]
-                await send({"type": "http.response.start", "status": preflight.STATUS, "headers": headers})
-                await send({"type": "http.response.body", "body": b""})
-
+        permission = OnlyThePermission(send)
         try:
-            await self._enter(scope, receive, only_the_permission)
+            await self._enter(scope, receive, permission.send)
         except Refused:
             raise
         except Exception as error:
-            if status and preflight.is_answered(status[0]):
+            if permission.is_out:
                 raise  # its answer is out
             log_failed_preflight(error)
-        if not (status and preflight.is_answered(status[0])):
+        if not permission.is_out:
             raise self.guard.refusal(MISSING)
 
 

@@ -206,9 +206,9 @@ def _surroundings(arguments: list[object]) -> Surroundings:
 
         found = starlette.surroundings_of(None, arguments)
     if found is None and "flask" in sys.modules:
-        from fbguard.integrations import flask  # noqa: PLC0415
+        from fbguard.integrations import flask_views  # noqa: PLC0415
 
-        found = flask.surroundings_of()
+        found = flask_views.surroundings_of()
     if found is None and "starlette" in sys.modules:
         from fbguard.integrations import starlette  # noqa: PLC0415
 

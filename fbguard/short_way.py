@@ -108,5 +108,5 @@ def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str,
                 return in_asgi  # Starlette's; of werkzeug's only Flask knows whether it is Flask's
             django = modules.get("fbguard.integrations.django")
             return django is not None and django.tell(argument, carrier)
-    flask = modules.get("fbguard.integrations.flask")
+    flask = modules.get("fbguard.integrations.flask_views")
     return not in_asgi and flask is not None and flask.tell(carrier, arguments, options)

@@ -6,40 +6,34 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hashlib import sha256
-from http import HTTPStatus
-from itertools import chain
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fbguard.context import LEFT, TOKEN, demands_of, inject
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier, carrier_of_request, entered
+from fbguard.core.carrier import carrier_of_request, entered
 from fbguard.core.credentials import MAX_LENGTH, MISSING
-from fbguard.core.errors import OAuthException, Refused
+from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret, recalled
 from fbguard.entrance import (
     Way,
     approach,
-    behind,
     check_door,
     is_private,
     known_to,
     log_failed_preflight,
     mark,
-    mounted,
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
 from fbguard.live import claim_of
-from fbguard.reports import heed, refusal_of
 from fbguard.streams import LiveBody
+from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 _EVERYTHING: Final = Policy()
 # On the hit path what is called has a name of its own: to call an attribute that is no method is slow.
 _set_carrier, _reset_carrier = carrier_of_request.set, carrier_of_request.reset
@@ -65,7 +59,7 @@ class FBTokenMiddleware:
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_in = self._enter_live if policy is not None and policy.has_live else self._enter
         self._known = known_to(guard, policy)
-        _teach(app)
+        teach(app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -126,7 +120,7 @@ class FBTokenMiddleware:
             finally:
                 _reset_carrier(token)
         except Exception as error:
-            said = _answer_to(environ, error)
+            said = answer_to(environ, error)
             if said is None:
                 raise
             return said(environ, start_response, _exc_info())
@@ -180,7 +174,7 @@ class FBTokenMiddleware:
         if not (answered and preflight.is_answered(answered[0][0])):
             return RefusalResponse(self.guard.refusal(MISSING))(environ, start_response)
         kept = [pair for pair in answered[0][1] if preflight.is_kept(pair[0])]
-        start_response(_status_line(preflight.STATUS), kept)
+        start_response(status_line(preflight.STATUS), kept)
         return []
 
 
@@ -210,7 +204,7 @@ class _Body:
         except StopIteration:
             raise
         except Exception as error:
-            answer = _answer_to(self._environ, error)
+            answer = answer_to(self._environ, error)
             if answer is None:
                 raise
             # Raises what it is given if headers are out: PEP 3333, "The start_response() Callable".
@@ -231,27 +225,6 @@ class _Body:
                 close()
 
 
-class RefusalResponse:
-    """A refusal as a WSGI app, which WSGI frameworks take for a response."""
-
-    def __init__(self, refused: Refused) -> None:
-        self._refused = refused
-
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse, exc_info: _ExcInfo | None = None
-    ) -> list[bytes]:
-        """Start the response; return its body, none for HEAD."""
-        answer = self._refused.answer(
-            accept=environ.get("HTTP_ACCEPT"), language=environ.get("HTTP_ACCEPT_LANGUAGE")
-        )
-        status = _status_line(answer.status)
-        if exc_info is None:
-            start_response(status, answer.headers)
-        else:
-            start_response(status, answer.headers, exc_info)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
-
-
 def _read(body: Iterable[bytes]) -> None:
     """Do what a server does with a body, and drop it: a view may call start_response meanwhile."""
     try:
@@ -263,47 +236,6 @@ def _read(body: Iterable[bytes]) -> None:
             close()
 
 
-def _answer_to(environ: Carrier, error: Exception) -> RefusalResponse | None:
-    """Return what answers an exception of the app; None: it goes on to the server."""
-    refused = refusal_of(environ, error)
-    if refused is None:
-        heed(environ, error)
-        return None
-    return RefusalResponse(refused)
-
-
-class GraphErrorHandler:
-    """Flask's error handler for what Graph said; what is the application's own goes to its handlers."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    def __call__(self, error: Exception) -> object:
-        """Return the answer; raise what has none."""
-        answer = _answer_to(carrier_of_request.get() or {}, error)
-        if answer is not None:
-            return answer
-        theirs: dict[type, Any] = self._app.error_handler_spec.get(None, {}).get(None, {})
-        for kind in type(error).__mro__[1:]:
-            if kind in theirs and not isinstance(theirs[kind], GraphErrorHandler):
-                return self._app.ensure_sync(theirs[kind])(error)
-        raise error
-
-
-def _teach(app: object) -> None:
-    """Tell Flask apps what our exceptions are; they call the handler and serve what that returns."""
-    for owner in chain(behind(app), mounted(app)):
-        register = getattr(owner, "register_error_handler", None)
-        if register is None or getattr(owner, "_got_first_request", False):
-            continue
-        known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
-        graph_error = GraphErrorHandler(owner)
-        ours = ((Refused, RefusalResponse), (OAuthException, graph_error), (ExceptionGroup, graph_error))
-        for kind, handler in ours:
-            if kind not in known:
-                register(kind, handler)
-
-
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     """Tell a body in which no code of the app runs any more; servers may have a fast way for it."""
     if isinstance(body, list | tuple):
@@ -312,9 +244,5 @@ def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     return isinstance(file_wrapper, type) and isinstance(body, file_wrapper)
 
 
-def _status_line(status: int) -> str:
-    return f"{status} {HTTPStatus(status).phrase}"
-
-
-def _exc_info() -> _ExcInfo:
-    return cast("_ExcInfo", sys.exc_info())
+def _exc_info() -> ExcInfo:
+    return cast("ExcInfo", sys.exc_info())

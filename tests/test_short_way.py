@@ -35,7 +35,7 @@ from django.test import override_settings
 from django.urls import path
 
 import fbguard.integrations.django  # the short way waits until what asks the framework is there
-import fbguard.integrations.flask  # noqa: F401
+import fbguard.integrations.flask_views  # noqa: F401
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 START = {"type": "http.response.start", "status": 200, "headers": []}

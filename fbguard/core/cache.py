@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 from weakref import WeakSet
 
@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from fbguard.core import forks
 from fbguard.core.bounded import Bounded
 from fbguard.core.clock import Clock
+from fbguard.core.entries import Entry, Known, Seen, Stays
 from fbguard.core.generations import Generations
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -29,56 +30,6 @@ def key_of(token: Secret) -> bytes:
     return token.digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A fact, the wall time (seconds) at which to judge it, and the seconds since Graph said it.
-
-    ``era`` is when the shared store was asked about it (:mod:`fbguard.stores.listening`), None if it was not.
-    """
-
-    info: TokenInfo
-    now: float
-    age: float = 0.0
-    era: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A token that is known: its key, what is known, and the wall time at which it was first seen."""
-
-    key: bytes
-    info: TokenInfo
-    since: float
-
-
-class _Stay:
-    """How facts stay, the same for many: ``ttl`` seconds; for ``life`` seconds they are plain.
-
-    ``offset`` is wall time less monotonic time when they came, ``era`` as in :class:`Known`.
-    """
-
-    __slots__ = ("era", "life", "offset", "ttl")
-
-    def __init__(self, ttl: float, life: float, offset: float, era: int | None) -> None:
-        self.ttl = ttl
-        self.life = life
-        self.offset = offset
-        self.era = era
-
-
-class _Entry:
-    """A fact in its place: ``said`` when, ``since`` when its token is known, both in wall time."""
-
-    __slots__ = ("info", "said", "since", "stay", "used")
-
-    def __init__(self, info: TokenInfo, said: float, since: float, stay: _Stay) -> None:
-        self.info = info
-        self.said = said
-        self.since = since
-        self.stay = stay
-        self.used = False
-
-
 class Eras(Protocol):
     """Who knows in which era the shared store's news are heard (:mod:`fbguard.stores.listening`)."""
 
@@ -86,8 +37,6 @@ class Eras(Protocol):
 
 
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
-_READING = 1e-3  # seconds between two readings of two clocks, at most, where nobody has set one
-_MOST_STAYS = 1024  # that are kept to be shared
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
 
@@ -114,12 +63,11 @@ class FactCache:
         fresh: float = 1.0,
     ) -> None:
         self.ttl = ttl
-        self._fresh = fresh * ttl
         self._negative_ttl = negative_ttl
         self._users = UserIndex()
-        self._good: Bounded[_Entry] = Bounded(size)
-        self._bad: Bounded[_Entry] = Bounded(negative_size)
-        self._stays: dict[tuple[float, float, int | None], _Stay] = {}
+        self._good: Bounded[Entry] = Bounded(size)
+        self._bad: Bounded[Entry] = Bounded(negative_size)
+        self._stays = Stays(clock, fresh * ttl)
         # What the hit path needs at hand; the dict stays the same one.
         self._good_of = self._good.entries.get
         self._time, self._monotonic = clock.time, clock.monotonic
@@ -192,10 +140,10 @@ class FactCache:
         """Tell whether there is a fact under ``key``, however old."""
         return self._find(key) is not None
 
-    def _find(self, key: bytes) -> _Entry | None:
+    def _find(self, key: bytes) -> Entry | None:
         return self._good.entries.get(key) or self._bad.entries.get(key)
 
-    def _age(self, entry: _Entry) -> float:
+    def _age(self, entry: Entry) -> float:
         """Return the seconds since a fact was stored, by the clock that counts more of them."""
         return max(self._time(), entry.stay.offset + self._monotonic()) - entry.said
 
@@ -237,36 +185,19 @@ class FactCache:
             before = store.entries.get(key) or self._pop(other, key)
             gone = None if before is not None else self._gone.pop(key, None)
             first = min(one for one in (now, since, _since(before), _since(gone)) if one is not None)
-            stay = self._stay(ttl, self._life(info, said, ttl) if good else 0.0, now, era)
-            self._put(store, key, _Entry(info, said, first, stay), before)
+            stays = self._stays
+            stay = stays.of_good(info, said, ttl, now, era) if good else stays.of_bad(ttl, now, era)
+            self._put(store, key, Entry(info, said, first, stay), before)
         return Known(info, now, age, era)
 
-    def _stay(self, ttl: float, life: float, now: float, era: int | None) -> _Stay:
-        """Return how a fact stays: the same object again where only the reading of the clocks differs."""
-        offset = now - self._monotonic()
-        found = self._stays.get((ttl, life, era))
-        if found is None or abs(found.offset - offset) >= _READING:
-            if len(self._stays) >= _MOST_STAYS:
-                self._stays.clear()
-            found = self._stays[ttl, life, era] = _Stay(ttl, life, offset, era)
-        return found
-
-    def _life(self, info: TokenInfo, said: float, ttl: float) -> float:
-        """Return for how long a good fact needs no judgement but of its scopes."""
-        if info.type != "USER":
-            return 0.0
-        end = said + min(ttl, self._fresh)
-        ends = [one for one in (info.expires, info.data_access_expires) if 0 < one < end]
-        return min(ends) - said if ends else min(ttl, self._fresh)
-
-    def _put(self, store: Bounded[_Entry], key: bytes, entry: _Entry, before: _Entry | None) -> None:
+    def _put(self, store: Bounded[Entry], key: bytes, entry: Entry, before: Entry | None) -> None:
         if before is not None and before.info.user_id != entry.info.user_id:
             self._users.discard(before.info.user_id, key)
         for dropped, gone in store.put(key, entry):
             self._users.discard(gone.info.user_id, dropped)
         self._users.add(entry.info.user_id, key)
 
-    def _pop(self, store: Bounded[_Entry], key: bytes) -> _Entry | None:
+    def _pop(self, store: Bounded[Entry], key: bytes) -> Entry | None:
         found = store.pop(key)
         if found is not None:
             self._users.discard(found.info.user_id, key)
@@ -281,7 +212,7 @@ class FactCache:
         with self._lock:
             return _since(self._good.entries.get(key) or self._bad.entries.get(key) or self._gone.get(key))
 
-    def _drop_if_bad(self, key: bytes, entry: _Entry) -> None:
+    def _drop_if_bad(self, key: bytes, entry: Entry) -> None:
         """Drop a no whose time is over, unless another thread has stored something new meanwhile."""
         with self._lock:
             if self._bad.entries.get(key) is entry:
@@ -341,7 +272,7 @@ class FactCache:
         self._lock = threading.Lock()
 
 
-def _since(one: _Entry | Seen | None) -> float | None:
+def _since(one: Entry | Seen | None) -> float | None:
     return None if one is None else one.since
 
 

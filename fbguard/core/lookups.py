@@ -7,15 +7,15 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from fbguard.core import background
-from fbguard.core.cache import FactCache, Known, key_of
+from fbguard.core.cache import FactCache, key_of
+from fbguard.core.entries import Known
 from fbguard.core.errors import OAuthException, StoreUnavailable
-from fbguard.core.flights import Flights
 from fbguard.core.health import StoreHealth
-from fbguard.core.loops import PerLoop, closing_with_loop
+from fbguard.core.local import Landed, Local
+from fbguard.core.loops import PerLoop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
@@ -34,46 +34,11 @@ _CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is 
 logger = logging.getLogger("fbguard")
 
 
-class _Landed(NamedTuple):
-    """What a flight found, and what :meth:`FactCache.mark` gave before it began."""
-
-    known: Known
-    mark: int
-
-
 class _Start(NamedTuple):
     """When a look-up began: by :meth:`FactCache.mark`, and in wall time."""
 
     mark: int
     began: float
-
-
-class _Local:
-    """What a loop has for itself: a connection to Graph and the look-ups under way."""
-
-    def __init__(self, connection: Connection, deadline: float) -> None:
-        self.connection = connection
-        self.flights: Flights[_Landed | Finding] = Flights(deadline)
-        self._is_abandoned = False
-        self._open = closing_with_loop(self._aclose)
-
-    async def _aclose(self) -> None:
-        if self._is_abandoned:
-            return
-        await self.flights.aclose()
-        await self.connection.aclose()
-
-    async def aclose(self) -> None:
-        """End the look-ups and close the connections."""
-        await self._open.aclose()
-
-    def abandon(self) -> None:
-        """Forget all of it in a forked child."""
-        self._is_abandoned = True
-        self.flights.abandon()
-        self.connection.abandon()
-        with suppress(StopIteration):
-            self._open.aclose().send(None)  # nothing to wait for any more
 
 
 class LookUps:
@@ -104,7 +69,7 @@ class LookUps:
         self._app_id = app_id
         self._signer = signer
         self._refreshing: set[tuple[int, bytes]] = set()
-        self._local = PerLoop(lambda: _Local(upstream.connect(open_client()), deadline))
+        self._local = PerLoop(lambda: Local(upstream.connect(open_client()), deadline))
 
     async def find(self, token: Secret, max_age: float | None) -> Known | Finding:
         """Look a token up; a Finding is a don't-know, or says that its session was ended."""
@@ -114,7 +79,7 @@ class LookUps:
             landed = await local.flights.ask(
                 key, lambda: self._look_up(local.connection, token, max_age), due
             )
-            if not isinstance(landed, _Landed):
+            if not isinstance(landed, Landed):
                 return landed or UNAVAILABLE
             if not self._cache.is_forgotten(key, landed.known.info.user_id, landed.mark):
                 return landed.known
@@ -154,7 +119,7 @@ class LookUps:
 
     async def _look_up(
         self, connection: Connection, token: Secret, max_age: float | None
-    ) -> _Landed | Finding:
+    ) -> Landed | Finding:
         key, began = key_of(token), self._cache.now()
         for _ in range(_ASKS):
             mark = self._cache.mark()
@@ -166,7 +131,7 @@ class LookUps:
                 connection, token, max_age, _Start(mark, began)
             )
             if found is not None:
-                return _Landed(found, mark) if isinstance(found, Known) else found
+                return Landed(found, mark) if isinstance(found, Known) else found
         return UNAVAILABLE
 
     def recall(self, key: bytes, max_age: float | None) -> Known | None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from fbguard.core import credentials
-from fbguard.core.cache import FactCache, Known, key_of
+from fbguard.core.cache import FactCache, key_of
 from fbguard.core.challenge import Site, refuse
+from fbguard.core.entries import Known
 from fbguard.core.errors import Refused
 from fbguard.core.health import Health
 from fbguard.core.limits import Asker, MissLimit

@@ -23,8 +23,8 @@ from django.http.response import HttpResponseBase
 from fbguard.context import TOKEN, demands_of, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
-from fbguard.core.policy import is_plain
 from fbguard.core.requirement import PathParams, is_live
+from fbguard.core.rule import is_plain
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Approach, Way, approach, is_private, mark

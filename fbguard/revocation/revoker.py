@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from fbguard.core.cache import FactCache, Seen, key_of
+from fbguard.core.cache import FactCache, key_of
+from fbguard.core.entries import Seen
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer

@@ -25,6 +25,7 @@ from fbguard.stores.codec import Codec, Fact
 from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
 from fbguard.stores.protocol import Claim, Space, Store
+from fbguard.stores.questions import Questions, Said
 from fbguard.stores.telling import Stones, Telling
 from fbguard.stores.values import Values
 
@@ -54,16 +55,6 @@ class Look(NamedTuple):
     holder: str | None = None
 
 
-class _Said(NamedTuple):
-    """What the store says of a token, read."""
-
-    fact: Fact | None
-    stone: Tombstone | None
-    user_stone: Tombstone | None
-    mark: int
-    is_claimed: bool | None
-
-
 class Here(Protocol):
     """What a store must know of its own process."""
 
@@ -90,6 +81,7 @@ class SharedStore:
     def __init__(self, store: Store, namespace: str, codec: Codec, clock: Clock, here: Here) -> None:
         self._space: Space = store.space(namespace)
         self._values = Values(codec, clock.time)
+        self._questions = Questions(self._space, self._values)
         self._clock = clock
         self._here = here
         self._access = Access(clock.monotonic)
@@ -143,7 +135,9 @@ class SharedStore:
         """Return what is known now, and whether somebody else looks the token up."""
         era = self._listening.era
         try:
-            said = await self._access.read(partial(self._ask, key, claim), partial(self._came_late, key))
+            said = await self._access.read(
+                partial(self._questions.of_token, key, claim), partial(self._came_late, key)
+            )
         except StoreUnavailable:
             logger.debug("the store is away")
             self._was_away = True
@@ -156,21 +150,7 @@ class SharedStore:
         fact = self._believed(key, said.fact)
         return Look(fact, said.stone, said.user_stone, said.mark, era, holder), said.is_claimed is False
 
-    async def _ask(self, key: bytes, claim: Claim | None = None) -> _Said:
-        """Ask for a token; raises StoreUnavailable."""
-        name, ends = self._values.token_name(key), self._values.end_names(key)
-        found = await self._space.find(name, ends=ends, claim=claim)
-        stone = self._values.stone(key, found)
-        fact = None if stone is not None else self._values.fact(name, found.fact)
-        user_stone = None
-        if fact is not None and fact.info.user_id is not None:
-            # It comes with the fact, but for what workers have ended that know another secret only.
-            others = self._values.user_names(fact.info.user_id)[1:]
-            sealed = [found.user_stone, *[await self._space.stone_of_user(one) for one in others]]
-            user_stone = self._values.user_stone(fact.info.user_id, sealed)
-        return _Said(fact, stone, user_stone, found.mark, found.is_claimed)
-
-    def _came_late(self, key: bytes, said: _Said) -> None:
+    def _came_late(self, key: bytes, said: Said) -> None:
         """Heed what the store says of a token when nobody waits for it any more: that it has ended."""
         stone = said.stone
         if stone is None and said.fact is not None and said.user_stone is not None:
@@ -188,14 +168,7 @@ class SharedStore:
 
     async def stone_of_user(self, user_id: str | None) -> Tombstone | None:
         """Return the tombstone of a user; raises StoreUnavailable."""
-        if user_id is None:
-            return None
-        names = self._values.user_names(user_id)
-
-        async def ask() -> list[bytes | None]:
-            return [await self._space.stone_of_user(name) for name in names]
-
-        return self._values.user_stone(user_id, await self._access.read(ask))
+        return None if user_id is None else await self._access.read(partial(self._questions.of_user, user_id))
 
     async def keep(self, key: bytes, fact: Fact, *, ttl: float, look: Look) -> bool:
         """Store a fact; False if the session was ended, or the user forgotten, since that look.
@@ -277,7 +250,7 @@ class SharedStore:
 
     async def _check(self, key: bytes, info: TokenInfo, since: float) -> None:
         """See whether a connection's token was ended while nobody listened."""
-        stone = (await self._access.write(partial(self._ask, key))).stone
+        stone = (await self._access.write(partial(self._questions.of_token, key))).stone
         if stone is None:
             user_stone = await self.stone_of_user(info.user_id)
             stone = user_stone if user_stone is not None and user_stone.covers(info, since) else None

@@ -11,7 +11,7 @@ from benchmarks.requests import Request
 from benchmarks.sides import AsgiSide, WsgiSide, asgi_app, wsgi_app
 from fbguard import Policy, Refused, Requirement, Rule, current_token
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
-from fbguard.core.policy import is_plain
+from fbguard.core.rule import is_plain
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.support import APP_ID, NOW, TOKEN, FakeClock, FakeGraph, make_guard, valid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fbguard import Policy, Requirement, Rule
-from fbguard.core.policy import is_plain
+from fbguard.core.rule import is_plain
 
 
 def asked(policy: Policy, path: str, method: str = "GET") -> list[str] | str:

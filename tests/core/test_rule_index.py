@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fbguard import Policy, Rule
 from fbguard.core import policy as module
-from fbguard.core.policy import segments_of
+from fbguard.core.rule import segments_of
 
 SEGMENTS = st.sampled_from(["a", "b", "{x}", "{y}"])
 TEMPLATES = st.tuples(st.lists(SEGMENTS, max_size=3), st.booleans())

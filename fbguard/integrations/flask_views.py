@@ -1,0 +1,182 @@
+"""The views of Flask: what they are given, and how what they say gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, NoReturn, cast
+from uuid import UUID
+
+import flask
+import flask.views
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.core.errors import OAuthException, Refused
+from fbguard.core.requirement import PathParams
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.entrance import is_private, mark
+from fbguard.guard import Guard
+from fbguard.heads import EnvironHead
+from fbguard.live import claim_of
+from fbguard.streams import LiveBody, SeeingBody
+from fbguard.surroundings import Surroundings
+from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
+
+EXTENSION: Final = "fbguard"
+_SHOWN: Final = "fbguard.shown"  # what g held before: another request's facts, or None
+_NOTHING: Final = object()
+_ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
+# Without the proxies around them, which cost more than all the rest of a view's short way.
+_current_request: Callable[[], flask.Request] = cast("Any", flask.request)._get_current_object  # noqa: SLF001
+_current_g: Callable[[], Any] = cast("Any", flask.g)._get_current_object  # noqa: SLF001
+
+
+def response_of(refused: Refused) -> flask.Response:
+    """Return a refusal as a response of the current app, for the current request."""
+    answer = refused.answer(
+        accept=flask.request.headers.get("Accept"), language=flask.request.headers.get("Accept-Language")
+    )
+    return flask.current_app.response_class(answer.body, answer.status, answer.headers)
+
+
+def surroundings_of() -> FlaskSurroundings | None:
+    """Return the surroundings of a view of Flask, if one is running."""
+    return FlaskSurroundings() if flask.has_request_context() else None
+
+
+def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+    """Put a request's facts where Flask's views look for them, if it is the one that Flask serves.
+
+    False where that is not so, or a view was given what may be another framework's request.
+    """
+    for argument in arguments:
+        if type(argument) not in _ROUTED and not isinstance(argument, flask.views.View):
+            return False
+    for argument in options.values():
+        if type(argument) not in _ROUTED:
+            return False
+    try:
+        if _current_request().environ is not carrier:
+            return False
+    except RuntimeError:  # no request is served by Flask
+        return False
+    show(carrier, carrier.get(TOKEN))
+    return True
+
+
+def show(environ: Carrier, info: TokenInfo | None) -> None:
+    """Put facts where Flask's views look for them.
+
+    What another request of the same app has there is noted, and put back when this one ends: a test client
+    or ``test_request_context()`` inside a view shares its ``g``.
+    """
+    g = _current_g()
+    if _SHOWN not in environ:
+        environ[_SHOWN] = g.get(STATE_ATTRIBUTE, _NOTHING)
+    g.fb_token = info
+
+
+def put_back(environ: Carrier) -> None:
+    """Undo :func:`show` for good."""
+    before = environ.pop(_SHOWN, _NOTHING)
+    if before is not _NOTHING:
+        flask.g.fb_token = before
+
+
+def _hand_down(door: Carrier, environ: Carrier) -> None:
+    """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
+    guard, judge, _, _, token = left = left_in(door)
+    # What a view asks of another app in this process comes by here, too: it is judged for its own token.
+    if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
+        environ[TOKEN], environ[LEFT] = door[TOKEN], left
+    else:
+        environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
+
+
+class FlaskSurroundings(Surroundings):
+    """A view of Flask."""
+
+    def __init__(self) -> None:
+        environ = flask.request.environ
+        door = carrier_of_request.get()
+        if door is not None and is_asgi(door) and door_of(door) is not None and door_of(environ) is None:
+            _hand_down(door, environ)
+        super().__init__(environ)
+        show(environ, self.carrier.get(TOKEN))  # also where a plain WSGI door has looked
+
+    def application_guard(self) -> Guard | None:
+        found = flask.current_app.extensions.get(EXTENSION)
+        return found if isinstance(found, Guard) else None
+
+    def path_params(self) -> PathParams:
+        return flask.request.view_args or {}
+
+    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
+        super().inject(guard, info, token)
+        show(flask.request.environ, info)
+
+    def must_mark(self) -> bool:
+        return True  # a door around what serves Flask does not see what a view has found
+
+    def marked(self, answer: object, guard: Guard) -> object:
+        def mark_response(response: flask.Response) -> flask.Response:
+            return marked_by(response, guard)
+
+        flask.after_this_request(mark_response)
+        return answer
+
+    def live(self, answer: object, guard: Guard) -> object:
+        del guard
+        environ = self.carrier
+        flask.after_this_request(lambda response: let_stream_end(response, environ))
+        return answer
+
+    def outgoing(self, answer: object) -> object:
+        # A file has no code to run, and servers may have a fast way for it, which must stay.
+        if isinstance(answer, Response) and answer.is_streamed and not answer.direct_passthrough:
+            close = getattr(answer.response, "close", None)
+            answer.response = SeeingBody(answer.iter_encoded(), self.carrier, close)
+        if isinstance(answer, Generator):  # a view may be one
+            chunks = cast("Generator[object]", answer)
+            return SeeingBody(chunks, self.carrier, chunks.close)
+        return answer
+
+    def report(self, error: Exception, refused: Refused) -> NoReturn:
+        if _has_own_words(OAuthException):
+            raise error
+        self.say(refused)
+
+    def say(self, refused: Refused) -> NoReturn:
+        if _has_own_words(Refused):
+            raise refused
+        # An HTTPException that is a response passes every errorhandler of the app, and after_request.
+        raise HTTPException(response=response_of(refused)) from None
+
+
+def _has_own_words(kind: type[Exception]) -> bool:
+    """Tell whether the app, or a blueprint of this request, has an ``errorhandler(kind)`` of its own."""
+    spec = flask.current_app.error_handler_spec
+    handlers: list[object] = [spec[name][None].get(kind) for name in (*flask.request.blueprints, None)]
+    ours = (RefusalResponse, GraphErrorHandler)
+    return any(not (handler in {None, ours[0]} or isinstance(handler, ours)) for handler in handlers)
+
+
+def marked_by(response: flask.Response, guard: Guard) -> flask.Response:
+    """Tell shared caches what a response depends on, and on whom."""
+    environ = flask.request.environ
+    private = is_private(environ, EnvironHead(environ))
+    response.headers = Headers(mark(list(response.headers), guard.sources, private=private))
+    return response
+
+
+def let_stream_end(response: Response, environ: Carrier) -> Response:
+    """Let a streamed body end with its token; a file has a fast way, which must stay."""
+    claim = claim_of(environ)
+    if claim is not None and response.is_streamed and not response.direct_passthrough:
+        close = getattr(response.response, "close", None)
+        response.response = LiveBody(response.iter_encoded(), claim, close)
+    return response
