@@ -184,6 +184,8 @@ class ViewRequest:
                 self.guard.judge(demands, info)
                 _, _, door, asked, _ = left_in(carrier)
                 note_judged_by(carrier, door, (*asked, *demands))
+                if requirement.live:  # the door that cuts may be another guard's, further out
+                    self._watch()
                 return demands, info
         head = head_of(carrier)
         found = self.guard.sources.find(head)
@@ -201,9 +203,13 @@ class ViewRequest:
             door, asked = (), ()
         self.surroundings.inject(self.guard, info, self._token)
         note_judged_by(carrier, door, (*asked, *self._demands))
-        live: LiveConnection | None = carrier.get(LIVE)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let a connection that a door cuts end with these facts, too."""
+        live: LiveConnection | None = self.surroundings.carrier.get(LIVE)
         if live is not None:
-            live.watch(claim_of(carrier))
+            live.watch(claim_of(self.surroundings.carrier))
 
     def running(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call for the view."""

@@ -369,3 +369,26 @@ def test_a_live_view_under_a_live_rule_is_watched_once(guard):
             await serving
 
     run(test)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("whose", ["own", "the door's"])
+def test_a_live_view_below_another_guards_live_door_is_watched_by_its_own(guard, whose, is_known):
+    own, policy = make_guard(), Policy(Rule("/live"))
+    view = require_fb_token(live=True)(events(wait=elsewhere))
+    app = FBTokenMiddleware(FBTokenMiddleware(view, own, policy=policy), guard, policy=LIVE_POLICY)
+    if is_known:  # so that the inner door lets it in on its short way
+        own.check(TOKEN)
+        policy.match("/live", "GET")
+
+    async def test() -> None:
+        wire = Wire("http", "/live")
+        serving = wire.serve(app)
+        await until(lambda: wire.scope.get("waiting"))
+        assert (len(own.live), len(guard.live)) == (1, 1)
+        (own if whose == "own" else guard).expire_session(TOKEN)
+        with pytest.raises(Cut):
+            await serving
+        assert (len(own.live), len(guard.live)) == (0, 0)
+
+    run(test)
