@@ -9,11 +9,12 @@ write down every verdict, and every end when they acknowledge it; a checker read
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from benchmarks.loads_outcome import Outcome, line
+from benchmarks.loads_outcome import Outcome, tell
 from tests.fleet.forked import preloaded
 from tests.fleet.stories import cuts, failover, losses, newcomers, outage, revokes
 
@@ -30,16 +31,15 @@ STORIES: Final[Mapping[str, tuple[Callable[[], Outcome], Callable[[], Outcome]]]
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Be the command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be the command; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.histories", description=__doc__)
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--only", choices=STORIES, help="one story")
     given = parser.parse_args(arguments)
     names: list[str] = [given.only] if given.only else list(STORIES)
-    for name in names:
-        print(line(name, STORIES[name][1 if given.short else 0]()), flush=True)
+    return tell({name: STORIES[name][1 if given.short else 0] for name in names})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

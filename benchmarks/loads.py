@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,7 @@ from benchmarks.loads_callers import (
     until,
 )
 from benchmarks.loads_graph import Graph
-from benchmarks.loads_outcome import Outcome, line, outcome_of
+from benchmarks.loads_outcome import Outcome, outcome_of, tell
 from benchmarks.loads_overload import overload
 from benchmarks.requests import requests_with, scope_of
 from fbguard.asgi import FBTokenMiddleware
@@ -260,16 +261,15 @@ LOADS: Final[Mapping[str, tuple[Callable[[], Outcome], Callable[[], Outcome]]]] 
 # -- the command -----------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Be the command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be the command; 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loads", description=__doc__)
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes")
     parser.add_argument("--only", choices=LOADS, help="one load")
     given = parser.parse_args(arguments)
     names: list[str] = [given.only] if given.only else list(LOADS)
-    for name in names:
-        print(line(name, LOADS[name][1 if given.short else 0]()), flush=True)
+    return tell({name: LOADS[name][1 if given.short else 0] for name in names})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 
@@ -24,3 +27,23 @@ def line(name: str, outcome: Outcome) -> str:
     figures = ", ".join(f"{key} {value:.6g}" for key, value in outcome.figures.items())
     verdict = "holds" if not outcome.broken else f"DOES NOT HOLD ({'; '.join(outcome.broken)})"
     return f"{name}: {figures}: {verdict}"
+
+
+def tell(runs: Mapping[str, Callable[[], Outcome]]) -> int:
+    """Run each and print its line; return the command's exit code, 1 if a promise was broken.
+
+    What servers have said while it ran is shown only beside what went wrong.
+    """
+    code = 0
+    for name, run in runs.items():
+        said = io.StringIO()
+        outcome: Outcome | None = None
+        try:
+            with redirect_stdout(said):
+                outcome = run()
+            print(line(name, outcome), flush=True)
+        finally:
+            if outcome is None or outcome.broken:
+                print(said.getvalue(), end="", file=sys.stderr)
+        code = code or int(bool(outcome.broken))
+    return code

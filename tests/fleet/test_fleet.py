@@ -26,6 +26,7 @@ def test_it_holds(name):
 
 def test_the_command_runs_one_story_or_all(monkeypatch, capsys):
     def story(name: str) -> Outcome:
+        print(f"a server of {name}")
         return Outcome({"accepts": 1}, ["none"] if name == "b" else [])
 
     monkeypatch.setattr(
@@ -33,10 +34,12 @@ def test_the_command_runs_one_story_or_all(monkeypatch, capsys):
         "STORIES",
         {name: (lambda name=name: story(name), lambda name=name: story(f"{name}, short")) for name in "ab"},
     )
-    histories.main([])
-    histories.main(["--only", "b", "--short"])
-    assert capsys.readouterr().out.splitlines() == [
+    assert histories.main([]) == 1
+    assert histories.main(["--only", "b", "--short"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
         "a: accepts 1: holds",
         "b: accepts 1: DOES NOT HOLD (none)",
         "b: accepts 1: holds",
     ]
+    assert shown.err == "a server of b\n"  # of no other

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import loads
-from benchmarks.loads import LOADS, Outcome, line
+from benchmarks.loads import LOADS
 from benchmarks.loads_callers import percentile
 from benchmarks.loads_graph import Seen
+from benchmarks.loads_outcome import Outcome, line
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -32,8 +33,8 @@ def test_the_command_runs_one_load_or_all(monkeypatch, capsys):
         "LOADS",
         {name: (lambda name=name: load(name), lambda name=name: load(f"{name}, short")) for name in "ab"},
     )
-    loads.main([])
-    loads.main(["--only", "b", "--short"])
+    assert loads.main([]) == 1
+    assert loads.main(["--only", "b", "--short"]) == 0
     assert run == ["a", "b", "b, short"]
     assert capsys.readouterr().out.splitlines() == [
         "a: calls 1: holds",
