@@ -22,7 +22,7 @@ from fbguard.connections import (
     Scope,
     Send,
 )
-from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, inject
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, asked_of, demands_of, inject, judge_of
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused
@@ -30,6 +30,7 @@ from fbguard.core.policy import Policy
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret, recalled
+from fbguard.core.validator import Demands
 from fbguard.entrance import (
     Way,
     approach,
@@ -38,6 +39,8 @@ from fbguard.entrance import (
     known_to,
     log_failed_preflight,
     mounted,
+    refuse_root_path,
+    root_path_of,
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
@@ -75,11 +78,11 @@ class FBTokenMiddleware:
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
         self._root_path: str | None = None
         for one in behind(app):
-            self._root_path = self._root_path or _root_path_of(one)
+            self._root_path = self._root_path or root_path_of(one)
             teach(getattr(one, "exception_handlers", None))
         for one in mounted(app):
             if policy is not None:
-                _refuse_root_path(one)
+                refuse_root_path(one)
             teach(getattr(one, "exception_handlers", None))
         self._known = known_to(guard, None if self._root_path else policy)
 
@@ -223,10 +226,11 @@ class FBTokenMiddleware:
         """Enter with a connection that ends with its token: a WebSocket, or under a live rule."""
         live: LiveSocket | LiveResponse
         demands = demands_of(scope)
+        early = partial(self._early, scope, demands)
         if scope["type"] == "websocket":
-            live = LiveSocket(receive, send, partial(self._hang_up, scope, receive, scope[OUTGOING]))
+            live = LiveSocket(receive, send, early, partial(_hang_up, scope, receive, scope[OUTGOING]))
         elif is_live(demands):
-            live = LiveResponse(receive, send, partial(self.guard.refusal, demands=demands))
+            live = LiveResponse(receive, send, early)
         else:
             await self._enter(scope, receive, send)
             return
@@ -234,11 +238,17 @@ class FBTokenMiddleware:
         live.watch(claim_of(scope))
         await live.run(self._enter, scope)
 
-    async def _hang_up(self, scope: Scope, receive: Receive, outgoing: Outgoing, finding: Finding) -> None:
-        if not outgoing.closed:
-            refused = self.guard.refusal(finding, demands_of(scope))
-            with suppress(OSError):  # the client is quicker
-                await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
+    def _early(self, scope: Scope, demands: Demands, finding: Finding, guard: Guard | None) -> Refused:
+        """Return the refusal of a token that has ended, by the guard that has watched it.
+
+        That may be an inner door's or a view's, of another app: the client must renew that one's token.
+        """
+        guard = guard or self.guard
+        if judge_of(scope) is guard:
+            demands = (*demands_of(scope), *asked_of(scope))
+        elif guard is not self.guard:
+            demands = ()
+        return guard.refusal(finding, demands)
 
     async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
         permission = OnlyThePermission(send)
@@ -269,20 +279,11 @@ def _leave(scope: Scope, key: str, outer: object) -> None:
         scope.pop(key, None)
 
 
+async def _hang_up(scope: Scope, receive: Receive, outgoing: Outgoing, refused: Refused) -> None:
+    if not outgoing.closed:
+        with suppress(OSError):  # the client is quicker
+            await RefusalResponse(refused, accepted=outgoing.started)(scope, receive, outgoing.send)
+
+
 async def _gone(_message: Message) -> None:
     raise OSError("the connection is over")
-
-
-def _root_path_of(app: object) -> str | None:
-    """Return the root_path of an ASGI framework's app; Flask's of that name is a directory."""
-    found: object = getattr(app, "root_path", None)
-    return found if isinstance(found, str) and not hasattr(app, "wsgi_app") else None
-
-
-def _refuse_root_path(mounted_app: object) -> None:
-    found = _root_path_of(mounted_app)
-    if found:
-        raise ValueError(
-            f"a mounted app has root_path={found!r} of its own: guard and router would read one path two "
-            "ways; put the door inside that app, with its app.add_middleware(...)"
-        )

@@ -11,13 +11,16 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final, cast
 
 from fbguard.core.carrier import Carrier
+from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
+from fbguard.guard import Guard
 from fbguard.live import Breakable, Cut, comes_of_cut, is_cut
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Early = Callable[[Finding, Guard | None], Refused]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LIVE: Final = "fbguard.live"  # of a scope: its LiveSocket or LiveResponse
@@ -64,17 +67,28 @@ class Outgoing:
 
 
 class LiveConnection(Breakable):
-    """The ``receive`` and ``send`` of a connection that can be cut; made on its own loop."""
+    """The ``receive`` and ``send`` of a connection that can be cut; made on its own loop.
 
-    __slots__ = ("_receive", "_send")
+    ``early`` makes the refusal for an end before anything is out. It is given the guard whose token has
+    ended, None where that is not known.
+    """
+
+    __slots__ = ("_early", "_ended_by", "_receive", "_send")
 
     gone: Message
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, early: Early) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
         self._receive = receive
         self._send = send
+        self._early = early
+        self._ended_by: Guard | None = None
+
+    def _break_off(self, finding: Finding) -> None:
+        if self._ended_by is None:
+            self._ended_by = self._ender()
+        super()._break_off(finding)
 
     async def receive(self) -> Message:
         """Give what the server gives, and a disconnect after the end."""
@@ -115,9 +129,13 @@ class LiveSocket(LiveConnection):
     gone: Message = {"type": "websocket.disconnect", "code": 1008}  # noqa: RUF012 - copied
 
     def __init__(
-        self, receive: Receive, send: Send, hang_up: Callable[[Finding], Coroutine[Any, Any, None]]
+        self,
+        receive: Receive,
+        send: Send,
+        early: Early,
+        hang_up: Callable[[Refused], Coroutine[Any, Any, None]],
     ) -> None:
-        super().__init__(receive, send)
+        super().__init__(receive, send, early)
         self._hang_up = hang_up
         self._hanging_up: asyncio.Task[None] | None = None
 
@@ -130,7 +148,7 @@ class LiveSocket(LiveConnection):
     def _break_off(self, finding: Finding) -> None:
         super()._break_off(finding)
         if self.finding is finding and self._hanging_up is None:
-            self._hanging_up = asyncio.create_task(self._hang_up(finding))
+            self._hanging_up = asyncio.create_task(self._hang_up(self._early(finding, self._ended_by)))
 
     async def run(self, app: ASGIApp, scope: Carrier) -> None:
         """Serve the connection."""
@@ -148,15 +166,15 @@ class LiveSocket(LiveConnection):
 
 
 class LiveResponse(LiveConnection):
-    """A streamed response that can be cut; ``early`` makes the exception for an end before it has begun."""
+    """A streamed response that can be cut, or refused if it has not begun."""
 
-    __slots__ = ("_error", "_insisted", "_insisting", "_runner")
+    __slots__ = ("_has_begun", "_insisted", "_insisting", "_runner")
 
     gone: Message = {"type": "http.disconnect"}  # noqa: RUF012 - copied
 
-    def __init__(self, receive: Receive, send: Send, early: Callable[[Finding], Exception]) -> None:
-        super().__init__(receive, send)
-        self._error = early
+    def __init__(self, receive: Receive, send: Send, early: Early) -> None:
+        super().__init__(receive, send, early)
+        self._has_begun = False
         self._runner: asyncio.Task[Any] | None = None
         self._insisting: asyncio.TimerHandle | None = None
         self._insisted = False
@@ -164,7 +182,7 @@ class LiveResponse(LiveConnection):
     def _is_last(self, message: Message) -> bool:
         kind = message["type"]
         if kind in _BEGINNINGS:
-            self._error = Cut
+            self._has_begun = True
         return kind == "http.response.pathsend" or (kind in _BODIES and not message.get("more_body", False))
 
     def _break_off(self, finding: Finding) -> None:
@@ -200,7 +218,8 @@ class LiveResponse(LiveConnection):
         finally:
             self.unwatch()
         if self.finding is not None:
-            raise self._error(self.finding) from caught
+            finding = self.finding
+            raise (Cut(finding) if self._has_begun else self._early(finding, self._ended_by)) from caught
 
     def _returned(self, task: asyncio.Task[Any], before: int) -> bool:
         """Take our cancellation back; return whether it was the only one."""

@@ -177,3 +177,19 @@ def _mounts(app: object) -> Iterator[object]:
     mounts: object = getattr(app, "mounts", None)
     if isinstance(mounts, Mapping):
         yield from cast("Mapping[object, object]", mounts).values()
+
+
+def root_path_of(app: object) -> str | None:
+    """Return the root_path of an ASGI framework's app; Flask's of that name is a directory."""
+    found: object = getattr(app, "root_path", None)
+    return found if isinstance(found, str) and not hasattr(app, "wsgi_app") else None
+
+
+def refuse_root_path(mounted_app: object) -> None:
+    """Raise ValueError for an app, mounted behind a door, that puts a root_path of its own into the scope."""
+    found = root_path_of(mounted_app)
+    if found:
+        raise ValueError(
+            f"a mounted app has root_path={found!r} of its own: guard and router would read one path two "
+            "ways; put the door inside that app, with its app.add_middleware(...)"
+        )

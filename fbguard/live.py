@@ -13,12 +13,13 @@ from contextvars import Context
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from fbguard.context import TOKEN, left_in
+from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
-from fbguard.revocation.live import LiveConnections, Watch
+from fbguard.revocation.live import Watch
 
 T = TypeVar("T")
 _DEEPEST: Final = 32  # exceptions behind one exception
@@ -58,18 +59,30 @@ class Watched:
     def __init__(self) -> None:
         self.finding: Finding | None = None
         self._is_closed = False
-        self._watches: tuple[tuple[LiveConnections, Watch], ...] = ()
+        self._watches: tuple[tuple[Guard, Watch], ...] = ()
 
     def watch(self, claim: Claim | None) -> None:
-        """End with this token from now on; of one guard the last word counts."""
+        """End with this token from now on; of one guard the last word counts. On any thread."""
         if claim is None or self._is_closed:
             return
-        registry, before = claim.guard.live, self._watches
+        before = self._watches
+        old = [watch for guard, watch in before if guard is claim.guard]
+        if any(watch.info is claim.info and watch.key == key_of(claim.token) for watch in old):
+            return
         new = claim.guard.watch(claim.token, claim.info, self._ending())
-        self._watches = (*(one for one in before if one[0] is not registry), (registry, new))
-        for known, watch in before:
-            if known is registry:
-                known.unwatch(watch)
+        self._watches = (*(one for one in before if one[0] is not claim.guard), (claim.guard, new))
+        for watch in old:
+            claim.guard.live.unwatch(watch)
+        self._let_go_if_closed()
+
+    def _let_go_if_closed(self) -> None:
+        """Undo what has come too late: a view on another thread may outlive its connection."""
+        if self._is_closed:
+            self.unwatch()
+
+    def _ender(self) -> Guard | None:
+        """Return the guard whose token has ended, None if it is not known."""
+        return next((guard for guard, watch in self._watches if watch.is_over), None)
 
     def _ending(self) -> Callable[[Finding], None]:
         return self.end
@@ -82,14 +95,14 @@ class Watched:
         """Stop watching: what comes now ends nothing any more."""
         self._is_closed = True
         watches, self._watches = self._watches, ()
-        for registry, watch in watches:
-            registry.unwatch(watch)
+        for guard, watch in watches:
+            guard.live.unwatch(watch)
 
     def drop(self) -> None:
         """Do so in a destructor."""
         watches, self._watches = self._watches, ()
-        for registry, watch in watches:
-            registry.drop(watch)
+        for guard, watch in watches:
+            guard.live.drop(watch)
 
 
 class Breakable(Watched):

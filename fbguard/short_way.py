@@ -106,7 +106,14 @@ def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str,
         if getattr(argument, name, None) is carrier:
             if not hasattr(argument, "META"):
                 return in_asgi  # Starlette's; of werkzeug's only Flask knows whether it is Flask's
-            django = modules.get("fbguard.integrations.django")
-            return django is not None and django.tell(argument, carrier)
-    flask = modules.get("fbguard.integrations.flask_views")
-    return not in_asgi and flask is not None and flask.tell(carrier, arguments, options)
+            return _told_by("django", argument, carrier)
+    return not in_asgi and _told_by("flask_views", carrier, arguments, options)
+
+
+def _told_by(integration: str, *request: object) -> bool:
+    """Have an integration put the facts where its views look; False where nobody has needed it before.
+
+    Or where another thread still loads it, and its ``tell`` is not there yet.
+    """
+    tell = getattr(modules.get(f"fbguard.integrations.{integration}"), "tell", None)
+    return tell is not None and tell(*request)

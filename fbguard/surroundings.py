@@ -14,6 +14,7 @@ from fbguard.connections import LIVE, LiveConnection, LiveResponse
 from fbguard.context import TOKEN, demands_of, door_of, inject_facts, judge_of, left_in, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
+from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -118,7 +119,12 @@ def is_cut_by_door(carrier: Carrier) -> bool:
 async def _cut_response(view: Callable[..., Awaitable[None]], guard: Guard, *args: Any) -> None:
     """Call a view that is an ASGI app, or a method that is one; raises Refused before it has answered."""
     *own, scope, receive, send = args
-    live = LiveResponse(receive, send, partial(guard.refusal, demands=demands_of(scope)))
+    demands = demands_of(scope)
+
+    def early(finding: Finding, _: Guard | None) -> Refused:
+        return guard.refusal(finding, demands)
+
+    live = LiveResponse(receive, send, early)
     live.watch(claim_of(scope))
     await live.run(partial(view, *own), scope)
 

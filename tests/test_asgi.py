@@ -397,3 +397,13 @@ def test_a_decorated_websocket_of_starlette_is_refused(guard):
     (close,) = connect(app, BEARER)
     assert (close["type"], close["reason"]) == ("websocket.close", "insufficient_scope")
     assert connect(app, BEARER, extensions={"websocket.http.response": {}})[0]["status"] == 403
+
+
+@pytest.mark.parametrize(("statuses", "answered"), [([200, 200], 204), ([200, 500], 204), ([404, 200], 401)])
+def test_of_an_app_that_answers_a_preflight_twice_the_first_answer_counts(guard, statuses, answered):
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for status in statuses:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+
+    answer = call(FBTokenMiddleware(app, guard), http_scope("/", "OPTIONS", PREFLIGHT))
+    assert answer.status == answered

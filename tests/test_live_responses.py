@@ -11,9 +11,10 @@ import pytest
 
 from fbguard import Policy, Rule, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
-from fbguard.connections import GRACE, LIVE, Outgoing
+from fbguard.connections import GRACE, LIVE, LiveResponse, Outgoing
 from fbguard.context import door_of
-from fbguard.live import Cut
+from fbguard.core.secret import Secret
+from fbguard.live import Claim, Cut
 from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import (
     PATIENCE,
@@ -390,5 +391,63 @@ def test_a_live_view_below_another_guards_live_door_is_watched_by_its_own(guard,
         with pytest.raises(Cut):
             await serving
         assert (len(own.live), len(guard.live)) == (0, 0)
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("whose", ["own", "door"])
+def test_what_has_not_begun_is_refused_by_the_guard_whose_token_has_ended(guard, whose, kind):
+    """Its client must renew that app's token, not the other's."""
+    own = make_guard(realm="own")
+
+    @require_fb_token(guard=own)
+    async def view(scope: Any, receive: Any, send: Any) -> None:
+        await events(start=False, wait=listening)(scope, receive, send)
+
+    async def test() -> None:
+        wire = Wire(kind, "/live", extensions={"websocket.http.response": {}})
+        serving = wire.serve(FBTokenMiddleware(view, guard, policy=LIVE_POLICY))
+        await until(lambda: wire.scope.get("waiting"))
+        (own if whose == "own" else guard).expire_session(TOKEN)
+        await settled(serving)
+        [challenge] = [value for name, value in wire.sent[0]["headers"] if name == b"www-authenticate"]
+        assert challenge.startswith(b'Bearer realm="own"' if whose == "own" else b'Bearer realm="fbguard"')
+
+    run(test)
+
+
+def test_a_live_view_under_its_own_guards_live_rule_watches_no_second_time(guard, monkeypatch):
+    watched: list[object] = []
+    watch = guard.live.watch
+    monkeypatch.setattr(guard.live, "watch", lambda *given: watched.append(given) or watch(*given))
+
+    async def test() -> None:
+        wire = Wire("http", "/live")
+        view = require_fb_token(live=True)(events(wait=listening))
+        serving = wire.serve(FBTokenMiddleware(view, guard, policy=LIVE_POLICY))
+        await until(lambda: wire.scope.get("waiting"))
+        assert len(watched) == 1
+        guard.expire_session(TOKEN)
+        await settled(serving)
+
+    run(test)
+
+
+def test_who_watches_when_the_connection_is_over_lets_go(guard, monkeypatch):
+    """A view on a thread of its own may outlive its request."""
+
+    async def test() -> None:
+        wire = Wire("http", "/live")
+        live = LiveResponse(wire.receive, wire.send, lambda finding, _: guard.refusal(finding))
+        watch = guard.live.watch
+
+        def late(*given: Any) -> Any:
+            live.unwatch()
+            return watch(*given)
+
+        monkeypatch.setattr(guard.live, "watch", late)
+        live.watch(Claim(guard, Secret(TOKEN), guard.check(TOKEN)))
+        assert len(guard.live) == 0
 
     run(test)

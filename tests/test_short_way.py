@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import sys
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -142,6 +144,17 @@ def test_a_request_of_flask_in_another_one_is_judged_by_itself(guard):
     assert client.get("/x", headers=BEARER).status_code == 401
     assert seen == []
     assert "long" in ways
+
+
+def test_where_flasks_views_are_still_loaded_by_another_thread_a_request_goes_the_long_way(
+    guard, monkeypatch
+):
+    client = flask_client(guard)
+    assert client.get("/x", headers=BEARER).status_code == 200
+    name = "fbguard.integrations.flask_views"
+    monkeypatch.setitem(sys.modules, name, types.ModuleType(name))  # begun: nothing in it yet
+    assert client.get("/x", headers=BEARER).status_code == 200
+    assert ways == ["long"]
 
 
 def test_what_may_be_another_request_is_looked_at_the_long_way(guard):

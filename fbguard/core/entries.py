@@ -65,7 +65,7 @@ class Entry:
 class Stays:
     """Gives each fact how it stays: the same object to many, for a million of them are kept.
 
-    A good one is plain for ``fresh`` seconds at most.
+    A good one is plain for ``fresh`` seconds at most. Not safe for threads: whoever asks holds a lock.
     """
 
     def __init__(self, clock: Clock, fresh: float) -> None:

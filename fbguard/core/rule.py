@@ -12,6 +12,7 @@ from fbguard.core.rule_index import RuleIndex
 
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
+# What guards, servers and routers might read in two ways.
 _NOT_PLAIN: Final = re.compile(
     r"//|/\.{1,2}(?:/|\Z)|[;\\\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]|\A[^/]",
 )

@@ -48,6 +48,18 @@ def surroundings_of() -> FlaskSurroundings | None:
     return FlaskSurroundings() if flask.has_request_context() else None
 
 
+def show(environ: Carrier, info: TokenInfo | None) -> None:
+    """Put facts where Flask's views look for them.
+
+    What another request of the same app has there is noted, and put back when this one ends: a test client
+    or ``test_request_context()`` inside a view shares its ``g``.
+    """
+    g = _current_g()
+    if _SHOWN not in environ:
+        environ[_SHOWN] = g.get(STATE_ATTRIBUTE, _NOTHING)
+    g.fb_token = info
+
+
 def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
     """Put a request's facts where Flask's views look for them, if it is the one that Flask serves.
 
@@ -66,18 +78,6 @@ def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, 
         return False
     show(carrier, carrier.get(TOKEN))
     return True
-
-
-def show(environ: Carrier, info: TokenInfo | None) -> None:
-    """Put facts where Flask's views look for them.
-
-    What another request of the same app has there is noted, and put back when this one ends: a test client
-    or ``test_request_context()`` inside a view shares its ``g``.
-    """
-    g = _current_g()
-    if _SHOWN not in environ:
-        environ[_SHOWN] = g.get(STATE_ATTRIBUTE, _NOTHING)
-    g.fb_token = info
 
 
 def put_back(environ: Carrier) -> None:
