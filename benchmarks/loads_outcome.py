@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 
@@ -36,25 +36,15 @@ def tell(runs: Mapping[str, Callable[[], Outcome]]) -> int:
     """
     is_kept = True
     for name, run in runs.items():
-        with _silent_unless_wrong() as is_wrong:
-            outcome = run()
-            if outcome.broken:
-                is_kept = False
-                is_wrong()
+        said = io.StringIO()
+        try:
+            with redirect_stdout(said):
+                outcome = run()
+        except BaseException:
+            sys.stderr.write(said.getvalue())
+            raise
+        if outcome.broken:
+            is_kept = False
+            sys.stderr.write(said.getvalue())
         print(line(name, outcome), flush=True)
     return 0 if is_kept else 1
-
-
-@contextmanager
-def _silent_unless_wrong() -> Generator[Callable[[], None]]:
-    """Keep back what is printed inside, unless the block raises or says that something is wrong."""
-    said, wrongs = io.StringIO(), list[bool]()
-    try:
-        with redirect_stdout(said):
-            yield lambda: wrongs.append(True)
-    except BaseException:
-        wrongs.append(True)
-        raise
-    finally:
-        if wrongs:
-            print(said.getvalue(), end="", file=sys.stderr)

@@ -225,15 +225,15 @@ class FBTokenMiddleware:
     async def _enter_live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Enter with a connection that ends with its token: a WebSocket, or under a live rule."""
         live: LiveSocket | LiveResponse
-        demands = demands_of(scope)
-        early = partial(self._early, scope, demands)
-        if scope["type"] == "websocket":
-            live = LiveSocket(receive, send, early, partial(_hang_up, scope, receive, scope[OUTGOING]))
-        elif is_live(demands):
-            live = LiveResponse(receive, send, early)
-        else:
+        demands, is_socket = demands_of(scope), scope["type"] == "websocket"
+        if not is_socket and not is_live(demands):
             await self._enter(scope, receive, send)
             return
+        early = partial(self._early, scope, demands)
+        if is_socket:
+            live = LiveSocket(receive, send, early, partial(_hang_up, scope, receive, scope[OUTGOING]))
+        else:
+            live = LiveResponse(receive, send, early)
         scope[LIVE] = live
         live.watch(claim_of(scope))
         await live.run(self._enter, scope)

@@ -14,13 +14,13 @@ from fbguard.core.carrier import Carrier
 from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
 from fbguard.guard import Guard
-from fbguard.live import Breakable, Cut, comes_of_cut, is_cut
+from fbguard.live import Breakable, Cut, claim_of, comes_of_cut, is_cut
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Early = Callable[[Finding, Guard | None], Refused]
+Early = Callable[[Finding, Guard | None], Refused]  # of a LiveConnection
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LIVE: Final = "fbguard.live"  # of a scope: its LiveSocket or LiveResponse
@@ -119,6 +119,13 @@ class LiveConnection(Breakable):
     def _is_last(self, message: Message) -> bool:
         """Tell the message after which nothing can be cut any more; each kind of connection has its own."""
         raise NotImplementedError
+
+
+def watch_for(carrier: Carrier) -> None:
+    """Let the connection that a door around cuts, if one does, end with a request's facts, too."""
+    live: LiveConnection | None = carrier.get(LIVE)
+    if live is not None:
+        live.watch(claim_of(carrier))
 
 
 class LiveSocket(LiveConnection):

@@ -18,6 +18,9 @@ from fbguard.guard import Guard
 from fbguard.surroundings import GuardSource
 
 _MOST = 256  # of grants below a door that are remembered
+# What has a ``tell``, by the names that a request need not make.
+_DJANGO = "fbguard.integrations.django"
+_FLASK = "fbguard.integrations.flask_views"
 
 
 # To call an attribute that is no method is slow.
@@ -106,8 +109,8 @@ def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str,
         if getattr(argument, name, None) is carrier:
             if not hasattr(argument, "META"):
                 return in_asgi  # Starlette's; of werkzeug's only Flask knows whether it is Flask's
-            return _told_by("django", argument, carrier)
-    return not in_asgi and _told_by("flask_views", carrier, arguments, options)
+            return _told_by(_DJANGO, argument, carrier)
+    return not in_asgi and _told_by(_FLASK, carrier, arguments, options)
 
 
 def _told_by(integration: str, *request: object) -> bool:
@@ -115,5 +118,5 @@ def _told_by(integration: str, *request: object) -> bool:
 
     Or where another thread still loads it, and its ``tell`` is not there yet.
     """
-    tell = getattr(modules.get(f"fbguard.integrations.{integration}"), "tell", None)
+    tell = getattr(modules.get(integration), "tell", None)
     return tell is not None and tell(*request)

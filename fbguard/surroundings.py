@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
-from fbguard.connections import LIVE, LiveConnection, LiveResponse
+from fbguard.connections import LIVE, LiveResponse, watch_for
 from fbguard.context import TOKEN, demands_of, door_of, inject_facts, judge_of, left_in, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
@@ -191,7 +191,7 @@ class ViewRequest:
                 _, _, door, asked, _ = left_in(carrier)
                 note_judged_by(carrier, door, (*asked, *demands))
                 if requirement.live:  # the door that cuts may be another guard's, further out
-                    self._watch()
+                    watch_for(carrier)
                 return demands, info
         head = head_of(carrier)
         found = self.guard.sources.find(head)
@@ -209,13 +209,7 @@ class ViewRequest:
             door, asked = (), ()
         self.surroundings.inject(self.guard, info, self._token)
         note_judged_by(carrier, door, (*asked, *self._demands))
-        self._watch()
-
-    def _watch(self) -> None:
-        """Let a connection that a door cuts end with these facts, too."""
-        live: LiveConnection | None = self.surroundings.carrier.get(LIVE)
-        if live is not None:
-            live.watch(claim_of(self.surroundings.carrier))
+        watch_for(carrier)
 
     def running(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call for the view."""

@@ -74,7 +74,7 @@ class Stays:
         self._shared: dict[tuple[float, float, int | None], Stay] = {}
 
     def of_good(self, info: TokenInfo, said: float, ttl: float, now: float, era: int | None) -> Stay:
-        """Return how a good fact stays that Graph said at ``said``, stored ``now`` (wall time)."""
+        """Return how a good fact stays that Graph said at ``said``, stored ``now`` (seconds of wall time)."""
         return self._get(ttl, self._life(info, said, ttl), now, era)
 
     def of_bad(self, ttl: float, now: float, era: int | None) -> Stay:
@@ -92,7 +92,7 @@ class Stays:
         return found
 
     def _life(self, info: TokenInfo, said: float, ttl: float) -> float:
-        """Return for how long a good fact needs no judgement but of its scopes."""
+        """Return for how many seconds a good fact needs no judgement but of its scopes."""
         if info.type != "USER":
             return 0.0
         end = said + min(ttl, self._fresh)

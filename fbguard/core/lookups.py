@@ -14,7 +14,7 @@ from fbguard.core.cache import FactCache, key_of
 from fbguard.core.entries import Known
 from fbguard.core.errors import OAuthException, StoreUnavailable
 from fbguard.core.health import StoreHealth
-from fbguard.core.local import Landed, Local
+from fbguard.core.loop_lookups import Landed, LoopLookUps
 from fbguard.core.loops import PerLoop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -69,7 +69,7 @@ class LookUps:
         self._app_id = app_id
         self._signer = signer
         self._refreshing: set[tuple[int, bytes]] = set()
-        self._local = PerLoop(lambda: Local(upstream.connect(open_client()), deadline))
+        self._local = PerLoop(lambda: LoopLookUps(upstream.connect(open_client()), deadline))
 
     async def find(self, token: Secret, max_age: float | None) -> Known | Finding:
         """Look a token up; a Finding is a don't-know, or says that its session was ended."""

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import refusals
-from fbguard.connections import LIVE, OUTGOING, LiveConnection, Outgoing
+from fbguard.connections import OUTGOING, Outgoing, watch_for
 from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
@@ -112,9 +112,7 @@ class FBAuthBackend(AuthenticationBackend):
                 inject(scope, self.guard, info, (*demands_of(scope), *demands), token)
             else:
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
-            live: LiveConnection | None = scope.get(LIVE)
-            if live is not None:
-                live.watch(claim_of(scope))
+            watch_for(scope)
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
         raise error
 

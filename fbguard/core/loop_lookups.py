@@ -19,7 +19,7 @@ class Landed(NamedTuple):
     mark: int
 
 
-class Local:
+class LoopLookUps:
     """A loop's ``connection`` and ``flights``, which end with it; ``deadline`` is seconds, total, of one."""
 
     def __init__(self, connection: Connection, deadline: float) -> None:
