@@ -73,9 +73,18 @@ def dependency(world: World) -> Row:
     return Row(protocol="ASGI", app=app, base=FASTAPI)
 
 
+def door_and_dependency(world: World) -> Row:
+    async def hello(token: Annotated[TokenInfo, Depends(FBToken(scopes=["email"]))]) -> Response:
+        return _answer(token.user_id or "")
+
+    app = FBTokenMiddleware(_site(hello), world.guard, policy=POLICY)
+    return Row(protocol="ASGI", app=app, base=FASTAPI)
+
+
 PEERS: Final = {
     FASTAPI: bare,
     "FastAPI fbguard": door,
-    "FastAPI fbguard FBToken": dependency,
+    "FastAPI fbguard + FBToken": door_and_dependency,
+    "FastAPI fbguard, FBToken alone": dependency,
     "FastAPI HTTPBearer + Security": security,
 }

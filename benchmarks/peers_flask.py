@@ -83,6 +83,12 @@ def door_and_decorator(world: World) -> Row:
     return Row(protocol="WSGI", app=app, base=FLASK)
 
 
+def decorator_alone(world: World) -> Row:
+    view = require_fb_token(scopes=NEEDED)(_hello_fb)
+    app = FBTokenMiddleware(_site(view).wsgi_app, world.guard, policy=None)
+    return Row(protocol="WSGI", app=app, base=FLASK)
+
+
 def http_auth(world: World) -> Row:
     module: Any = importlib.import_module("flask_httpauth")
     auth = module.HTTPTokenAuth()
@@ -149,6 +155,7 @@ PEERS: Final = {
     "Flask floor": floor,
     "Flask fbguard": door,
     "Flask fbguard + require_fb_token": door_and_decorator,
+    "Flask fbguard, require_fb_token alone": decorator_alone,
     "Flask-HTTPAuth token": http_auth,
     "Flask Authlib ResourceProtector": authlib,
     "flask-jwt-extended HS256": jwt_extended,

@@ -130,6 +130,11 @@ def door_and_decorator(world: World) -> Row:
     return Row(protocol="ASGI", app=FBTokenMiddleware(site(view), world.guard, policy=POLICY), base=STARLETTE)
 
 
+def decorator_alone(world: World) -> Row:
+    view: View = require_fb_token(scopes=NEEDED)(hello_fb)
+    return Row(protocol="ASGI", app=FBTokenMiddleware(site(view), world.guard, policy=None), base=STARLETTE)
+
+
 def with_requires(world: World) -> Row:
     view: Any = requires(NEEDED)(_hello_user)
     app = site(view, Middleware(AuthenticationMiddleware, backend=Backend(world.grants)))
@@ -144,5 +149,6 @@ PEERS: Final = {
     "Starlette floor": floor,
     "Starlette fbguard": door,
     "Starlette fbguard + require_fb_token": door_and_decorator,
+    "Starlette fbguard, require_fb_token alone": decorator_alone,
     "Starlette AuthenticationMiddleware + requires": with_requires,
 }

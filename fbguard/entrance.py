@@ -85,6 +85,11 @@ def known_to(
     return policy.short
 
 
+def looks_at_nothing(guard: Guard, policy: Policy | None) -> bool:
+    """Tell a door that leaves all to the views, and has no answer of theirs to mark."""
+    return policy is None and guard.sources.header_only
+
+
 def _is_preflight(head: Head) -> bool:
     return (
         not head.is_websocket

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fbguard.core.carrier import Carrier, is_asgi
+from fbguard.core.credentials import MAX_LENGTH
 from fbguard.entrance import Head
 
 UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
@@ -14,6 +15,36 @@ UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 def head_of(carrier: Carrier) -> Head:
     """Return what the rules read of a request, from ASGI's scope or WSGI's environ."""
     return ScopeHead(carrier) if is_asgi(carrier) else EnvironHead(carrier)
+
+
+def bearer_in_scope(scope: Mapping[str, Any]) -> bytes | None:
+    """Return what may be a token that is known: all of the one header after ``Bearer`` and a space.
+
+    None for what takes a longer look (:func:`fbguard.core.credentials.from_authorization`). Nothing screens
+    the token: one that is known was screened when it came first.
+    """
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if type(headers) is not list:
+        return None
+    sent: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            if sent is not None:
+                return None
+            sent = value
+    if sent is None:
+        return None
+    given = sent.removeprefix(b"Bearer ")
+    return None if given == sent or len(given) > MAX_LENGTH else given
+
+
+def bearer_in_environ(environ: Mapping[str, Any]) -> str | None:
+    """Do so for WSGI, whose servers join repeated headers by commas; no token has one."""
+    sent: str | None = environ.get("HTTP_AUTHORIZATION")
+    if sent is None:
+        return None
+    given = sent.removeprefix("Bearer ")
+    return None if given == sent or len(given) > MAX_LENGTH or not given.isascii() else given
 
 
 class ScopeHead:

@@ -1,20 +1,24 @@
-"""The short way into a decorated view: below a door that has let the same request in for the same guard.
+"""The short way into a view with a requirement: below a door that has let the same request in.
 
-What :class:`fbguard.surroundings.ViewRequest` does for every view, for what nearly every decorated view of
-Starlette is: it was given the door's own request, asks for scopes, and its token has them.
+What :class:`fbguard.surroundings.ViewRequest` does for every view, for what nearly every guarded view is: it
+was given the door's own request, asks the door's guard for scopes, and the token has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from sys import modules
 
-from fbguard.context import LEFT, TOKEN
+from fbguard.connections import LIVE
+from fbguard.context import LEFT, TOKEN, inject, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.requirement import Requirement, could_only_loosen
+from fbguard.core.secret import recalled
 from fbguard.core.token import END, Grant, TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
+from fbguard.heads import bearer_in_environ, bearer_in_scope
 from fbguard.surroundings import GuardSource
 
 _MOST = 256  # of grants below a door that are remembered
@@ -30,7 +34,7 @@ _Met = tuple[Grant | None, Demands | None, object]  # and whose, by Guard.mark: 
 
 
 class ShortWay:
-    """Of one decorator: ``guard`` is what it names."""
+    """Of one decorator or dependency: ``guard`` is what it names."""
 
     def __init__(self, requirement: Requirement, guard: GuardSource | None) -> None:
         self._requirement = requirement
@@ -45,17 +49,19 @@ class ShortWay:
         carrier = _get_carrier()
         if carrier is None:
             return False
-        if (not arguments or arguments[0] is not carrier) and not (
-            self._is_open and _tell(carrier, arguments, options)
-        ):
-            return False
         try:
             info: TokenInfo | None = carrier[TOKEN]
             guard, judge, demands, asked, token = carrier[LEFT]
         except KeyError:
             return False
         # If another one has judged since, the long way asks the door's.
-        if info is None or guard is None or judge is not guard:
+        if guard is None or judge is not guard:
+            return False
+        if info is None:
+            return not (demands or asked) and self._looks(carrier, guard, arguments, options)
+        if (not arguments or arguments[0] is not carrier) and not (
+            self._is_open and _tell(carrier, info, arguments, options)
+        ):
             return False
         grant, door, mark = self._last
         if (grant is not info.grant or door is not demands or mark is not guard.mark) and not self._recalls(
@@ -66,6 +72,25 @@ class ShortWay:
         if end and wall() >= end:  # in this order: a float knows how to compare itself with an int
             return False
         carrier[LEFT] = (guard, guard, demands, (*asked, *self._asked) if asked else self._asked, token)
+        return True
+
+    def _looks(
+        self, carrier: Carrier, guard: Guard, arguments: tuple[object, ...], options: Mapping[str, object]
+    ) -> bool:
+        """Judge a token that the door has not looked at, as a door does if it knows it: the view decides."""
+        if not self._is_open or not guard.sources.header_only or LIVE in carrier:
+            return False
+        given = bearer_in_scope(carrier) if is_asgi(carrier) else bearer_in_environ(carrier)
+        if given is None:
+            return False
+        digest = sha256(given if isinstance(given, bytes) else given.encode()).digest()
+        info = guard.plain(digest, self._requirement.scope_set)
+        if info is None:
+            return False
+        if (not arguments or arguments[0] is not carrier) and not _tell(carrier, info, arguments, options):
+            return False
+        inject(carrier, guard, info, (), recalled(given, digest))
+        note_judged_by(carrier, (), self._asked)
         return True
 
     def _recalls(self, door: Demands, guard: Guard, grant: Grant) -> bool:
@@ -95,7 +120,9 @@ class ShortWay:
         )
 
 
-def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+def _tell(
+    carrier: Carrier, info: TokenInfo, arguments: tuple[object, ...], options: Mapping[str, object]
+) -> bool:
     """Tell whether a view was given this very request, and put the facts where its framework has them.
 
     As a scope or environ, or by Starlette, Django or Flask; otherwise another one may be nearer to it. What
@@ -109,14 +136,14 @@ def _tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str,
         if getattr(argument, name, None) is carrier:
             if not hasattr(argument, "META"):
                 return in_asgi  # Starlette's; of werkzeug's only Flask knows whether it is Flask's
-            return _told_by(_DJANGO, argument, carrier)
-    return not in_asgi and _told_by(_FLASK, carrier, arguments, options)
+            return _told_by(_DJANGO, info, argument)
+    return not in_asgi and _told_by(_FLASK, info, carrier, arguments, options)
 
 
-def _told_by(integration: str, *request: object) -> bool:
+def _told_by(integration: str, info: TokenInfo, *request: object) -> bool:
     """Have an integration put the facts where its views look; False where nobody has needed it before.
 
     Or where another thread still loads it, and its ``tell`` is not there yet.
     """
     tell = getattr(modules.get(integration), "tell", None)
-    return tell is not None and tell(*request)
+    return tell is not None and tell(info, *request)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from fbguard.context import LEFT, TOKEN, demands_of, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request, entered
-from fbguard.core.credentials import MAX_LENGTH, MISSING
+from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import is_live
@@ -23,10 +23,11 @@ from fbguard.entrance import (
     is_private,
     known_to,
     log_failed_preflight,
+    looks_at_nothing,
     mark,
 )
 from fbguard.guard import Guard
-from fbguard.heads import EnvironHead
+from fbguard.heads import EnvironHead, bearer_in_environ
 from fbguard.live import claim_of
 from fbguard.streams import LiveBody
 from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
@@ -59,6 +60,7 @@ class FBTokenMiddleware:
         # Chosen here, once: where no rule is live, no request pays for that.
         self._enter_in = self._enter_live if policy is not None and policy.has_live else self._enter
         self._known = known_to(guard, policy)
+        self._looks_at_nothing = looks_at_nothing(guard, policy)
         teach(app)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -93,13 +95,11 @@ class FBTokenMiddleware:
         path = environ.get("PATH_INFO", "")
         verbs = self._known.get(path)
         if verbs is None or not path.isascii():  # else it is not the decoded path
-            return False
-        asked = verbs.get(environ["REQUEST_METHOD"])
-        sent: str | None = environ.get("HTTP_AUTHORIZATION")
-        if asked is None or sent is None:
-            return False
-        given = sent.removeprefix("Bearer ")
-        if given == sent or len(given) > MAX_LENGTH or not given.isascii():
+            if self._looks_at_nothing:
+                inject(environ, self._guard, None)
+            return self._looks_at_nothing
+        asked, given = verbs.get(environ["REQUEST_METHOD"]), bearer_in_environ(environ)
+        if asked is None or given is None:
             return False
         (scopes, demands), guard, digest = asked, self._guard, sha256(given.encode()).digest()
         plain = guard.plain

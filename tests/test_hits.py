@@ -17,8 +17,10 @@ from starlette.testclient import TestClient
 
 from fbguard import Guard, Policy, Rule, asgi, current_token, require_fb_token, wsgi
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
-from fbguard.context import credential_of
+from fbguard.context import credential_of, inject
+from fbguard.core.credentials import from_authorization
 from fbguard.core.secret import Secret
+from fbguard.heads import bearer_in_environ, bearer_in_scope
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.support import NOW, OTHER_APP, TOKEN, FakeClock, FakeGraph, make_guard, valid
 
@@ -212,12 +214,30 @@ def test_a_mounted_path_is_read_below_its_mount(guard):
     assert not client.was_short
 
 
-@pytest.mark.parametrize("policy", [None, Policy(Rule("/email", live=True))], ids=["views decide", "live"])
 @pytest.mark.parametrize("kind", [Asgi, Wsgi])
-def test_doors_that_need_a_longer_look_have_no_short_way(guard, kind, policy):
-    client = kind(guard, policy)
+def test_a_live_door_has_no_short_way(guard, kind):
+    client = kind(guard, Policy(Rule("/email", live=True)))
     assert [client.ask("/email", TOKEN) for _ in range(3)] == [200] * 3
     assert not client.was_short
+
+
+@pytest.mark.parametrize("path", ["/email", "/é", "//x", "/"])
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_a_door_that_leaves_all_to_the_views_looks_at_nothing(guard, graph, kind, path):
+    client = kind(guard, None)
+    assert client.ask(path, TOKEN) == client.ask(path) == 200
+    assert client.seen == [(None, None)] * 2
+    assert graph.calls == []
+
+
+@pytest.mark.parametrize("kind", [Asgi, Wsgi])
+def test_it_lets_go_of_what_another_door_has_left(guard, kind):
+    """A sub-request may bring the carrier of the request around it along."""
+    client = kind(guard, None)
+    left: dict[str, Any] = {}
+    inject(left, guard, guard.check(TOKEN), (), Secret(TOKEN))
+    assert client.ask("/email", TOKEN, **left) == 200
+    assert client.seen == [(None, None)]
 
 
 @pytest.mark.parametrize("kind", [Asgi, Wsgi])
@@ -354,3 +374,48 @@ def test_a_door_is_of_one_guard_and_one_policy(client):
     for name in ("guard", "policy"):
         with pytest.raises(AttributeError):
             setattr(client.door, name, None)
+
+
+B = f"Bearer {TOKEN}".encode()
+HEADERS = {
+    "one": ([(b"authorization", B)], True),
+    "last": ([(b"host", b"x"), (b"accept", b"*/*"), (b"authorization", B)], True),
+    "none": ([(b"host", b"x")], False),
+    "two": ([(b"authorization", B), (b"host", b"x"), (b"authorization", B)], False),
+    "two, one of another scheme": ([(b"authorization", b"Basic eDp5"), (b"authorization", B)], False),
+    "an empty one besides": ([(b"authorization", B), (b"authorization", b"")], False),
+    "another scheme": ([(b"authorization", b"Basic " + TOKEN.encode())], False),
+    "no scheme": ([(b"authorization", TOKEN.encode())], False),
+    "lower case": ([(b"authorization", b"bearer " + TOKEN.encode())], False),
+    "two spaces": ([(b"authorization", b"Bearer  " + TOKEN.encode())], False),
+    "a space behind": ([(b"authorization", B + b" ")], False),
+    "joined": ([(b"authorization", B + b"," + B)], False),
+    "beyond ASCII": ([(b"authorization", B + b"\xe9")], False),
+    "too long": ([(b"authorization", B + b"x" * 4096)], False),
+    "a proxy's": ([(b"proxy-authorization", B), (b"authorization", B)], True),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_doors_and_views_read_the_header_alike(guard, case):
+    """The ASGI door reads it in a loop of its own, the WSGI door and views by what is in heads."""
+    headers, is_plain = HEADERS[case]
+    values = [value for name, value in headers if name == b"authorization"]
+    asgi_client, wsgi_client = Asgi(guard), Wsgi(guard)
+    for client in (asgi_client, wsgi_client):
+        assert client.ask("/email", TOKEN) == 200
+
+    asgi_client.ask("/email", headers=headers)
+    read = bearer_in_scope({"headers": headers})
+    assert asgi_client.was_short == (read == TOKEN.encode()) == is_plain
+
+    environ = {"HTTP_AUTHORIZATION": b",".join(values).decode("latin-1")} if values else {}
+    wsgi_client.ask("/email", **environ)
+    assert wsgi_client.was_short == (bearer_in_environ(environ) == TOKEN) == is_plain
+
+    found = from_authorization([value.decode("latin-1") for value in values])
+    assert is_plain <= (found == Secret(TOKEN)), "no short way lets in what the long way refuses"
+
+
+def test_headers_that_are_no_list_take_a_longer_look():
+    assert bearer_in_scope({"headers": iter([(b"authorization", B)])}) is None

@@ -35,9 +35,9 @@ FLOORS = (
     ("assembly", "core.lookups", "core.loop_lookups", "core.validator", "guard", "legacy", "revocation",
      "sessions", "verdicts"),
     ("context", "entrance", "facebook.auth", "heads", "refusals", "reports", "sends", "streams", "asgi",
-     "wsgi", "wsgi_refusals", "surroundings", "connections", "live"),
+     "wsgi", "wsgi_refusals", "surroundings", "short_way", "connections", "live"),
     ("integrations",),
-    ("short_way", "decorator"),  # looks for the framework around a view among those that are loaded
+    ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("testing",),

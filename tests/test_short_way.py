@@ -26,6 +26,7 @@ from tests.support import (
     TOKEN,
     FakeClock,
     FakeGraph,
+    dead,
     http_scope,
     make_guard,
     valid,
@@ -40,9 +41,11 @@ import fbguard.integrations.django  # the short way waits until what asks the fr
 import fbguard.integrations.flask_views  # noqa: F401
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+SENT = tuple(BEARER.items())
 START = {"type": "http.response.start", "status": 200, "headers": []}
 PUSH = {"type": "http.response.push", "path": "/x", "headers": []}
 EMAIL = Policy(Rule("/{rest:path}", scopes=["email"]))
+UNGUARDED = {"views decide": None, "public": Policy(Rule("/{rest:path}", public=True))}
 
 ways: list[str] = []
 seen: list[Any] = []
@@ -126,10 +129,14 @@ def test_a_view_of_flask_judges_its_own_scopes(guard, graph):
     assert seen == []
 
 
-def test_where_the_views_of_flask_decide_they_do(guard):
-    client = flask_client(guard, policy=None)
-    assert [client.get("/x", headers=BEARER).status_code, client.get("/x").status_code] == [200, 401]
-    assert ways == ["long", "long"]
+@pytest.mark.parametrize("policy", UNGUARDED)
+def test_where_the_views_of_flask_decide_they_know_a_token_again(guard, graph, policy):
+    client = flask_client(guard, policy=UNGUARDED[policy])
+    assert [client.get("/x", headers=BEARER).status_code for _ in range(3)] == [200] * 3
+    assert client.get("/x").status_code == 401
+    assert ways == ["long", "long"]  # nobody knew it, and nobody sent one
+    assert len(graph.calls) == 1
+    assert all(facts is current is not None for facts, current, _ in seen)
 
 
 def test_a_request_of_flask_in_another_one_is_judged_by_itself(guard):
@@ -225,6 +232,105 @@ def test_a_view_of_django_judges_its_own_scopes(guard, graph, server):
     assert seen == []
 
 
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("address", ["/x", "/a"])
+def test_where_the_views_of_django_decide_they_know_a_token_again(guard, graph, server, address):
+    doors = {"wsgi": wsgi.FBTokenMiddleware, "asgi": asgi.FBTokenMiddleware}
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
+        site = Site(server, lambda app: doors[server](app, guard, policy=None))
+        assert [site.send(address, TOKEN).status for _ in range(3)] == [200] * 3
+    assert ways == ["long"]
+    assert len(graph.calls) == 1
+    assert all(facts is current is not None for facts, current in seen)
+
+
+# -- Starlette and plain ASGI, where the views decide --------------------------------------------------------
+
+
+@require_fb_token(scopes=["email"])
+async def asgi_view(scope: Any, receive: Any, send: Any) -> None:
+    seen.append((scope["state"]["fb_token"], current_token(), asked_of(scope), credential_of(scope)))
+    await send(START)
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture(params=UNGUARDED)
+def undecided(request: pytest.FixtureRequest, guard: Guard) -> Any:
+    return asgi.FBTokenMiddleware(asgi_view, guard, policy=UNGUARDED[request.param])
+
+
+def status_of(door: Any, headers: Any = SENT) -> int:
+    status: int = ask(door, headers)[0]["status"]
+    return status
+
+
+def test_a_view_knows_a_token_again_as_it_knew_it_first(undecided, graph):
+    assert [status_of(undecided) for _ in range(3)] == [200] * 3
+    assert ways == ["long"]
+    assert len(graph.calls) == 1
+    info, current, asked, token = seen[0]
+    assert info is current is not None
+    assert token.reveal() == TOKEN
+    assert len(asked) == 1
+    assert seen[1] == seen[2] == seen[0]
+
+
+def test_it_judges_its_own_scopes_each_time(undecided, graph):
+    graph.default = valid(scopes=["public_profile"])
+    assert [status_of(undecided) for _ in range(3)] == [403] * 3
+    assert seen == []
+
+
+def test_it_hears_of_a_session_that_ends(undecided, guard):
+    assert [status_of(undecided) for _ in range(2)] == [200] * 2
+    guard.expire_session(TOKEN)
+    assert status_of(undecided) == 401
+
+
+def test_it_sees_when_a_token_ends(undecided, graph, clock):
+    graph.default = valid(scopes=["email"], expires_at=int(clock.time()) + 100)
+    assert [status_of(undecided) for _ in range(2)] == [200] * 2
+    clock.advance(100)
+    graph.default = dead(190)
+    assert status_of(undecided) == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [[], [("Authorization", f"Bearer {TOKEN}x")], [("Authorization", f"Bearer {TOKEN}")] * 2]
+)
+def test_what_is_not_that_token_goes_the_long_way(undecided, graph, headers):
+    assert status_of(undecided) == 200
+    graph.default = dead(190)
+    assert status_of(undecided, headers) == (400 if len(headers) == 2 else 401)
+    assert ways == ["long", "long"]
+
+
+def test_a_token_of_another_place_is_looked_at_the_long_way(graph, clock):
+    with make_guard(graph, clock, token_from=("header", "cookie:t")) as guard:
+        door = asgi.FBTokenMiddleware(asgi_view, guard, policy=None)
+        assert [status_of(door) for _ in range(2)] == [200] * 2
+    assert ways == ["long", "long"]
+
+
+def test_a_view_below_a_live_door_of_another_guard_goes_the_long_way(guard, graph, clock):
+    """Its connection must end with this view's token, too."""
+    inner = asgi.FBTokenMiddleware(asgi_view, guard, policy=None)
+    with make_guard(graph, clock) as other:
+        outer = asgi.FBTokenMiddleware(inner, other, policy=Policy(Rule("/x", live=True)))
+        assert [status_of(outer) for _ in range(2)] == [200] * 2
+    assert ways == ["long", "long"]
+
+
+def test_a_guard_that_a_view_names_is_asked_the_long_way(guard):
+    @require_fb_token(scopes=["email"], guard=guard)
+    async def named(scope: Any, receive: Any, send: Any) -> None:
+        await asgi_view(scope, receive, send)
+
+    door = asgi.FBTokenMiddleware(named, guard, policy=None)
+    assert [status_of(door) for _ in range(2)] == [200] * 2
+    assert ways == ["long", "long"]
+
+
 # -- what a door makes per request -----------------------------------------------------------------------
 
 
@@ -245,13 +351,13 @@ def test_a_recalled_secret_is_a_secret(raw):
             give_away(one)
 
 
-def ask(door: Any) -> list[dict[str, Any]]:
+def ask(door: Any, headers: Any = SENT) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(door(http_scope("/x", headers=list(BEARER.items())), None, send))
+    asyncio.run(door(http_scope("/x", headers=headers), None, send))
     return sent
 
 

@@ -237,11 +237,11 @@ def surroundings_of(arguments: list[object]) -> DjangoSurroundings | None:
     return None
 
 
-def tell(request: object, carrier: Carrier) -> bool:
+def tell(info: TokenInfo, request: object) -> bool:
     """Put a request's facts where Django's views look for them; False for what is no request of Django."""
     if not isinstance(request, HttpRequest):
         return False  # REST framework's, which has Django's inside
-    request.fb_token = carrier.get(TOKEN)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     return True
 
 

@@ -12,8 +12,10 @@ documents the refusals. Without a door the guard is ``guard=`` or ``app.state.fb
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterable, Iterator
-from typing import Annotated, Any, Final, Unpack
+from collections.abc import Callable, Container, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Annotated, Any, Final, Unpack, cast
 
 from fastapi import Request, Response, Security
 from fastapi.dependencies.models import Dependant
@@ -24,14 +26,15 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from fbguard import refusals
-from fbguard.connections import LIVE
-from fbguard.context import door_of
+from fbguard.connections import LIVE, Scope
+from fbguard.context import TOKEN, door_of
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
 from fbguard.reports import heed
+from fbguard.short_way import ShortWay
 from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
@@ -71,11 +74,16 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+_BEARER: Final = HTTPBearer(description="A Facebook access token of this app.")
+#: Of a scope: what FastAPI closes when the answer is out, background tasks included (0.118 and later).
+_STACK: Final = "fastapi_inner_astack"
+
+
 class _Scheme(SecurityBase):
     """Names the security scheme in the schema; reads nothing."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearer(description="A Facebook access token of this app.")
+        self.model = _BEARER
         self.scheme_name = "FacebookToken"
 
     async def __call__(self) -> None:
@@ -102,18 +110,24 @@ class FBToken:
     it), on routes, routers, the app and WebSocket routes. It judges besides a door, never instead.
     """
 
-    __slots__ = ("guard", "requirement")
+    __slots__ = ("_hash", "_short", "guard", "requirement")
 
     guard: GuardSource | None
     requirement: Requirement
+    _hash: int
+    _short: ShortWay
 
     def __init__(
         self, *, guard: GuardSource | None = None, **requirement: Unpack[RequirementOptions]
     ) -> None:
         if requirement.get("optional") and not isinstance(self, OptionalFBToken):
             raise ValueError("FBToken gives a token; use OptionalFBToken for routes that take nobody too")
-        object.__setattr__(self, "guard", check_source(guard))
-        object.__setattr__(self, "requirement", Requirement(**requirement))
+        put = object.__setattr__
+        put(self, "guard", check_source(guard))
+        put(self, "requirement", Requirement(**requirement))
+        # Once: FastAPI looks each dependency up in a dict of the request, more than once.
+        put(self, "_hash", hash((type(self), self.requirement, self.guard)))
+        put(self, "_short", ShortWay(self.requirement, self.guard))
 
     __signature__ = _Signature()
 
@@ -133,18 +147,21 @@ class FBToken:
         connection: HTTPConnection,
         security_scopes: SecurityScopes | None = None,
         scheme: None = None,
-    ) -> AsyncGenerator[TokenInfo | None]:
-        """Give the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal.
+    ) -> TokenInfo | None:
+        """Return the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal.
 
         ``security_scopes`` are those of ``Security(FBToken(...), scopes=[...])``: needed, too.
         """
-        request, info = await self.judge(connection, security_scopes.scopes if security_scopes else ())
-        with request.entered():
-            try:
-                yield info
-            except Exception as error:
-                heed(connection.scope, error)  # no door may be around: a body, a background task
-                raise
+        scope = connection.scope
+        scopes = security_scopes.scopes if security_scopes else ()
+        if not scopes and self._short.lets_in((scope,), {}):
+            refusals.teach_routed(scope)
+            _see_to_the_end(scope)
+            info: TokenInfo = scope[TOKEN]
+            return info
+        request, found = await self.judge(connection, scopes)
+        _see_to_the_end(scope, request)
+        return found
 
     async def judge(
         self, connection: HTTPConnection, scopes: Iterable[str] = ()
@@ -182,10 +199,30 @@ class FBToken:
         )
 
     def __hash__(self) -> int:
-        return hash((type(self), self.requirement, self.guard))
+        return self._hash
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.requirement!r})"
+
+
+def _see_to_the_end(scope: Scope, request: ViewRequest | None = None) -> None:
+    """Until the answer is out, heed what Graph says and let code find the request, if no door does.
+
+    A dependency that yields could do so, too, and costs as much as all the rest of FastAPI. Where FastAPI has
+    no such stack, nobody would put the last request back: then the facts are in the parameter alone.
+    """
+    found: object = scope.get(_STACK)
+    if isinstance(found, AsyncExitStack):
+        stack = cast("AsyncExitStack[bool | None]", found)
+        if request is not None:
+            stack.enter_context(request.entered())
+        stack.push(partial(_heed, scope))
+
+
+def _heed(scope: Scope, _kind: object, error: BaseException | None, _trace: object) -> bool:
+    if isinstance(error, Exception):
+        heed(scope, error)  # no door may be around: a body, a background task
+    return False
 
 
 class OptionalFBToken(FBToken):

@@ -60,7 +60,9 @@ def show(environ: Carrier, info: TokenInfo | None) -> None:
     g.fb_token = info
 
 
-def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]) -> bool:
+def tell(
+    info: TokenInfo, carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, object]
+) -> bool:
     """Put a request's facts where Flask's views look for them, if it is the one that Flask serves.
 
     False where that is not so, or a view was given what may be another framework's request.
@@ -76,7 +78,7 @@ def tell(carrier: Carrier, arguments: tuple[object, ...], options: Mapping[str, 
             return False
     except RuntimeError:  # no request is served by Flask
         return False
-    show(carrier, carrier.get(TOKEN))
+    show(carrier, info)
     return True
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.middleware import Middleware
 
-from fbguard import Guard, Policy, Requirement, Rule, TokenInfo, current_token, require_fb_token
+from fbguard import (
+    Guard,
+    OAuthException,
+    Policy,
+    Requirement,
+    Rule,
+    TokenInfo,
+    current_token,
+    require_fb_token,
+)
 from fbguard.asgi import FBTokenMiddleware
 from fbguard.core.carrier import carrier_of_request
 from fbguard.integrations.fastapi import FBRoute, FBToken, OptionalFBToken
@@ -515,8 +525,6 @@ def test_nothing_is_left_afterwards(fb_guard, fb_token, place, path):
 
 
 def test_a_handler_of_the_application_wins(fb_guard):
-    from starlette.responses import PlainTextResponse
-
     from fbguard import Refused
 
     app = _app_with_views()
@@ -611,3 +619,55 @@ def test_middleware_argument_of_the_app(fb_guard, fb_token):
     client = TestClient(app)
     assert client.get("/x", headers=fb_token.headers(user_id="7")).json() == "7"
     assert_refused(client.get("/docs"), "missing_token")
+
+
+# -- what FastAPI is told of a dependency, and how it ends ---------------------------------------------------
+
+
+def test_no_generator_and_no_thread():
+    """FastAPI takes longer for either than for all the rest of a request."""
+    assert inspect.iscoroutinefunction(FBToken.__call__)
+    assert not inspect.isasyncgenfunction(FBToken.__call__)
+
+
+@pytest.mark.parametrize("handled", [False, True], ids=["", "by a handler of the app"])
+def test_what_graph_says_is_heeded(place, fb_guard, fb_token, fb_sandbox, handled):
+    """Also where the app has words of its own for it, which no door sees."""
+    app = FastAPI()
+    token = fb_token(scopes=["email"])
+
+    if handled:
+
+        @app.exception_handler(OAuthException)
+        async def own_words(request: Request, error: OAuthException) -> PlainTextResponse:
+            return PlainTextResponse("own words", 418)
+
+    @app.get("/x")
+    async def view(info: AnyUser) -> None:
+        raise OAuthException("Error validating access token", code=190, subcode=463)
+
+    client = place(app)
+    headers = {"Authorization": f"Bearer {token}"}
+    for asked in (1, 2):
+        assert client.get("/x", headers=headers).status_code == (418 if handled else 401)
+        assert len(fb_sandbox.calls) == asked  # forgotten, so asked again
+
+
+def test_a_stack_that_fastapi_does_not_give_is_done_without(fb_guard, fb_token, monkeypatch):
+    """The facts are in the parameter; nobody could take them back from current_token()."""
+    monkeypatch.setattr("fbguard.integrations.fastapi._STACK", "of another version")
+    app = _state(FastAPI(), fb_guard)
+    seen: list[object] = []
+
+    @app.get("/x")
+    async def view(token: AnyUser, request: Request) -> str | None:
+        seen.append((current_token(), request.state.fb_token is token))
+        return token.user_id
+
+    async def run() -> object:
+        sent = await call_asgi(app, http_scope("/x", headers=fb_token.headers(user_id="7").items()))
+        seen.append(sent.status)
+        return carrier_of_request.get()
+
+    assert asyncio.run(run()) is None
+    assert seen == [(None, True), 200]
