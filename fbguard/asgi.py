@@ -10,8 +10,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
+from fbguard.claims import LIVE, claim_of, refusal_at_end
 from fbguard.connections import (
-    LIVE,
     OUTGOING,
     ASGIApp,
     LiveResponse,
@@ -22,15 +22,13 @@ from fbguard.connections import (
     Scope,
     Send,
 )
-from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, asked_of, demands_of, inject, judge_of
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, inject
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
-from fbguard.core.reasons import Finding
 from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret, recalled
-from fbguard.core.validator import Demands
 from fbguard.entrance import (
     Way,
     approach,
@@ -45,7 +43,6 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
-from fbguard.live import claim_of
 from fbguard.refusals import RefusalResponse, teach
 from fbguard.reports import heed, refusal_of
 from fbguard.sends import OnlyThePermission, closing_first, marking
@@ -239,7 +236,7 @@ class FBTokenMiddleware:
         if not is_socket and not is_live(demands):
             await self._enter(scope, receive, send)
             return
-        early = partial(self._early, scope, demands)
+        early = partial(refusal_at_end, scope, self.guard, demands)
         if is_socket:
             live = LiveSocket(receive, send, early, partial(_hang_up, scope, receive, scope[OUTGOING]))
         else:
@@ -247,18 +244,6 @@ class FBTokenMiddleware:
         scope[LIVE] = live
         live.watch(claim_of(scope))
         await live.run(self._enter, scope)
-
-    def _early(self, scope: Scope, demands: Demands, finding: Finding, guard: Guard | None) -> Refused:
-        """Return the refusal of a token that has ended, by the guard that has watched it.
-
-        That may be an inner door's or a view's, of another app: the client must renew that one's token.
-        """
-        guard = guard or self.guard
-        if judge_of(scope) is guard:
-            demands = (*demands_of(scope), *asked_of(scope))
-        elif guard is not self.guard:
-            demands = ()
-        return guard.refusal(finding, demands)
 
     async def _answer_preflight(self, scope: Scope, receive: Receive, send: Send) -> None:
         permission = OnlyThePermission(send)

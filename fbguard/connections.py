@@ -10,20 +10,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Final, cast
 
+from fbguard.claims import LIVE, Claims
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
 from fbguard.guard import Guard
-from fbguard.live import Breakable, Cut, claim_of, comes_of_cut, is_cut
+from fbguard.live import Breakable, Cut, comes_of_cut, is_cut
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Early = Callable[[Finding, Guard | None], Refused]  # of a LiveConnection
+Early = Callable[[Finding, Guard], Refused]  # of a LiveConnection
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LIVE: Final = "fbguard.live"  # of a scope: its LiveSocket or LiveResponse
 OUTGOING: Final = "fbguard.outgoing"  # of a scope: its Outgoing
 GRACE: Final = 0.25  # seconds that an app has to return after its response was cut
 
@@ -69,11 +69,10 @@ class Outgoing:
 class LiveConnection(Breakable):
     """The ``receive`` and ``send`` of a connection that can be cut; made on its own loop.
 
-    ``early`` makes the refusal for an end before anything is out. It is given the guard whose token has
-    ended, None where that is not known.
+    ``early`` makes the refusal for an end before anything is out, by the guard whose token has ended.
     """
 
-    __slots__ = ("_early", "_ended_by", "_receive", "_send")
+    __slots__ = ("_early", "_receive", "_send")
 
     gone: Message
 
@@ -83,12 +82,10 @@ class LiveConnection(Breakable):
         self._receive = receive
         self._send = send
         self._early = early
-        self._ended_by: Guard | None = None
 
-    def _break_off(self, finding: Finding) -> None:
-        if self._ended_by is None:
-            self._ended_by = self._ender()
-        super()._break_off(finding)
+    def refusal(self) -> Refused:
+        """Return what refuses a connection that has ended before anything was out."""
+        return self._early(cast("Finding", self.finding), cast("Guard", self.ended_by))
 
     async def receive(self) -> Message:
         """Give what the server gives, and a disconnect after the end."""
@@ -121,11 +118,12 @@ class LiveConnection(Breakable):
         raise NotImplementedError
 
 
-def watch_for(carrier: Carrier) -> None:
-    """Let the connection that a door around cuts, if one does, end with a request's facts, too."""
-    live: LiveConnection | None = carrier.get(LIVE)
-    if live is not None:
-        live.watch(claim_of(carrier))
+def has_door_that_cuts(carrier: Carrier) -> bool:
+    """Tell whether a door around cuts this connection anyhow."""
+    live = carrier.get(LIVE)
+    while isinstance(live, Claims):
+        live = live.outer
+    return live is not None
 
 
 class LiveSocket(LiveConnection):
@@ -152,10 +150,10 @@ class LiveSocket(LiveConnection):
             kind == "websocket.http.response.body" and not message.get("more_body", False)
         )
 
-    def _break_off(self, finding: Finding) -> None:
-        super()._break_off(finding)
+    def _break_off(self, guard: Guard, finding: Finding) -> None:
+        super()._break_off(guard, finding)
         if self.finding is finding and self._hanging_up is None:
-            self._hanging_up = asyncio.create_task(self._hang_up(self._early(finding, self._ended_by)))
+            self._hanging_up = asyncio.create_task(self._hang_up(self.refusal()))
 
     async def run(self, app: ASGIApp, scope: Carrier) -> None:
         """Serve the connection."""
@@ -192,8 +190,8 @@ class LiveResponse(LiveConnection):
             self._has_begun = True
         return kind == "http.response.pathsend" or (kind in _BODIES and not message.get("more_body", False))
 
-    def _break_off(self, finding: Finding) -> None:
-        super()._break_off(finding)
+    def _break_off(self, guard: Guard, finding: Finding) -> None:
+        super()._break_off(guard, finding)
         if self.finding is finding and self._runner is not None:
             self._insisting = asyncio.get_running_loop().call_later(GRACE, self._insist, self._runner)
 
@@ -225,8 +223,7 @@ class LiveResponse(LiveConnection):
         finally:
             self.unwatch()
         if self.finding is not None:
-            finding = self.finding
-            raise (Cut(finding) if self._has_begun else self._early(finding, self._ended_by)) from caught
+            raise (Cut(self.finding) if self._has_begun else self.refusal()) from caught
 
     def _returned(self, task: asyncio.Task[Any], before: int) -> bool:
         """Take our cancellation back; return whether it was the only one."""

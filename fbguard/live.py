@@ -10,14 +10,12 @@ import errno
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, Final, TypeVar, cast
 
-from fbguard.context import TOKEN, left_in
+from fbguard.claims import Claim
 from fbguard.core.cache import key_of
-from fbguard.core.carrier import Carrier
 from fbguard.core.reasons import Finding
-from fbguard.core.secret import Secret
-from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.revocation.live import Watch
 
@@ -34,34 +32,18 @@ class Cut(ConnectionAbortedError):  # noqa: N818 - not always an error
         self.finding = finding
 
 
-class Claim(NamedTuple):
-    """What a connection was opened with, and the guard that let it in."""
-
-    guard: Guard
-    token: Secret
-    info: TokenInfo
-
-
-def claim_of(carrier: Carrier) -> Claim | None:
-    """Return what a request was let in with, None for an anonymous or public one."""
-    info = carrier.get(TOKEN)
-    _, guard, _, _, token = left_in(carrier)
-    if isinstance(guard, Guard) and isinstance(token, Secret) and isinstance(info, TokenInfo):
-        return Claim(guard, token, info)
-    return None
-
-
 class Watched:
     """Something that ends with a token; with any of several, if several guards let it in."""
 
-    __slots__ = ("__weakref__", "_is_closed", "_watches", "finding")
+    __slots__ = ("__weakref__", "_is_closed", "_watches", "ended_by", "finding")
 
     def __init__(self) -> None:
         self.finding: Finding | None = None
+        self.ended_by: Guard | None = None  # whose token has ended
         self._is_closed = False
         self._watches: tuple[tuple[Guard, Watch], ...] = ()
 
-    def watch(self, claim: Claim | None) -> None:
+    def watch(self, claim: Claim | None, /) -> None:
         """End with this token from now on; of one guard the last word counts. On any thread."""
         if claim is None or self._is_closed:
             return
@@ -69,7 +51,7 @@ class Watched:
         old = [watch for guard, watch in before if guard is claim.guard]
         if any(watch.info is claim.info and watch.key == key_of(claim.token) for watch in old):
             return
-        new = claim.guard.watch(claim.token, claim.info, self._ending())
+        new = claim.guard.watch(claim.token, claim.info, self._ending(claim.guard))
         self._watches = (*(one for one in before if one[0] is not claim.guard), (claim.guard, new))
         for watch in old:
             claim.guard.live.unwatch(watch)
@@ -80,16 +62,13 @@ class Watched:
         if self._is_closed:
             self.unwatch()
 
-    def _ender(self) -> Guard | None:
-        """Return the guard whose token has ended, None if it is not known."""
-        return next((guard for guard, watch in self._watches if watch.is_over), None)
+    def _ending(self, guard: Guard) -> Callable[[Finding], None]:
+        return partial(self.end, guard)
 
-    def _ending(self) -> Callable[[Finding], None]:
-        return self.end
-
-    def end(self, finding: Finding) -> None:
-        """Note the end; on any thread."""
-        self.finding = finding
+    def end(self, guard: Guard, finding: Finding) -> None:
+        """Note the first end, and whose token it is; on any thread."""
+        if self.finding is None:
+            self.ended_by, self.finding = guard, finding
 
     def unwatch(self) -> None:
         """Stop watching: what comes now ends nothing any more."""
@@ -116,17 +95,17 @@ class Breakable(Watched):
         self._inside: dict[asyncio.Task[Any], int] = {}  # waiting tasks: how often they were cancelled before
         self._broken: frozenset[asyncio.Task[Any]] = frozenset()
 
-    def end(self, finding: Finding) -> None:
+    def end(self, guard: Guard, finding: Finding) -> None:
         """Break the waits off, soon; on any thread."""
         if self._loop is not None:
             with suppress(RuntimeError):  # that loop is closed, and the connection with it
                 # Not in the context of whoever ended the session.
-                self._loop.call_soon_threadsafe(self._break_off, finding, context=Context())
+                self._loop.call_soon_threadsafe(self._break_off, guard, finding, context=Context())
 
-    def _break_off(self, finding: Finding) -> None:
+    def _break_off(self, guard: Guard, finding: Finding) -> None:
         if self._is_closed or self.finding is not None:
             return
-        self.finding = finding
+        self.ended_by, self.finding = guard, finding
         self._broken = frozenset(self._inside)
         for task in self._broken:
             task.cancel()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from sys import modules
 
-from fbguard.connections import LIVE
+from fbguard.claims import LIVE
 from fbguard.context import LEFT, TOKEN, inject, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.requirement import Requirement, could_only_loosen

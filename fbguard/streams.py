@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Generic, TypeVar
-from weakref import WeakMethod
+from functools import partial
+from typing import Generic, TypeVar, cast
+from weakref import ref
 
+from fbguard.claims import Claims, refusal_at_end
 from fbguard.core.carrier import Carrier, entered
 from fbguard.core.reasons import Finding
-from fbguard.live import Breakable, Claim, Cut, Watched
+from fbguard.guard import Guard
+from fbguard.live import Breakable, Cut, Watched
 from fbguard.reports import heed
 
 T = TypeVar("T")
@@ -60,23 +63,28 @@ async def seeing_body(body: AsyncIterable[T], carrier: Carrier) -> AsyncIterator
         yield chunk
 
 
-class LiveBody(Watched, Generic[T]):
-    """A body that ends with its token, looked at before each chunk; ``close`` is what closes the body.
+def _cut(finding: Finding, _guard: Guard) -> Cut:
+    return Cut(finding)
 
-    Watches from the first chunk on. ``early`` makes the exception for an end before anything is out.
+
+class LiveBody(Watched, Generic[T]):
+    """A body that ends with its tokens, looked at before each chunk; ``close`` is what closes the body.
+
+    Watches from the first chunk on. ``early`` makes the exception for an end before anything is out, by the
+    guard whose token has ended.
     """
 
     def __init__(
         self,
         body: Iterable[T],
-        claim: Claim,
+        claims: Claims,
         close: Callable[[], object] | None = None,
-        early: Callable[[Finding], Exception] = Cut,
+        early: Callable[[Finding, Guard], Exception] = _cut,
     ) -> None:
         super().__init__()
         self._body = body
         self._chunks: Iterator[T] | None = None
-        self._claim = claim
+        self._claims = claims
         self._close = close
         self._error = early
 
@@ -85,7 +93,7 @@ class LiveBody(Watched, Generic[T]):
 
     def __next__(self) -> T:
         if self._chunks is None:
-            self.watch(self._claim)
+            self._claims.begin(self)
             self._chunks = iter(self._body)
         self._check()
         try:
@@ -95,12 +103,12 @@ class LiveBody(Watched, Generic[T]):
             raise
         self._check()  # it may have waited for long
         if chunk:
-            self._error = Cut
+            self._error = _cut
         return chunk
 
     def _check(self) -> None:
         if self.finding is not None:
-            raise self._error(self.finding)
+            raise self._error(self.finding, cast("Guard", self.ended_by))
 
     def close(self) -> None:
         """Close the body below."""
@@ -108,27 +116,27 @@ class LiveBody(Watched, Generic[T]):
         if self._close is not None:
             self._close()
 
-    def _ending(self) -> Callable[[Finding], None]:
-        return _weakly(self)
+    def _ending(self, guard: Guard) -> Callable[[Finding], None]:
+        return _weakly(self, guard)
 
     def __del__(self) -> None:
         self.drop()  # not every body is read to its end, or closed
 
 
 class LiveStream(Breakable, Generic[T]):
-    """A streamed body that ends with its token, also while it waits for its next chunk.
+    """A streamed body that ends with its tokens, also while it waits for its next chunk.
 
     Watches from the first chunk on. ``cut`` is called, on the loop, if it is cut.
     """
 
     def __init__(
-        self, body: AsyncIterable[T], claim: Claim, cut: Callable[[Finding], None] | None = None
+        self, body: AsyncIterable[T], claims: Claims, cut: Callable[[Finding], None] | None = None
     ) -> None:
         super().__init__()
         self._cut = cut
         self._body = body
         self._chunks: AsyncIterator[T] | None = None
-        self._claim = claim
+        self._claims = claims
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -136,7 +144,7 @@ class LiveStream(Breakable, Generic[T]):
     async def __anext__(self) -> T:
         if self._chunks is None:
             self._loop = asyncio.get_running_loop()
-            self.watch(self._claim)
+            self._claims.begin(self)
             self._chunks = aiter(self._body)
         if self.finding is not None:
             raise Cut(self.finding)
@@ -146,8 +154,8 @@ class LiveStream(Breakable, Generic[T]):
             self.unwatch()
             raise
 
-    def _break_off(self, finding: Finding) -> None:
-        super()._break_off(finding)
+    def _break_off(self, guard: Guard, finding: Finding) -> None:
+        super()._break_off(guard, finding)
         if self._cut is not None and self.finding is finding:
             self._cut(finding)
 
@@ -158,20 +166,27 @@ class LiveStream(Breakable, Generic[T]):
         if close is not None:
             await close()
 
-    def _ending(self) -> Callable[[Finding], None]:
-        return _weakly(self)
+    def _ending(self, guard: Guard) -> Callable[[Finding], None]:
+        return _weakly(self, guard)
 
     def __del__(self) -> None:
         self.drop()
 
 
-def _weakly(one: Watched) -> Callable[[Finding], None]:
+def ending_body(
+    carrier: Carrier, claims: Claims, body: Iterable[T], close: Callable[[], object] | None
+) -> LiveBody[T]:
+    """Return a body below a door, which answers if the body is refused before anything is out."""
+    return LiveBody(body, claims, close, partial(refusal_at_end, carrier, claims.guard, claims.demands))
+
+
+def _weakly(one: Watched, guard: Guard) -> Callable[[Finding], None]:
     """Let nobody who watches keep a body alive that its server has dropped."""
-    end = WeakMethod(one.end)
+    body = ref(one)
 
     def end_if_there(finding: Finding) -> None:
-        found = end()
+        found = body()
         if found is not None:
-            found(finding)
+            found.end(guard, finding)
 
     return end_if_there

@@ -10,20 +10,19 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
-from fbguard.connections import LIVE, LiveResponse, watch_for
+from fbguard.claims import Claims, make_live, refusal_at_end, watch_for
+from fbguard.connections import LiveResponse, has_door_that_cuts
 from fbguard.context import TOKEN, demands_of, door_of, inject_facts, judge_of, left_in, note_judged_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
-from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 from fbguard.heads import head_of
-from fbguard.live import claim_of
 from fbguard.reports import refusal_of
-from fbguard.streams import LiveBody
+from fbguard.streams import ending_body
 
 #: What to do where nobody can tell shared caches of a token outside the Authorization header.
 NEEDS_A_DOOR = (
@@ -84,20 +83,18 @@ class Surroundings:
         """Return a view's answer so that code which makes its body later finds this request, too."""
         return answer
 
-    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        """Return a live view so that its connection ends with its token; raises RuntimeError."""
+    def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
+        """Return a live view so that its connection ends with its tokens; raises RuntimeError."""
         if not is_asgi(self.carrier) or is_cut_by_door(self.carrier):
             return view
-        return partial(_cut_response, view, guard)  # here a view is an ASGI app
+        return partial(_cut_response, view, claims)  # here a view is an ASGI app
 
-    def live(self, answer: object, guard: Guard) -> object:
-        """Return a live view's answer so that its body, if it is streamed, ends with its token."""
-        claim = claim_of(self.carrier)
-        is_whole = isinstance(answer, list | tuple)
-        if claim is None or is_whole or not isinstance(answer, Iterable):
+    def live(self, answer: object, claims: Claims) -> object:
+        """Return a live view's answer so that its body, if it is streamed, ends with its tokens."""
+        if isinstance(answer, list | tuple) or not isinstance(answer, Iterable):
             return answer  # pyright: ignore[reportUnknownVariableType]
         body = cast("Iterable[bytes]", answer)
-        return LiveBody(body, claim, getattr(body, "close", None), guard.refusal)
+        return ending_body(self.carrier, claims, body, getattr(body, "close", None))
 
     def say(self, refused: Refused) -> object:
         """Return or raise what the framework takes for an ordinary answer."""
@@ -111,21 +108,17 @@ class Surroundings:
 
 def is_cut_by_door(carrier: Carrier) -> bool:
     """Tell whether the door cuts this connection anyhow; raises RuntimeError for a WebSocket without one."""
-    if LIVE not in carrier and carrier.get("type") == "websocket":
+    is_cut = has_door_that_cuts(carrier)
+    if not is_cut and carrier.get("type") == "websocket":
         raise RuntimeError(NOTHING_TO_CUT)
-    return LIVE in carrier
+    return is_cut
 
 
-async def _cut_response(view: Callable[..., Awaitable[None]], guard: Guard, *args: Any) -> None:
+async def _cut_response(view: Callable[..., Awaitable[None]], claims: Claims, *args: Any) -> None:
     """Call a view that is an ASGI app, or a method that is one; raises Refused before it has answered."""
     *own, scope, receive, send = args
-    demands = demands_of(scope)
-
-    def early(finding: Finding, _: Guard | None) -> Refused:
-        return guard.refusal(finding, demands)
-
-    live = LiveResponse(receive, send, early)
-    live.watch(claim_of(scope))
+    live = LiveResponse(receive, send, partial(refusal_at_end, scope, claims.guard, claims.demands))
+    claims.begin(live)
     await live.run(partial(view, *own), scope)
 
 
@@ -141,13 +134,14 @@ class ViewRequest:
     Raises RuntimeError when there is none.
     """
 
-    __slots__ = ("_demands", "_is_entered", "_is_live", "_token", "guard", "surroundings")
+    __slots__ = ("_claims", "_demands", "_is_entered", "_is_live", "_token", "guard", "surroundings")
 
     def __init__(self, surroundings: Surroundings, given: GuardSource | None) -> None:
         self.surroundings = surroundings
         self._token: Secret | None = None
         self._demands: Demands = ()
         self._is_live = False
+        self._claims: Claims | None = None  # of a live view
         # Not if there is no door, nor if middleware gave the view a scope of its own below the door.
         self._is_entered = carrier_of_request.get() is surroundings.carrier
         self.guard = self._find_guard(given)
@@ -192,6 +186,7 @@ class ViewRequest:
                 note_judged_by(carrier, door, (*asked, *demands))
                 if requirement.live:  # the door that cuts may be another guard's, further out
                     watch_for(carrier)
+                    self._claims = make_live(carrier, self.guard)
                 return demands, info
         head = head_of(carrier)
         found = self.guard.sources.find(head)
@@ -210,10 +205,12 @@ class ViewRequest:
         self.surroundings.inject(self.guard, info, self._token)
         note_judged_by(carrier, door, (*asked, *self._demands))
         watch_for(carrier)
+        if self._is_live:
+            self._claims = make_live(carrier, self.guard)
 
     def running(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call for the view."""
-        return self.surroundings.live_view(view, self.guard) if self._is_live else view
+        return view if self._claims is None else self.surroundings.live_view(view, self._claims)
 
     def say(self, error: Refused | OAuthException | ExceptionGroup) -> object:
         """Answer a refusal; what Graph said raise again if it is the application's own matter."""
@@ -234,4 +231,4 @@ class ViewRequest:
             answer = self.surroundings.marked(answer, self.guard)
         if not self._is_entered:
             answer = self.surroundings.outgoing(answer)
-        return self.surroundings.live(answer, self.guard) if self._is_live else answer
+        return answer if self._claims is None else self.surroundings.live(answer, self._claims)

@@ -8,13 +8,13 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fbguard.context import LEFT, TOKEN, demands_of, inject
+from fbguard.claims import make_live_by_rule
+from fbguard.context import LEFT, TOKEN, inject
 from fbguard.core import preflight
 from fbguard.core.carrier import carrier_of_request, entered
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
-from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret, recalled
 from fbguard.entrance import (
     Way,
@@ -28,8 +28,7 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, bearer_in_environ
-from fbguard.live import claim_of
-from fbguard.streams import LiveBody
+from fbguard.streams import ending_body
 from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
 
 if TYPE_CHECKING:
@@ -129,12 +128,11 @@ class FBTokenMiddleware:
         return _Body(body, environ, start_response)
 
     def _enter_live(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Enter, and let a streamed body that stands under a live rule end with its token."""
+        """Enter, and let a streamed body that stands under a live rule end with its tokens."""
+        claims = make_live_by_rule(environ, self.guard)
         body = self._enter(environ, start_response)
-        claim, demands = claim_of(environ), demands_of(environ)
-        if isinstance(body, _Body) and claim is not None and is_live(demands):
-            early = partial(self.guard.refusal, demands=demands)
-            body.wrap(lambda below, close: LiveBody(below, claim, close, early))
+        if claims is not None and isinstance(body, _Body):
+            body.wrap(partial(ending_body, environ, claims))
         return body
 
     def _admit(self, environ: WSGIEnvironment) -> Way:

@@ -34,8 +34,8 @@ FLOORS = (
     ),
     ("assembly", "core.lookups", "core.loop_lookups", "core.validator", "guard", "legacy", "revocation",
      "sessions", "verdicts"),
-    ("context", "entrance", "facebook.auth", "heads", "refusals", "reports", "sends", "streams", "asgi",
-     "wsgi", "wsgi_refusals", "surroundings", "short_way", "connections", "live"),
+    ("context", "claims", "entrance", "facebook.auth", "heads", "refusals", "reports", "sends", "streams",
+     "asgi", "wsgi", "wsgi_refusals", "surroundings", "short_way", "connections", "live"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports

@@ -11,7 +11,8 @@ import pytest
 
 from fbguard import Policy, Requirement, Rule, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
-from fbguard.connections import LIVE, LiveResponse, LiveSocket
+from fbguard.claims import LIVE
+from fbguard.connections import LiveResponse, LiveSocket
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.reasons import Finding
 from fbguard.live import Cut, comes_of_cut, is_cut
@@ -271,7 +272,7 @@ def test_who_else_cancels_the_task_wins(guard, first):
         await until(lambda: wire.sent)
         await asyncio.sleep(0)
         (live,) = [wire.scope[LIVE]]
-        cut = lambda: live._break_off(Finding("expired"))  # noqa: E731
+        cut = lambda: live._break_off(guard, Finding("expired"))  # noqa: E731
         for act in (serving.cancel, cut) if first == "app" else (cut, serving.cancel):
             act()
         assert isinstance((await settled(serving))[0], asyncio.CancelledError)

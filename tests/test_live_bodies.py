@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fbguard import Guard, current_token, require_fb_token
+from fbguard.claims import Claim, Claims
 from fbguard.core.secret import Secret
-from fbguard.live import Claim, Cut
+from fbguard.live import Cut
 from fbguard.streams import LiveBody, LiveStream
 from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import (
@@ -29,8 +30,10 @@ pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
 
 @pytest.fixture
-def claim(guard: Guard) -> Claim:
-    return Claim(guard, Secret(TOKEN), guard.check(TOKEN))
+def claims(guard: Guard) -> Claims:
+    found = Claims(guard)
+    found.note(Claim(guard, Secret(TOKEN), guard.check(TOKEN)))
+    return found
 
 
 async def ticks(closed: list[str] | None = None) -> AsyncIterator[str]:
@@ -43,11 +46,11 @@ async def ticks(closed: list[str] | None = None) -> AsyncIterator[str]:
             closed.append("closed")
 
 
-def test_a_stream_is_interrupted_while_it_waits(guard, claim):
+def test_a_stream_is_interrupted_while_it_waits(guard, claims):
     closed: list[str] = []
 
     async def test() -> None:
-        stream = LiveStream(ticks(closed), claim)
+        stream = LiveStream(ticks(closed), claims)
         assert [await anext(stream), await anext(stream)] == ["one", "two"]
         asyncio.get_running_loop().call_later(0.01, guard.expire_session, TOKEN)
         with pytest.raises(Cut, match="session_invalidated"):
@@ -60,9 +63,9 @@ def test_a_stream_is_interrupted_while_it_waits(guard, claim):
     run(test)
 
 
-def test_a_stream_that_was_ended_between_chunks_gives_no_more(guard, claim):
+def test_a_stream_that_was_ended_between_chunks_gives_no_more(guard, claims):
     async def test() -> None:
-        stream = LiveStream(ticks(), claim)
+        stream = LiveStream(ticks(), claims)
         assert await anext(stream) == "one"
         guard.expire_session(TOKEN)
         await asyncio.sleep(0.01)
@@ -72,7 +75,7 @@ def test_a_stream_that_was_ended_between_chunks_gives_no_more(guard, claim):
     run(test)
 
 
-def test_a_stream_that_swallows_the_interruption_gives_no_more(guard, claim):
+def test_a_stream_that_swallows_the_interruption_gives_no_more(guard, claims):
     async def stubborn() -> AsyncIterator[str]:
         try:
             await asyncio.sleep(PATIENCE)
@@ -82,14 +85,14 @@ def test_a_stream_that_swallows_the_interruption_gives_no_more(guard, claim):
     async def test() -> None:
         asyncio.get_running_loop().call_later(0.01, guard.expire_session, TOKEN)
         with pytest.raises(Cut):
-            await anext(LiveStream(stubborn(), claim))
+            await anext(LiveStream(stubborn(), claims))
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
     run(test)
 
 
 @pytest.mark.parametrize("end", ["read", "failed", "closed", "dropped", "never read"])
-def test_a_stream_that_is_over_is_forgotten(guard, claim, end):
+def test_a_stream_that_is_over_is_forgotten(guard, claims, end):
     async def body() -> AsyncIterator[str]:
         yield "one"
         yield "two"
@@ -97,7 +100,7 @@ def test_a_stream_that_is_over_is_forgotten(guard, claim, end):
             raise LookupError
 
     async def test() -> None:
-        stream = LiveStream(body(), claim)
+        stream = LiveStream(body(), claims)
         if end != "never read":
             await anext(stream)
             assert len(guard.live) == 1
@@ -117,14 +120,14 @@ def test_a_stream_that_is_over_is_forgotten(guard, claim, end):
 
 
 @pytest.mark.parametrize("when", ["before", "between", "meanwhile"])
-def test_a_body_is_looked_at_before_each_chunk_and_after_it(guard, claim, when):
+def test_a_body_is_looked_at_before_each_chunk_and_after_it(guard, claims, when):
     def body() -> Iterator[bytes]:
         yield b"one"
         if when == "meanwhile":
             guard.expire_session(TOKEN)
         yield b"two"
 
-    live = LiveBody(body(), claim)
+    live = LiveBody(body(), claims)
     if when == "before":
         guard.expire_session(TOKEN)
     else:
@@ -139,7 +142,7 @@ def test_a_body_is_looked_at_before_each_chunk_and_after_it(guard, claim, when):
 
 
 @pytest.mark.parametrize("end", ["read", "failed", "closed", "dropped", "never read"])
-def test_a_body_that_is_over_is_forgotten(guard, claim, end):
+def test_a_body_that_is_over_is_forgotten(guard, claims, end):
     closed: list[str] = []
 
     def body() -> Iterator[bytes]:
@@ -148,7 +151,7 @@ def test_a_body_that_is_over_is_forgotten(guard, claim, end):
         if end == "failed":
             raise LookupError
 
-    live = LiveBody(body(), claim, lambda: closed.append("closed"))
+    live = LiveBody(body(), claims, lambda: closed.append("closed"))
     if end != "never read":
         next(live)
         assert len(guard.live) == 1

@@ -11,10 +11,11 @@ import pytest
 
 from fbguard import Policy, Rule, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
-from fbguard.connections import GRACE, LIVE, LiveResponse, Outgoing
+from fbguard.claims import LIVE, Claim
+from fbguard.connections import GRACE, LiveResponse, Outgoing
 from fbguard.context import door_of
 from fbguard.core.secret import Secret
-from fbguard.live import Claim, Cut
+from fbguard.live import Cut
 from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import (
     PATIENCE,
@@ -354,6 +355,24 @@ def test_a_live_method_that_has_not_begun_is_refused(guard):
         guard.expire_session(TOKEN)
         await serving
         assert wire.sent[0]["status"] == 401
+
+    run(test)
+
+
+@pytest.mark.parametrize("whose", ["outer", "inner"])
+def test_a_live_requirement_around_that_of_another_guard_ends_with_the_token_of_each(guard, whose):
+    inner = make_guard()
+    view = require_fb_token(live=True)(require_fb_token(guard=inner)(events(wait=listening)))
+
+    async def test() -> None:
+        wire = Wire("http", "/live")
+        serving = wire.serve(FBTokenMiddleware(view, guard, policy=None))
+        await until(lambda: wire.scope.get("waiting"))
+        assert (len(guard.live), len(inner.live)) == (1, 1)
+        (guard if whose == "outer" else inner).expire_session(TOKEN)
+        with pytest.raises(Cut):
+            await serving
+        assert (len(guard.live), len(inner.live)) == (0, 0)
 
     run(test)
 

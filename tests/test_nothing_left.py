@@ -20,7 +20,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from fbguard import Guard, Policy, Rule, asgi, require_fb_token, wsgi
-from fbguard.connections import LIVE, OUTGOING
+from fbguard.claims import LIVE
+from fbguard.connections import OUTGOING
 from tests.support import TOKEN, make_guard, valid, wsgi_environ
 
 POLICY = Policy(Rule("/public", public=True), Rule("/live", live=True), Rule("/email", scopes=["email"]))
@@ -91,6 +92,9 @@ APPS = {
     "Starlette": lambda guard: asgi.FBTokenMiddleware(
         Starlette(routes=[Route(path, view) for path in ("/email", "/live")]), guard, policy=POLICY
     ),
+    "live view": lambda guard: asgi.FBTokenMiddleware(
+        require_fb_token(live=True)(require_fb_token(guard=make_guard())(app)), guard, policy=POLICY
+    ),
 }
 
 
@@ -110,6 +114,8 @@ def test_of_a_request_in_asgi(guard, which, kind, path, headers):
     if which == "Starlette" and (kind == "websocket" or path == "/public"):
         path = "/email"
         kind = "http"
+    if which == "live view" and path == "/public":
+        path = "/live"  # the view's own refusal is another matter
     door = APPS[which](guard)
 
     async def main() -> None:

@@ -20,10 +20,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from fbguard.context import TOKEN, demands_of, inject
+from fbguard.claims import Claims, make_live_by_rule
+from fbguard.context import TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
-from fbguard.core.requirement import PathParams, is_live
+from fbguard.core.requirement import PathParams
 from fbguard.core.rule import is_plain
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -32,7 +33,6 @@ from fbguard.guard import Guard
 from fbguard.heads import UNDECODABLE, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
-from fbguard.live import claim_of
 from fbguard.reports import heed, refusal_of
 from fbguard.streams import LiveBody, LiveStream, SeeingBody, seeing_body
 from fbguard.surroundings import Surroundings
@@ -83,9 +83,10 @@ class FBTokenMiddleware:
         except Refused as refused:
             return response_of(request, refused)
         _inject(request, carrier, judge, verdict, found)
+        claims = make_live_by_rule(carrier, judge)
         with entered(carrier):
             response = self.get_response(request)
-        return _finish(response, carrier, judge, found.way)
+        return _finish(response, carrier, judge, found.way, claims)
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
         carrier, judge = carrier_of(request), guard()
@@ -97,9 +98,10 @@ class FBTokenMiddleware:
         except Refused as refused:
             return response_of(request, refused)
         _inject(request, carrier, judge, verdict, found)
+        claims = make_live_by_rule(carrier, judge)
         with entered(carrier):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        return _finish(response, carrier, judge, found.way)
+        return _finish(response, carrier, judge, found.way, claims)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a refusal, and what Graph said of this request's token; leave all else to Django."""
@@ -123,11 +125,13 @@ def _inject(
     request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _finish(response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way) -> HttpResponseBase:
+def _finish(
+    response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way, claims: Claims | None
+) -> HttpResponseBase:
     if way is Way.MARKED:
         _mark(response, carrier, judge)
     response = _let_stream_see(response, carrier)
-    return _let_stream_end(response, carrier) if is_live(demands_of(carrier)) else response
+    return response if claims is None else _let_stream_end(response, claims)
 
 
 def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
@@ -198,26 +202,22 @@ def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
 
 def _let_stream_see(response: HttpResponseBase, carrier: Carrier) -> HttpResponseBase:
     """Let the code that makes a streamed body find its request, as the view did."""
-    if not _is_stream(response):
-        return response
-    content = response.streaming_content
-    if isinstance(content, AsyncIterator):
-        response.streaming_content = seeing_body(content, carrier)
-    else:
-        response.streaming_content = SeeingBody(content, carrier)  # Django itself closes the body below
+    if _is_stream(response):
+        content = response.streaming_content
+        if isinstance(content, AsyncIterator):
+            response.streaming_content = seeing_body(content, carrier)
+        else:
+            response.streaming_content = SeeingBody(content, carrier)  # Django itself closes the body below
     return response
 
 
-def _let_stream_end(response: HttpResponseBase, carrier: Carrier) -> HttpResponseBase:
-    """Let a streamed body end with its token."""
-    claim = claim_of(carrier)
-    if claim is None or not _is_stream(response):
-        return response
-    content = response.streaming_content
-    if isinstance(content, AsyncIterator):
-        response.streaming_content = LiveStream(content, claim)
-    else:
-        response.streaming_content = LiveBody(content, claim)
+def _let_stream_end(response: HttpResponseBase, claims: Claims) -> HttpResponseBase:
+    """Let a streamed body end with its tokens; nobody around Django could answer for one that is refused."""
+    if _is_stream(response):
+        content = response.streaming_content
+        response.streaming_content = (
+            LiveStream(content, claims) if isinstance(content, AsyncIterator) else LiveBody(content, claims)
+        )
     return response
 
 
@@ -275,13 +275,12 @@ class DjangoSurroundings(Surroundings):
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
 
-    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        del guard
+    def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
+        del claims
         return view
 
-    def live(self, answer: object, guard: Guard) -> object:
-        del guard
-        return _let_stream_end(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
+    def live(self, answer: object, claims: Claims) -> object:
+        return _let_stream_end(answer, claims) if isinstance(answer, HttpResponseBase) else answer
 
     def report(self, error: Exception, refused: Refused) -> object:
         return response_of(self._request, refused)

@@ -26,7 +26,7 @@ from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from fbguard import refusals
-from fbguard.connections import LIVE, Scope
+from fbguard.connections import Scope
 from fbguard.context import TOKEN, door_of
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
@@ -35,7 +35,14 @@ from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
 from fbguard.reports import heed
 from fbguard.short_way import ShortWay
-from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, GuardSource, ViewRequest, check_source
+from fbguard.surroundings import (
+    NEEDS_A_DOOR,
+    NOTHING_TO_CUT,
+    GuardSource,
+    ViewRequest,
+    check_source,
+    is_cut_by_door,
+)
 
 _PROBLEM: Final = {
     "type": "object",
@@ -171,7 +178,7 @@ class FBToken:
         request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
         if request.guard.sources.need_marks and door_of(connection.scope) is None:
             raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight
-        if self.requirement.live and LIVE not in connection.scope:
+        if self.requirement.live and not is_cut_by_door(connection.scope):
             raise RuntimeError(NOTHING_TO_CUT)
         try:
             demands, verdict = request.consider(with_scopes(self.requirement, scopes))

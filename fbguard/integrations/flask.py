@@ -9,13 +9,13 @@ import flask
 from werkzeug.datastructures import Headers
 
 from fbguard import wsgi
-from fbguard.context import demands_of, inject
+from fbguard.claims import Claims, make_live_by_rule
+from fbguard.context import inject
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
-from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret
 from fbguard.entrance import Way, approach, check_door
 from fbguard.guard import Guard
@@ -89,15 +89,19 @@ class _Gate:
     def __init__(self, guard: Guard, policy: Policy | None) -> None:
         self._guard = guard
         self._policy = policy
+        self._live = f"fbguard.live.{id(self):x}"  # of an environ: what this door, no other, has let in
 
     def stand_in(self, app: flask.Flask) -> None:
         app.teardown_request(_leave)  # first: Flask refuses it once the app has served a request
         # In front of what the app has registered so far: nobody's before_request runs unguarded. And as
         # the last of after_request, whose functions run from the end of the list.
-        app.before_request_funcs.setdefault(None, []).insert(0, self._admit)
-        app.after_request_funcs.setdefault(None, []).insert(0, self._finish)
+        before = app.before_request_funcs.setdefault(None, [])
+        after = app.after_request_funcs.setdefault(None, [])
+        after.insert(0, self._finish)
         if self._policy is not None and self._policy.has_live:
-            app.after_request_funcs[None].insert(0, self._end_with_token)
+            before.insert(0, self._make_live)
+            after.insert(0, self._end_with_tokens)
+        before.insert(0, self._admit)
 
     def _admit(self) -> None:
         environ = flask.request.environ
@@ -117,11 +121,16 @@ class _Gate:
             return
         FlaskSurroundings().say(answer)
 
-    @staticmethod
-    def _end_with_token(response: flask.Response) -> flask.Response:
-        if is_live(demands_of(flask.request.environ)):
-            let_stream_end(response, flask.request.environ)
-        return response
+    def _make_live(self) -> None:
+        environ = flask.request.environ
+        claims = make_live_by_rule(environ, self._guard)
+        if claims is not None:
+            environ[self._live] = claims
+
+    def _end_with_tokens(self, response: flask.Response) -> flask.Response:
+        environ = flask.request.environ
+        claims: Claims | None = environ.get(self._live)
+        return response if claims is None else let_stream_end(response, environ, claims)
 
     def _finish(self, response: flask.Response) -> flask.Response:
         environ = flask.request.environ

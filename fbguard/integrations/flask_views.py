@@ -12,6 +12,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from fbguard.claims import LIVE, Claims
 from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.errors import OAuthException, Refused
@@ -21,8 +22,7 @@ from fbguard.core.token import TokenInfo
 from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
-from fbguard.live import claim_of
-from fbguard.streams import LiveBody, SeeingBody
+from fbguard.streams import LiveBody, SeeingBody, ending_body
 from fbguard.surroundings import Surroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
 
@@ -95,6 +95,8 @@ def _hand_down(door: Carrier, environ: Carrier) -> None:
     # What a view asks of another app in this process comes by here, too: it is judged for its own token.
     if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
         environ[TOKEN], environ[LEFT] = door[TOKEN], left
+        if LIVE in door:
+            environ[LIVE] = door[LIVE]
     else:
         environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
 
@@ -131,10 +133,9 @@ class FlaskSurroundings(Surroundings):
         flask.after_this_request(mark_response)
         return answer
 
-    def live(self, answer: object, guard: Guard) -> object:
-        del guard
+    def live(self, answer: object, claims: Claims) -> object:
         environ = self.carrier
-        flask.after_this_request(lambda response: let_stream_end(response, environ))
+        flask.after_this_request(lambda response: let_stream_end(response, environ, claims))
         return answer
 
     def outgoing(self, answer: object) -> object:
@@ -175,10 +176,12 @@ def marked_by(response: flask.Response, guard: Guard) -> flask.Response:
     return response
 
 
-def let_stream_end(response: Response, environ: Carrier) -> Response:
-    """Let a streamed body end with its token; a file has a fast way, which must stay."""
-    claim = claim_of(environ)
-    if claim is not None and response.is_streamed and not response.direct_passthrough:
-        close = getattr(response.response, "close", None)
-        response.response = LiveBody(response.iter_encoded(), claim, close)
+def let_stream_end(response: flask.Response, environ: Carrier, claims: Claims) -> flask.Response:
+    """Let a streamed body end with its tokens; a file has a fast way, which must stay."""
+    if response.is_streamed and not response.direct_passthrough:
+        body, close = response.iter_encoded(), getattr(response.response, "close", None)
+        if door_of(environ) is None:  # nobody could answer for a body that is refused
+            response.response = LiveBody(body, claims, close)
+        else:
+            response.response = ending_body(environ, claims, body, close)
     return response

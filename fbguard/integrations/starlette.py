@@ -13,7 +13,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import refusals
-from fbguard.connections import OUTGOING, Outgoing, watch_for
+from fbguard.claims import Claims, watch_for
+from fbguard.connections import OUTGOING, Outgoing
 from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
@@ -23,7 +24,6 @@ from fbguard.core.token import TokenInfo
 from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
-from fbguard.live import claim_of
 from fbguard.reports import heed
 from fbguard.streams import LiveStream, seeing_body
 from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_cut_by_door
@@ -173,17 +173,16 @@ class StarletteSurroundings(Surroundings):
             answer.background = BackgroundTask(_run_seeing, answer.background, self.carrier)
         return answer
 
-    def live_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        del guard
+    def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
+        del claims
         is_cut_by_door(self.carrier)
         return view
 
-    def live(self, answer: object, guard: Guard) -> object:
-        del guard
-        claim, body = claim_of(self.carrier), getattr(answer, "body_iterator", None)  # StreamingResponse's
-        if claim is not None and isinstance(body, AsyncIterable) and not is_cut_by_door(self.carrier):
+    def live(self, answer: object, claims: Claims) -> object:
+        body = getattr(answer, "body_iterator", None)  # StreamingResponse's
+        if isinstance(body, AsyncIterable) and not is_cut_by_door(self.carrier):
             body = cast("AsyncIterable[object]", body)
-            answer.body_iterator = LiveStream(body, claim, getattr(self.carrier.get(OUTGOING), "cut", None))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+            answer.body_iterator = LiveStream(body, claims, getattr(self.carrier.get(OUTGOING), "cut", None))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
         return answer
 
     def report(self, error: Exception, refused: Refused) -> object:

@@ -34,7 +34,7 @@ from fbguard.integrations.flask import FBGuard
 from fbguard.integrations.starlette import FBAuthBackend
 from fbguard.live import comes_of_cut
 from tests.integrations.django_site import GUARDING
-from tests.support import PATIENCE, TOKEN, Server, until, wsgi_environ
+from tests.support import PATIENCE, TOKEN, Server, make_guard, until, wsgi_environ
 from tests.test_live import BEARER, Wire, run
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -259,6 +259,24 @@ def test_a_stream_of_starlette_is_broken_off(guard, name, make, spec):
         assert len(guard.live) == 0
         if make is _streaming:
             assert (body.closed, body.users) == (1, ["1001", "1001"])
+
+    run(test)
+
+
+@pytest.mark.parametrize("has_door", [False, True])
+@pytest.mark.parametrize("whose", ["outer", "inner"])
+def test_a_live_requirement_of_starlette_around_anothers_ends_with_the_token_of_each(guard, whose, has_door):
+    async def test() -> None:
+        body, inner, wire = Body(), make_guard(), Wire("http", "/s")
+        view = require_fb_token(live=True, guard=guard)(require_fb_token(guard=inner)(_streaming(body)))
+        app: Any = FBTokenMiddleware(_site(view), inner, policy=None) if has_door else _site(view)
+        serving = wire.serve(app)
+        await until(body.reached.is_set)
+        (guard if whose == "outer" else inner).expire_session(TOKEN)
+        with pytest.raises((OSError, ClientDisconnect)) as caught:
+            await serving
+        assert comes_of_cut(caught.value)
+        assert (len(guard.live), len(inner.live)) == (0, 0)
 
     run(test)
 

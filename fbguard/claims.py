@@ -1,0 +1,119 @@
+"""What a response was let in with, by each guard that has judged its request: it ends with the first of them.
+
+Under a live rule, and in a live view, that is noted before an app or a view below lets another guard judge:
+what lies in a request are the facts of the last one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+from weakref import ReferenceType, ref
+
+from fbguard.context import TOKEN, asked_of, demands_of, judge_of, left_in
+from fbguard.core.carrier import Carrier
+from fbguard.core.errors import Refused
+from fbguard.core.reasons import Finding
+from fbguard.core.requirement import is_live
+from fbguard.core.secret import Secret
+from fbguard.core.token import TokenInfo
+from fbguard.core.validator import Demands
+from fbguard.guard import Guard
+
+LIVE: Final = "fbguard.live"  # of a request: the Ending of its response, the innermost if there are several
+
+
+class Claim(NamedTuple):
+    """What a connection was opened with, and the guard that let it in."""
+
+    guard: Guard
+    token: Secret
+    info: TokenInfo
+
+
+class Ending(Protocol):
+    """What ends with tokens."""
+
+    def watch(self, claim: Claim | None, /) -> None:
+        """End with this one, too; of one guard the last word counts."""
+
+
+class Claims:
+    """The claims of one response, kept until its body begins: not every one is streamed, or read.
+
+    ``guard`` and ``demands`` are those of the door, or view, that makes it live; ``outer`` is what another
+    one around it ends.
+    """
+
+    __slots__ = ("_body", "_claims", "demands", "guard", "outer")
+
+    def __init__(self, guard: Guard, demands: Demands = (), outer: Ending | None = None) -> None:
+        self.guard = guard
+        self.demands = demands
+        self.outer = outer
+        self._claims: dict[Guard, Claim] = {}
+        self._body: ReferenceType[Ending] | None = None  # nobody but its server keeps a body alive
+
+    def note(self, claim: Claim | None) -> None:
+        """Let the response end with this claim, too; of one guard the last one counts."""
+        if claim is None:
+            return
+        self._claims[claim.guard] = claim
+        body = None if self._body is None else self._body()
+        if body is not None:  # its code, too, may have views judge
+            body.watch(claim)
+
+    def watch(self, claim: Claim | None, /) -> None:
+        """Do so for a view below, and let what is around end with it, too."""
+        self.note(claim)
+        if self.outer is not None:
+            self.outer.watch(claim)
+
+    def begin(self, body: Ending) -> None:
+        """Let a body end with them from now on."""
+        self._body = ref(body)
+        for claim in list(self._claims.values()):
+            body.watch(claim)
+
+
+def claim_of(carrier: Carrier) -> Claim | None:
+    """Return what a request was let in with, None for an anonymous or public one."""
+    info = carrier.get(TOKEN)
+    _, guard, _, _, token = left_in(carrier)
+    if isinstance(guard, Guard) and isinstance(token, Secret) and isinstance(info, TokenInfo):
+        return Claim(guard, token, info)
+    return None
+
+
+def make_live(carrier: Carrier, guard: Guard) -> Claims:
+    """Note what this guard has let a live response in with, before anything below runs."""
+    demands = (*demands_of(carrier), *asked_of(carrier))
+    claims = carrier[LIVE] = Claims(guard, demands, carrier.get(LIVE))
+    claims.note(claim_of(carrier))
+    return claims
+
+
+def make_live_by_rule(carrier: Carrier, guard: Guard) -> Claims | None:
+    """Do so for a door; None where the rule is not live."""
+    return make_live(carrier, guard) if is_live(demands_of(carrier)) else None
+
+
+def watch_for(carrier: Carrier) -> None:
+    """Let what is live around a view end with the facts of its request, too."""
+    live: Ending | None = carrier.get(LIVE)
+    if live is not None:
+        live.watch(claim_of(carrier))
+
+
+def refusal_at_end(
+    carrier: Carrier, door: Guard, demands: Demands, finding: Finding, guard: Guard
+) -> Refused:
+    """Return the refusal of a token that has ended before anything was out, by the guard that watched it.
+
+    ``demands`` are those of the door. The guard may be an inner door's or a view's, of another app: the
+    client must renew that one's token.
+    """
+    if judge_of(carrier) is guard:
+        demands = (*demands_of(carrier), *asked_of(carrier))
+    elif guard is not door:
+        demands = ()
+    return guard.refusal(finding, demands)
