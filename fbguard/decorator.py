@@ -105,7 +105,10 @@ class _Decorate:
                     return view(*args, **kwargs)
                 except (Refused, OAuthException, ExceptionGroup) as error:
                     answer = error
-                return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                try:
+                    return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                finally:
+                    del answer  # it may be raised, and would hold this frame, which holds it
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
                 with request.entered():
@@ -115,7 +118,10 @@ class _Decorate:
                     return request.outgoing(view(*args, **kwargs))
             except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
-            return request.say(answer)
+            try:
+                return request.say(answer)
+            finally:
+                del answer
 
         return guarded
 
@@ -129,7 +135,10 @@ class _Decorate:
                     return await view(*args, **kwargs)
                 except (Refused, OAuthException, ExceptionGroup) as error:
                     answer = error
-                return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                try:
+                    return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                finally:
+                    del answer  # it may be raised, and would hold this frame, which holds it
             request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
             try:
                 with request.entered():  # first: asettle() asks it on which loop to look up
@@ -139,7 +148,10 @@ class _Decorate:
                     return request.outgoing(await request.running(view)(*args, **kwargs))
             except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
-            return request.say(answer)
+            try:
+                return request.say(answer)
+            finally:
+                del answer
 
         return guarded
 

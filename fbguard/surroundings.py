@@ -98,12 +98,18 @@ class Surroundings:
 
     def say(self, refused: Refused) -> object:
         """Return or raise what the framework takes for an ordinary answer."""
-        raise refused
+        try:
+            raise refused
+        finally:
+            del refused  # which holds this frame now: no circle may keep the request
 
     def report(self, error: Exception, refused: Refused) -> object:
         """Do so for what Graph said of this request's token, unless the app has words of its own."""
         del refused
-        raise error  # to the door
+        try:
+            raise error  # to the door
+        finally:
+            del error
 
 
 def is_cut_by_door(carrier: Carrier) -> bool:
@@ -214,12 +220,15 @@ class ViewRequest:
 
     def say(self, error: Refused | OAuthException | ExceptionGroup) -> object:
         """Answer a refusal; what Graph said raise again if it is the application's own matter."""
-        if isinstance(error, Refused):
-            return self.surroundings.say(error)
-        refused = refusal_of(self.surroundings.carrier, error)
-        if refused is None:
-            raise error
-        return self.surroundings.report(error, refused)
+        try:
+            if isinstance(error, Refused):
+                return self.surroundings.say(error)
+            refused = refusal_of(self.surroundings.carrier, error)
+            if refused is None:
+                raise error
+            return self.surroundings.report(error, refused)
+        finally:
+            del error
 
     def entered(self) -> AbstractContextManager[None]:
         """Let current_token() find what was injected."""

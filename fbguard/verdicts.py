@@ -126,6 +126,8 @@ class Verdicts:
             return future.result(self._deadline + _GRACE)
         except TimeoutError:
             future.cancel()
+        finally:
+            del future  # it holds what it raises, which holds this frame: no circle may keep the request
         raise self.refusal(UNAVAILABLE, demands)
 
     async def asettle(self, demands: Demands, token: Secret) -> TokenInfo:

@@ -122,7 +122,10 @@ class FBTokenMiddleware:
             said = answer_to(environ, error)
             if said is None:
                 raise
-            return said(environ, start_response, _exc_info())
+            try:
+                return said(environ, start_response, _exc_info())
+            finally:
+                del said  # it holds the error, which holds this frame: no circle may keep the request
         if isinstance(body, list) or _is_whole(body, environ):
             return body
         return _Body(body, environ, start_response)

@@ -11,17 +11,33 @@ import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
 
 import pytest
+from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from fbguard import Guard, Policy, Rule, asgi, require_fb_token, wsgi
+from fbguard import (
+    Guard,
+    OAuthException,
+    Policy,
+    Requirement,
+    Rule,
+    TokenInfo,
+    asgi,
+    require_fb_token,
+    wsgi,
+)
 from fbguard.claims import LIVE
 from fbguard.connections import OUTGOING
+from fbguard.integrations.fastapi import FBToken
+from fbguard.integrations.starlette import FBAuthBackend
 from tests.support import TOKEN, make_guard, valid, wsgi_environ
 
 POLICY = Policy(Rule("/public", public=True), Rule("/live", live=True), Rule("/email", scopes=["email"]))
@@ -114,8 +130,6 @@ def test_of_a_request_in_asgi(guard, which, kind, path, headers):
     if which == "Starlette" and (kind == "websocket" or path == "/public"):
         path = "/email"
         kind = "http"
-    if which == "live view" and path == "/public":
-        path = "/live"  # the view's own refusal is another matter
     door = APPS[which](guard)
 
     async def main() -> None:
@@ -174,3 +188,114 @@ def test_of_a_request_in_wsgi(guard, path, token):
             gone = weakref.ref(environ)
             del environ, body
             assert gone() is None
+
+
+# -- refusals: an exception holds the frames it came by, and none of them may hold the exception ---
+
+
+@require_fb_token(scopes=["email"])
+async def asgi_view(scope: Any, receive: Any, send: Any) -> None:
+    await app(scope, receive, send)
+
+
+@require_fb_token(scopes=["email"])
+async def view_that_hears_graph(scope: Any, receive: Any, send: Any) -> None:
+    raise OAuthException("Error validating access token", code=190)
+
+
+@require_fb_token(scopes=["email"])
+def sync_view(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok")
+
+
+def in_fastapi(guard: Guard) -> Any:
+    inner = FastAPI()
+
+    @inner.get("/x")
+    async def depending(token: Annotated[TokenInfo, Depends(FBToken(scopes=["email"]))]) -> None:
+        return None
+
+    return asgi.FBTokenMiddleware(inner, guard, policy=None)
+
+
+def behind_a_backend(guard: Guard) -> Any:
+    backend = FBAuthBackend(guard, Requirement(scopes=["email"]))
+    middleware = Middleware(AuthenticationMiddleware, backend=backend, on_error=FBAuthBackend.on_error)
+    return Starlette(routes=[Route("/x", sync_view)], middleware=[middleware])
+
+
+REFUSING = {
+    "door": lambda guard: asgi.FBTokenMiddleware(app, guard, policy=Policy(Rule("/x", scopes=["email"]))),
+    "view": lambda guard: asgi.FBTokenMiddleware(asgi_view, guard, policy=None),
+    "view below a door": lambda guard: asgi.FBTokenMiddleware(asgi_view, guard),
+    "Graph": lambda guard: asgi.FBTokenMiddleware(view_that_hears_graph, guard),
+    "Starlette": lambda guard: asgi.FBTokenMiddleware(
+        Starlette(routes=[Route("/x", view)]), guard, policy=None
+    ),
+    "Starlette, sync": lambda guard: asgi.FBTokenMiddleware(
+        Starlette(routes=[Route("/x", sync_view)]), guard, policy=None
+    ),
+    "FastAPI": in_fastapi,
+    "AuthenticationMiddleware": behind_a_backend,
+}
+
+
+@pytest.mark.parametrize("headers", [[], BEARER], ids=["none", "without the scope"])
+@pytest.mark.parametrize("which", REFUSING)
+def test_of_a_refused_request(guard, graph, which, headers):
+    graph.default = valid(scopes=["email"] if which == "Graph" else [])
+    door = REFUSING[which](guard)
+
+    async def main() -> None:
+        for _ in range(3):
+            connection = Connection("http", "/x", list(headers))
+            await door(connection.scope, connection.receive, connection.send)
+            assert connection.sent[0]["status"] in {401, 403}
+            gone = weakref.ref(connection)
+            del connection
+            assert gone() is None
+
+    asyncio.run(main())
+
+
+def hears_graph(environ: Any, start_response: Any) -> list[bytes]:
+    raise OAuthException("Error validating access token", code=190)
+
+
+# Not a view of Flask: it answers by an HTTPException, as abort() does, and Flask's own frame keeps those.
+WSGI_REFUSING = {
+    "door": lambda guard: wsgi.FBTokenMiddleware(
+        lambda environ, _: [b"ok"], guard, policy=Policy(Rule("/x", scopes=["email"]))
+    ),
+    "view": lambda guard: wsgi.FBTokenMiddleware(
+        require_fb_token(scopes=["email"])(lambda environ, _: [b"ok"]), guard, policy=None
+    ),
+    "Graph": lambda guard: wsgi.FBTokenMiddleware(hears_graph, guard),
+}
+
+
+def _note(started: list[tuple[Any, ...]], status: str, headers: Any, exc_info: Any = None) -> None:
+    started.append((status, headers))
+
+
+@pytest.mark.parametrize("headers", [[], [("Authorization", f"Bearer {TOKEN}")]], ids=["none", "without"])
+@pytest.mark.parametrize("which", WSGI_REFUSING)
+def test_of_a_refused_request_in_wsgi(guard, graph, which, headers):
+    graph.default = valid(scopes=["email"] if which == "Graph" else [])
+    door = WSGI_REFUSING[which](guard)
+
+    class Mark:
+        pass
+
+    for _ in range(3):
+        environ = wsgi_environ("/x", headers=headers)
+        environ["mark"] = Mark()
+        gone = weakref.ref(environ["mark"])
+        started: list[tuple[Any, ...]] = []
+        body = door(environ, partial(_note, started))
+        list(body)
+        if hasattr(body, "close"):
+            body.close()
+        assert started.pop()[0][:3] in {"401", "403"}
+        del environ, body
+        assert gone() is None

@@ -114,7 +114,10 @@ class FBAuthBackend(AuthenticationBackend):
                 inject_facts(scope, self.guard, info, token)  # a door of another app stays the door
             watch_for(scope)
             return None if info is None else (AuthCredentials(["authenticated", *info.scopes]), FBUser(info))
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # which holds this frame now
 
     @staticmethod
     def on_error(conn: HTTPConnection, exc: Exception) -> Response:
@@ -187,11 +190,17 @@ class StarletteSurroundings(Surroundings):
 
     def report(self, error: Exception, refused: Refused) -> object:
         refusals.teach_routed(self.carrier)
-        raise error
+        try:
+            return super().report(error, refused)
+        finally:
+            del error, refused
 
     def say(self, refused: Refused) -> object:
         refusals.teach_routed(self.carrier)
-        raise refused
+        try:
+            return super().say(refused)
+        finally:
+            del refused
 
 
 async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:
