@@ -67,12 +67,12 @@ SERVERS: Final = (
         "uvicorn", f"{_UVICORN} --log-level error", "starlette",
         (
             "Starlette app", "Starlette no-op", "Starlette floor", "Starlette fbguard",
-            "Starlette AuthenticationMiddleware + requires",
+            "Starlette fbguard, require_fb_token alone", "Starlette AuthenticationMiddleware + requires",
         ),
     ),
     Server(
         "uvicorn", f"{_UVICORN} --log-level error", "fastapi",
-        ("FastAPI app", "FastAPI fbguard", "FastAPI HTTPBearer + Security"),
+        ("FastAPI app", "FastAPI fbguard", "FastAPI fbguard, FBToken alone", "FastAPI HTTPBearer + Security"),
     ),
     Server(
         "gunicorn gthread", _GUNICORN, "flask",
