@@ -12,7 +12,16 @@ from typing import Any, cast
 
 from fbguard.claims import Claims, make_live, refusal_at_end, watch_for
 from fbguard.connections import LiveResponse, has_door_that_cuts
-from fbguard.context import TOKEN, demands_of, door_of, inject_facts, judge_of, left_in, note_judged_by
+from fbguard.context import (
+    TOKEN,
+    credential_of,
+    demands_of,
+    door_of,
+    inject_facts,
+    judge_of,
+    left_in,
+    note_judged_by,
+)
 from fbguard.core.carrier import Carrier, carrier_of_request, entered, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement, could_only_loosen
@@ -180,7 +189,7 @@ class ViewRequest:
         params = None if requirement.target is None else self.surroundings.path_params()
         demands = self._demands = ((requirement, params),)
         info: TokenInfo | None = carrier.get(TOKEN)
-        if info is not None and judge_of(carrier) is self.guard:
+        if info is not None and judge_of(carrier) is self.guard and self._has_own_facts():
             if could_only_loosen(requirement, [demand for demand, _ in demands_of(carrier)]):
                 raise RuntimeError(
                     "this requirement could only loosen what the door requires, and a view can only tighten: "
@@ -201,6 +210,13 @@ class ViewRequest:
         if not isinstance(verdict, Secret):
             self.inject(verdict)
         return demands, verdict
+
+    def _has_own_facts(self) -> bool:
+        """Tell this request's facts from those of another one, which the app has made a copy of for this."""
+        if self._is_entered:
+            return True
+        found = self.guard.sources.find(head_of(self.surroundings.carrier))
+        return found is None or found == credential_of(self.surroundings.carrier)
 
     def inject(self, info: TokenInfo | None) -> None:
         """Put the facts into the request; what the same guard has judged before stays said."""

@@ -13,6 +13,10 @@ from typing import Any
 import flask
 import pytest
 from flask.views import MethodView
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from fbguard import Guard, Policy, Refused, Rule, asgi, current_token, decorator, require_fb_token, wsgi
 from fbguard.connections import Outgoing
@@ -26,6 +30,7 @@ from tests.support import (
     TOKEN,
     FakeClock,
     FakeGraph,
+    call_asgi,
     dead,
     http_scope,
     make_guard,
@@ -422,3 +427,95 @@ def test_a_door_overwrites_what_another_has_left(guard, graph, clock):
         assert scope["fbguard.token"] is scope["state"]["fb_token"] is None
         assert credential_of(scope) is None
         assert asked_of(scope) == ()
+
+
+# -- copies: what an app asks of itself with another token ---
+
+COPIED = {
+    "the same": (TOKEN, 200),
+    "another": (f"{TOKEN}2", 200),
+    "without the scope": (f"{TOKEN}3", 403),
+    "dead": (f"{TOKEN}4", 401),
+}
+
+
+@pytest.fixture
+def several(graph: FakeGraph) -> None:
+    graph.replies = {
+        f"{TOKEN}2": valid(user_id="2", scopes=["email"]),
+        f"{TOKEN}3": valid(user_id="3", scopes=[]),
+        f"{TOKEN}4": dead(190),
+    }
+
+
+def answer_to_copy(app: Any, carrier: Any) -> int:
+    """Ask an app, as code of another one may, with a copy of its own request; return the status."""
+    if "REQUEST_METHOD" in carrier:
+        started: list[int] = []
+        list(app(carrier, lambda line, *_: started.append(int(line[:3]))))
+        return started[0]
+    return asyncio.run(call_asgi(app, carrier)).status
+
+
+@require_fb_token(scopes=["email"])
+async def starlette_view(request: Request) -> PlainTextResponse:
+    seen.append((request.state.fb_token.user_id, current_token(required=True).user_id))
+    return PlainTextResponse("in")
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("case", COPIED)
+@pytest.mark.parametrize("policy", [EMAIL, None])
+def test_a_copy_of_a_scope_is_judged_for_the_token_in_it(guard, case, policy):
+    token, status = COPIED[case]
+    inner = Starlette(routes=[Route("/x", starlette_view)])
+    statuses: list[int] = []
+
+    @require_fb_token(scopes=["email"])
+    def outer(request: Request) -> PlainTextResponse:
+        copied = {**request.scope, "path": "/x", "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        statuses.append(answer_to_copy(inner, copied))
+        return PlainTextResponse("out")
+
+    door = asgi.FBTokenMiddleware(Starlette(routes=[Route("/out", outer)]), guard, policy=policy)
+    for _ in range(2):
+        assert asyncio.run(call_asgi(door, http_scope("/out", headers=SENT))).status == 200
+    assert statuses == [status] * 2
+    own = guard.check(TOKEN).user_id
+    assert seen == [(user, user) for user in {"the same": [own], "another": ["2"]}.get(case, [])] * 2
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("case", COPIED)
+@pytest.mark.parametrize("policy", [EMAIL, None])
+def test_a_copy_of_an_environ_is_judged_for_the_token_in_it(guard, case, policy):
+    token, status = COPIED[case]
+    inner = flask.Flask("inner")
+    inner.add_url_rule("/x", "x", flask_view)
+    statuses: list[int] = []
+
+    @require_fb_token(scopes=["email"])
+    def outer() -> str:
+        environ = {**flask.request.environ, "PATH_INFO": "/x", "HTTP_AUTHORIZATION": f"Bearer {token}"}
+        statuses.append(answer_to_copy(inner.wsgi_app, environ))
+        return "out"
+
+    client = flask_client(guard, outer, policy)
+    for _ in range(2):
+        assert client.get("/x", headers=BEARER).status_code == 200
+    assert statuses == [status] * 2
+    own = guard.check(TOKEN).user_id
+    users = {"the same": [own], "another": ["2"]}.get(case, [])
+    assert [(facts.user_id, current.user_id) for facts, current, _ in seen] == [
+        (one, one) for one in users
+    ] * 2
+
+
+def test_a_copy_from_which_the_token_was_taken_keeps_its_facts(guard):
+    """Middleware that hides credentials from the app does so."""
+
+    async def hiding(scope: Any, receive: Any, send: Any) -> None:
+        await asgi_view({**scope, "headers": []}, receive, send)
+
+    door = asgi.FBTokenMiddleware(hiding, guard, policy=EMAIL)
+    assert [status_of(door) for _ in range(2)] == [200] * 2

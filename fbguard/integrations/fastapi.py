@@ -157,16 +157,18 @@ class FBToken:
     ) -> TokenInfo | None:
         """Return the facts (None for nobody, if that may be), or raise what FastAPI answers as a refusal.
 
-        ``security_scopes`` are those of ``Security(FBToken(...), scopes=[...])``: needed, too.
+        ``security_scopes`` are those of ``Security(FBToken(...), scopes=[...])``: needed, too. FastAPI always
+        gives them; who calls by hand, perhaps in another task, has no current_token() of it.
         """
+        if security_scopes is None:
+            return (await self.judge(connection))[1]
         scope = connection.scope
-        scopes = security_scopes.scopes if security_scopes else ()
-        if not scopes and self._short.lets_in((scope,), {}):
+        if not security_scopes.scopes and self._short.lets_in((scope,), {}):
             refusals.teach_routed(scope)
             _see_to_the_end(scope)
             info: TokenInfo = scope[TOKEN]
             return info
-        request, found = await self.judge(connection, scopes)
+        request, found = await self.judge(connection, security_scopes.scopes)
         _see_to_the_end(scope, request)
         return found
 

@@ -8,8 +8,10 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
+import anyio.from_thread
 import pytest
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
@@ -671,3 +673,64 @@ def test_a_stack_that_fastapi_does_not_give_is_done_without(fb_guard, fb_token, 
 
     assert asyncio.run(run()) is None
     assert seen == [(None, True), 200]
+
+
+@pytest.mark.parametrize("how", ["wait_for", "gather", "thread", "awaited"])
+def test_a_dependency_called_by_hand_leaves_nothing_to_fastapi(place, fb_token, how):
+    """It may be in a task or a thread of its own, whose context is another than the request's."""
+    dependency = FBToken(scopes=["email"])
+    app = FastAPI()
+    ends: list[str] = []
+    users: list[str | None] = []
+
+    async def session() -> Any:
+        try:
+            yield "session"
+        except BaseException:
+            ends.append("rolled back")
+            raise
+        ends.append("committed")
+
+    async def by_hand(request: Request) -> TokenInfo | None:
+        if how == "wait_for":
+            return await asyncio.wait_for(dependency(request), 3)
+        if how == "gather":
+            return (await asyncio.gather(dependency(request)))[0]
+        if how == "thread":
+            return await run_in_threadpool(anyio.from_thread.run, dependency, request)
+        return await dependency(request)
+
+    async def noted(request: Request) -> None:
+        token = await by_hand(request)
+        assert token is not None
+        users.append(token.user_id)
+
+    @app.get("/x", dependencies=[Depends(session), Depends(noted)])
+    async def view() -> str | None:
+        return users.pop()
+
+    client = place(app)
+    for _ in range(2):
+        answer = client.get("/x", headers=fb_token.headers(user_id="7", scopes=["email"]))
+        assert (answer.status_code, answer.json()) == (200, "7")
+    assert ends == ["committed"] * 2
+    assert_refused(client.get("/x", headers=fb_token.headers(user_id="7")), "insufficient_scope")
+
+
+def test_a_dependency_called_by_hand_in_a_copied_scope_is_not_of_the_outer_request(place, fb_token):
+    dependency = FBToken()
+    app = FastAPI()
+    other = fb_token.headers(user_id="2")
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        token = await dependency(Request(scope))
+        assert token is not None
+        await PlainTextResponse(token.user_id or "")(scope, receive, send)
+
+    @app.get("/x")
+    async def view(request: Request, token: AnyUser) -> list[str | None]:
+        headers = [(name.lower().encode(), value.encode()) for name, value in other.items()]
+        answer = await call_asgi(inner, {**request.scope, "headers": headers})
+        return [token.user_id, answer.body.decode(), current_token(required=True).user_id]
+
+    assert place(app).get("/x", headers=fb_token.headers(user_id="1")).json() == ["1", "2", "1"]
