@@ -8,10 +8,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from fbguard.core.carrier import carrier_of_request
+from fbguard.context import LEFT, door_of
+from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
+from fbguard.heads import head_of
 from fbguard.short_way import ShortWay
 from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source
 
@@ -204,6 +206,19 @@ def _is_async(view: Callable[..., Any]) -> bool:
     )
 
 
+def _carrier_among(arguments: list[object], door: Carrier) -> Carrier:
+    """Return the door's carrier, or a copy of it with another token: of what the app asks of itself."""
+    for argument in arguments:
+        if argument is door or not (isinstance(argument, dict) and LEFT in argument):
+            continue
+        copied = cast("Carrier", argument)
+        guard = door_of(copied)
+        token = None if guard is None else guard.sources.find(head_of(copied))
+        if guard is not None and token is not None and token != guard.sources.find(head_of(door)):
+            return copied
+    return door
+
+
 def _surroundings(arguments: list[object]) -> Surroundings:
     """Find the framework that serves this request, among those that are loaded."""
     door = carrier_of_request.get()
@@ -226,7 +241,7 @@ def _surroundings(arguments: list[object]) -> Surroundings:
 
         found = starlette.surroundings_of(door, [])
     if found is None and door is not None:
-        found = Surroundings(door)
+        found = Surroundings(_carrier_among(arguments, door))
     if found is None:
         raise RuntimeError(
             "require_fb_token found no request: put FBTokenMiddleware around the app, or give the view the "

@@ -35,6 +35,7 @@ from tests.support import (
     http_scope,
     make_guard,
     valid,
+    wsgi_environ,
 )
 
 # isort: split
@@ -509,6 +510,62 @@ def test_a_copy_of_an_environ_is_judged_for_the_token_in_it(guard, case, policy)
     assert [(facts.user_id, current.user_id) for facts, current, _ in seen] == [
         (one, one) for one in users
     ] * 2
+
+
+@require_fb_token(scopes=["email"])
+def wsgi_view(environ: Any, start_response: Any) -> list[bytes]:
+    seen.append(current_token(required=True).user_id)
+    start_response("200 OK", [])
+    return [b""]
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("case", COPIED)
+@pytest.mark.parametrize("policy", [EMAIL, None])
+def test_so_is_a_scope_that_a_plain_view_is_given(guard, case, policy):
+    token, status = COPIED[case]
+    statuses: list[int] = []
+
+    async def outer(scope: Any, receive: Any, send: Any) -> None:
+        copied = {**scope, "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        statuses.append(await status_in_view(asgi_view, copied))
+        await asgi_view(scope, receive, send)
+
+    door = asgi.FBTokenMiddleware(outer, guard, policy=policy)
+    assert [status_of(door) for _ in range(2)] == [200] * 2
+    assert statuses == [status] * 2
+    own = guard.check(TOKEN).user_id
+    inner = {"the same": [own], "another": ["2"]}.get(case, [])
+    assert [current.user_id for _, current, *_ in seen] == [*inner, own] * 2
+
+
+async def status_in_view(view: Any, scope: Any) -> int:
+    try:
+        return (await call_asgi(view, scope)).status
+    except Refused as refused:
+        return refused.status
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("case", COPIED)
+@pytest.mark.parametrize("policy", [EMAIL, None])
+def test_so_is_an_environ_that_a_plain_view_is_given(guard, case, policy):
+    token, status = COPIED[case]
+    statuses: list[int] = []
+
+    def outer(environ: Any, start_response: Any) -> list[bytes]:
+        try:
+            statuses.append(answer_to_copy(wsgi_view, {**environ, "HTTP_AUTHORIZATION": f"Bearer {token}"}))
+        except Refused as refused:
+            statuses.append(refused.status)
+        return wsgi_view(environ, start_response)
+
+    door = wsgi.FBTokenMiddleware(outer, guard, policy=policy)
+    for _ in range(2):
+        assert answer_to_copy(door, wsgi_environ("/x", headers=SENT)) == 200
+    assert statuses == [status] * 2
+    own = guard.check(TOKEN).user_id
+    assert seen == [*{"the same": [own], "another": ["2"]}.get(case, []), own] * 2
 
 
 def test_a_copy_from_which_the_token_was_taken_keeps_its_facts(guard):
