@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import httpx
 
+import fbguard
 from fbguard import Guard, TokenInfo
 
+PACKAGE = str(Path(fbguard.__file__).parent) + os.sep  # what lies in it is ours; a clone may bear its name
 APP_ID = "1234567890"
 SECRET = "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
 TOKEN = "EAABcanaryToken0123456789abcdefghijklmnopqrstuvwxyz"

@@ -18,7 +18,7 @@ import pytest
 
 from fbguard import Guard, Policy, Refused, Requirement
 from fbguard.core.secret import Secret
-from tests.support import OTHER_APP, SECRET, TOKEN, Reply, dead, envelope, make_guard, valid
+from tests.support import OTHER_APP, PACKAGE, SECRET, TOKEN, Reply, dead, envelope, make_guard, valid
 
 OLDER = "0older0secret0"
 
@@ -120,7 +120,7 @@ def test_exceptions_of_tokens_that_are_not_asked_about(guard, colour, token):
 def locals_of(refused: Refused) -> str:
     """Return the traceback with the local variables of every frame of ours."""
     report = traceback.TracebackException.from_exception(refused, capture_locals=True)
-    ours = [frame for frame in report.stack if "/fbguard/" in frame.filename]
+    ours = [frame for frame in report.stack if frame.filename.startswith(PACKAGE)]
     assert len(ours) >= 2
     assert all(frame.locals for frame in ours)
     return repr([(frame.name, frame.locals) for frame in ours])
@@ -222,6 +222,6 @@ def test_wrong_configuration(error, options):
 
 def test_wrong_configuration_in_a_traceback_with_locals():
     report = traceback.TracebackException.from_exception(broken(ValueError, ttl=0), capture_locals=True)
-    ours = [frame.locals for frame in report.stack if "/fbguard/" in frame.filename]
+    ours = [frame.locals for frame in report.stack if frame.filename.startswith(PACKAGE)]
     assert ours
     assert shows(repr(ours)) == []

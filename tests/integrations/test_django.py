@@ -29,7 +29,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.integrations import django as integration
 from fbguard.integrations import django_settings
 from tests.integrations.flask_apps import loud
-from tests.support import APP_ID, SECRET, TOKEN, Answer, envelope, http_scope, make_guard, valid
+from tests.support import APP_ID, PACKAGE, SECRET, TOKEN, Answer, envelope, http_scope, make_guard, valid
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio", "no_noise")
 
@@ -505,7 +505,7 @@ def test_wrong_settings(configured, server, number, changes, option):
             Site(server)
         found = [one for one in run_checks() if one.id.startswith("fbguard.")]
     frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
-    ours = [frame for frame in frames if "/fbguard/" in frame.f_code.co_filename]
+    ours = [frame for frame in frames if frame.f_code.co_filename.startswith(PACKAGE)]
     assert ours
     assert SECRET not in repr([frame.f_locals for frame in ours])
     assert caught.value.__context__ is None  # whose frames would hold the settings

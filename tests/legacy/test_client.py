@@ -30,6 +30,7 @@ from tests.legacy.calls import (
     Service,
     signature,
 )
+from tests.support import PACKAGE
 
 LOOPBACK = "http://127.0.0.1:1/restserver.php"
 ERROR = "<error_response><error_code>{code}</error_code><error_msg>{message}</error_msg></error_response>"
@@ -317,7 +318,7 @@ def test_the_client_and_the_endpoint_understand_each_other(kind):
 def shown(error: BaseException) -> list[str]:
     """Return which secrets stand in an exception or in the local variables of our frames."""
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
-    ours = [frame for frame in report.stack if "/fbguard/" in frame.filename]
+    ours = [frame for frame in report.stack if frame.filename.startswith(PACKAGE)]
     assert ours
     text = repr([frame.locals for frame in ours]) + repr(error) + str(error) + repr(vars(error))
     return [word for word in (KEY, SECRET, TOKEN) if word in text]
