@@ -6,10 +6,12 @@ what lies in a request are the facts of the last one.
 
 from __future__ import annotations
 
+from threading import RLock
 from typing import Final, NamedTuple, Protocol
 from weakref import ReferenceType, ref
 
-from fbguard.context import TOKEN, asked_of, demands_of, judge_of, left_in
+from fbguard.context import LEFT, TOKEN, asked_of, demands_of, door_of, judge_of, left_in
+from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
@@ -34,7 +36,7 @@ class Ending(Protocol):
     """What ends with tokens."""
 
     def watch(self, claim: Claim | None, /) -> None:
-        """End with this one, too; of one guard the last word counts."""
+        """End with this one, too; of one guard and token the last word counts."""
 
 
 class Claims:
@@ -44,23 +46,26 @@ class Claims:
     one around it ends.
     """
 
-    __slots__ = ("_body", "_claims", "demands", "guard", "outer")
+    __slots__ = ("_bodies", "_claims", "_lock", "demands", "guard", "outer")
 
     def __init__(self, guard: Guard, demands: Demands = (), outer: Ending | None = None) -> None:
         self.guard = guard
         self.demands = demands
         self.outer = outer
-        self._claims: dict[Guard, Claim] = {}
-        self._body: ReferenceType[Ending] | None = None  # nobody but its server keeps a body alive
+        self._claims: dict[tuple[Guard, bytes], Claim] = {}
+        self._bodies: list[ReferenceType[Ending]] = []  # nobody but its server keeps a body alive
+        self._lock = RLock()  # a server may read a body on another thread than its view's
 
     def note(self, claim: Claim | None) -> None:
-        """Let the response end with this claim, too; of one guard the last one counts."""
+        """Let the response end with this claim, too; of one guard and token the last one counts."""
         if claim is None:
             return
-        self._claims[claim.guard] = claim
-        body = None if self._body is None else self._body()
-        if body is not None:  # its code, too, may have views judge
-            body.watch(claim)
+        with self._lock:
+            self._claims[claim.guard, key_of(claim.token)] = claim
+            for one in self._bodies:  # their code, too, may have views judge
+                body = one()
+                if body is not None:
+                    body.watch(claim)
 
     def watch(self, claim: Claim | None, /) -> None:
         """Do so for a view below, and let what is around end with it, too."""
@@ -69,10 +74,12 @@ class Claims:
             self.outer.watch(claim)
 
     def begin(self, body: Ending) -> None:
-        """Let a body end with them from now on."""
-        self._body = ref(body)
-        for claim in list(self._claims.values()):
-            body.watch(claim)
+        """Let a body end with them from now on; a rule's and a view's may stand around one another."""
+        with self._lock:
+            self._bodies = [one for one in self._bodies if one() is not None]
+            self._bodies.append(ref(body))
+            for claim in self._claims.values():
+                body.watch(claim)
 
 
 def claim_of(carrier: Carrier) -> Claim | None:
@@ -85,9 +92,19 @@ def claim_of(carrier: Carrier) -> Claim | None:
 
 
 def make_live(carrier: Carrier, guard: Guard) -> Claims:
-    """Note what this guard has let a live response in with, before anything below runs."""
+    """Note what this guard has let a live response in with, before anything below runs.
+
+    Once for each guard: a view may be judged again and again, for each message or chunk.
+    """
+    around: Ending | None = carrier.get(LIVE)
+    one = around
+    while isinstance(one, Claims):
+        if one.guard is guard:
+            watch_for(carrier)
+            return one
+        one = one.outer
     demands = (*demands_of(carrier), *asked_of(carrier))
-    claims = carrier[LIVE] = Claims(guard, demands, carrier.get(LIVE))
+    claims = carrier[LIVE] = Claims(guard, demands, around)
     claims.note(claim_of(carrier))
     return claims
 
@@ -102,6 +119,12 @@ def watch_for(carrier: Carrier) -> None:
     live: Ending | None = carrier.get(LIVE)
     if live is not None:
         live.watch(claim_of(carrier))
+
+
+def disown(carrier: Carrier) -> None:
+    """Forget what a copy has brought along of another request; the door's guard is still around it."""
+    carrier[TOKEN], carrier[LEFT] = None, (door_of(carrier), None, (), (), None)
+    carrier.pop(LIVE, None)
 
 
 def refusal_at_end(

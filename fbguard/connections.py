@@ -192,7 +192,8 @@ class LiveResponse(LiveConnection):
 
     def _break_off(self, guard: Guard, finding: Finding) -> None:
         super()._break_off(guard, finding)
-        if self.finding is finding and self._runner is not None:
+        # Tokens that expire together end by one and the same finding, and only one timer can be taken back.
+        if self.finding is finding and self._runner is not None and self._insisting is None:
             self._insisting = asyncio.get_running_loop().call_later(GRACE, self._insist, self._runner)
 
     def _insist(self, runner: asyncio.Task[Any]) -> None:

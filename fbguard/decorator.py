@@ -13,9 +13,8 @@ from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
-from fbguard.heads import head_of
 from fbguard.short_way import ShortWay
-from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source
+from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source, is_asked_by
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -209,13 +208,12 @@ def _is_async(view: Callable[..., Any]) -> bool:
 def _carrier_among(arguments: list[object], door: Carrier) -> Carrier:
     """Return the door's carrier, or a copy of it with another token: of what the app asks of itself."""
     for argument in arguments:
-        if argument is door or not (isinstance(argument, dict) and LEFT in argument):
-            continue
-        copied = cast("Carrier", argument)
-        guard = door_of(copied)
-        token = None if guard is None else guard.sources.find(head_of(copied))
-        if guard is not None and token is not None and token != guard.sources.find(head_of(door)):
-            return copied
+        for one in (argument, getattr(argument, "scope", None)):
+            if isinstance(one, dict) and LEFT in one:
+                copied = cast("Carrier", one)
+                guard = door_of(copied)
+                if guard is not None and is_asked_by(door, copied, guard):
+                    return copied
     return door
 
 
@@ -236,12 +234,13 @@ def _surroundings(arguments: list[object]) -> Surroundings:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
         found = flask_views.surroundings_of()
-    if found is None and "starlette" in sys.modules:
+    carrier = None if door is None else _carrier_among(arguments, door)
+    if found is None and carrier is door and "starlette" in sys.modules:
         from fbguard.integrations import starlette  # noqa: PLC0415
 
         found = starlette.surroundings_of(door, [])
-    if found is None and door is not None:
-        found = Surroundings(_carrier_among(arguments, door))
+    if found is None and carrier is not None:
+        found = Surroundings(carrier)
     if found is None:
         raise RuntimeError(
             "require_fb_token found no request: put FBTokenMiddleware around the app, or give the view the "

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
+from threading import RLock
 from typing import Any, Final, TypeVar, cast
 
 from fbguard.claims import Claim
@@ -35,30 +36,35 @@ class Cut(ConnectionAbortedError):  # noqa: N818 - not always an error
 class Watched:
     """Something that ends with a token; with any of several, if several guards let it in."""
 
-    __slots__ = ("__weakref__", "_is_closed", "_watches", "ended_by", "finding")
+    __slots__ = ("__weakref__", "_is_closed", "_lock", "_watches", "ended_by", "finding")
 
     def __init__(self) -> None:
         self.finding: Finding | None = None
         self.ended_by: Guard | None = None  # whose token has ended
         self._is_closed = False
+        # Views on other threads watch, too. To be entered again: a guard's clock is its user's code.
+        self._lock = RLock()
         self._watches: tuple[tuple[Guard, Watch], ...] = ()
 
     def watch(self, claim: Claim | None, /) -> None:
-        """End with this token from now on; of one guard the last word counts. On any thread."""
-        if claim is None or self._is_closed:
+        """End with this token from now on; of one guard and token the last word counts. On any thread."""
+        if claim is None:
             return
-        before = self._watches
-        old = [watch for guard, watch in before if guard is claim.guard]
-        if any(watch.info is claim.info and watch.key == key_of(claim.token) for watch in old):
-            return
-        new = claim.guard.watch(claim.token, claim.info, self._ending(claim.guard))
-        self._watches = (*(one for one in before if one[0] is not claim.guard), (claim.guard, new))
-        for watch in old:
-            claim.guard.live.unwatch(watch)
+        key = key_of(claim.token)
+        with self._lock:
+            if self._is_closed:
+                return
+            old = [one for one in self._watches if one[0] is claim.guard and one[1].key == key]
+            if any(watch.info is claim.info for _, watch in old):
+                return
+            new = claim.guard.watch(claim.token, claim.info, self._ending(claim.guard))
+            self._watches = (*(one for one in self._watches if one not in old), (claim.guard, new))
+        for guard, watch in old:
+            guard.live.unwatch(watch)
         self._let_go_if_closed()
 
     def _let_go_if_closed(self) -> None:
-        """Undo what has come too late: a view on another thread may outlive its connection."""
+        """Undo what has come too late: a view may outlive its connection."""
         if self._is_closed:
             self.unwatch()
 
@@ -72,13 +78,14 @@ class Watched:
 
     def unwatch(self) -> None:
         """Stop watching: what comes now ends nothing any more."""
-        self._is_closed = True
-        watches, self._watches = self._watches, ()
+        with self._lock:
+            self._is_closed = True
+            watches, self._watches = self._watches, ()
         for guard, watch in watches:
             guard.live.unwatch(watch)
 
     def drop(self) -> None:
-        """Do so in a destructor."""
+        """Do so in a destructor: nobody else has hold of this, and no lock may be waited for."""
         watches, self._watches = self._watches, ()
         for guard, watch in watches:
             guard.live.drop(watch)

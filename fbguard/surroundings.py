@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
-from fbguard.claims import Claims, make_live, refusal_at_end, watch_for
+from fbguard.claims import Claims, disown, make_live, refusal_at_end, watch_for
 from fbguard.connections import LiveResponse, has_door_that_cuts
 from fbguard.context import (
     TOKEN,
-    credential_of,
+    asked_of,
     demands_of,
     door_of,
     inject_facts,
@@ -121,6 +121,14 @@ class Surroundings:
             del error
 
 
+def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
+    """Tell a request that the app asks of itself: a copy of the one around, with another token."""
+    if around is None or around is carrier:
+        return False
+    token = guard.sources.find(head_of(carrier))
+    return token is not None and token != guard.sources.find(head_of(around))
+
+
 def is_cut_by_door(carrier: Carrier) -> bool:
     """Tell whether the door cuts this connection anyhow; raises RuntimeError for a WebSocket without one."""
     is_cut = has_door_that_cuts(carrier)
@@ -158,8 +166,11 @@ class ViewRequest:
         self._is_live = False
         self._claims: Claims | None = None  # of a live view
         # Not if there is no door, nor if middleware gave the view a scope of its own below the door.
-        self._is_entered = carrier_of_request.get() is surroundings.carrier
+        around = carrier_of_request.get()
+        self._is_entered = around is surroundings.carrier
         self.guard = self._find_guard(given)
+        if not self._is_entered and is_asked_by(around, surroundings.carrier, self.guard):
+            disown(surroundings.carrier)
 
     def _find_guard(self, given: GuardSource | None) -> Guard:
         if isinstance(given, Guard):
@@ -187,9 +198,11 @@ class ViewRequest:
         carrier = self.surroundings.carrier
         self._is_live = requirement.live
         params = None if requirement.target is None else self.surroundings.path_params()
-        demands = self._demands = ((requirement, params),)
+        demands: Demands = ((requirement, params),)
+        self._demands = demands
         info: TokenInfo | None = carrier.get(TOKEN)
-        if info is not None and judge_of(carrier) is self.guard and self._has_own_facts():
+        if info is not None and judge_of(carrier) is self.guard:
+            before = (*demands_of(carrier), *asked_of(carrier))
             if could_only_loosen(requirement, [demand for demand, _ in demands_of(carrier)]):
                 raise RuntimeError(
                     "this requirement could only loosen what the door requires, and a view can only tighten: "
@@ -203,6 +216,7 @@ class ViewRequest:
                     watch_for(carrier)
                     self._claims = make_live(carrier, self.guard)
                 return demands, info
+            demands = (*before, *demands)  # what is found out now must meet all that the old facts did
         head = head_of(carrier)
         found = self.guard.sources.find(head)
         self._token = found if isinstance(found, Secret) else None
@@ -210,13 +224,6 @@ class ViewRequest:
         if not isinstance(verdict, Secret):
             self.inject(verdict)
         return demands, verdict
-
-    def _has_own_facts(self) -> bool:
-        """Tell this request's facts from those of another one, which the app has made a copy of for this."""
-        if self._is_entered:
-            return True
-        found = self.guard.sources.find(head_of(self.surroundings.carrier))
-        return found is None or found == credential_of(self.surroundings.carrier)
 
     def inject(self, info: TokenInfo | None) -> None:
         """Put the facts into the request; what the same guard has judged before stays said."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,7 +16,7 @@ from fbguard.claims import LIVE, Claim
 from fbguard.connections import GRACE, LiveResponse, Outgoing
 from fbguard.context import door_of
 from fbguard.core.secret import Secret
-from fbguard.live import Cut
+from fbguard.live import Cut, Watched
 from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import (
     PATIENCE,
@@ -470,3 +471,74 @@ def test_who_watches_when_the_connection_is_over_lets_go(guard, monkeypatch):
         assert len(guard.live) == 0
 
     run(test)
+
+
+# -- several guards, several threads, again and again ---
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_tokens_that_expire_at_one_tick_cut_once(guard, clock, begun):
+    """Those of a door and of a view with a guard of its own are mostly one: the same token."""
+
+    async def test() -> None:
+        wire = Wire("http", "/live")
+        with make_guard(None, clock) as own:
+            view = require_fb_token(guard=own)(events(start=begun, wait=elsewhere))
+            serving = wire.serve(FBTokenMiddleware(view, guard, policy=LIVE_POLICY))
+            await until(lambda: wire.scope.get("waiting"))
+            clock.advance(3600)
+            if begun:
+                with pytest.raises(Cut, match="expired"):
+                    await serving
+            else:
+                await serving
+                assert wire.sent[0]["status"] == 401
+            await asyncio.sleep(2 * GRACE)  # nobody around is cancelled later
+            assert len(guard.live) == len(own.live) == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize("policy", [LIVE_POLICY, None])
+def test_a_view_may_be_judged_as_live_for_each_message(guard, policy):
+    turns = 1500  # a chain of as many would be too deep
+
+    @require_fb_token(live=True)
+    async def on_message(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.send", "text": "x"})
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        for _ in range(turns):
+            await on_message(scope, receive, send)
+        await send({"type": "websocket.close", "code": 1000})
+
+    async def test() -> None:
+        wire = Wire("websocket", "/live")
+        await wire.serve(FBTokenMiddleware(app, guard, policy=policy))
+        assert wire.types.count("send") == turns
+        assert len(guard.live) == 0
+
+    run(test)
+
+
+def test_views_on_other_threads_lose_no_watch(guard, monkeypatch):
+    """Forced: while one is about to store what it watches, another one does so, too."""
+    with make_guard() as own:
+        claims = [Claim(one, Secret(TOKEN), one.check(TOKEN)) for one in (guard, own)]
+        body: Watched = Watched()
+        watch, inside = guard.live.watch, threading.Event()
+        other = threading.Thread(target=body.watch, args=(claims[1],))
+
+        def slow(*given: Any) -> Any:
+            other.start()
+            inside.wait(0.05)
+            return watch(*given)
+
+        monkeypatch.setattr(guard.live, "watch", slow)
+        body.watch(claims[0])
+        other.join()
+        assert (len(guard.live), len(own.live)) == (1, 1)
+        body.unwatch()
+        assert (len(guard.live), len(own.live)) == (0, 0)

@@ -20,10 +20,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fbguard import Requirement, Rule, TokenInfo, require_fb_token
+from fbguard import Policy, Requirement, Rule, TokenInfo, asgi, require_fb_token, wsgi
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.sandbox import Sandbox
 from fbguard.surroundings import ViewRequest
+from tests.support import TOKEN, call_asgi, call_wsgi, http_scope, make_guard, valid, wsgi_environ
 
 
 @pytest.fixture
@@ -360,3 +361,39 @@ def test_a_dependency_without_parentheses_is_said_at_registration(cls, place):
 
     with pytest.raises(TypeError, match=rf"Depends\({cls.__name__}\(\)\), with parentheses"):
         register()
+
+
+# -- facts that are asked for anew --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outer", ["rule", "view", "both"])
+@pytest.mark.parametrize("side", ["asgi", "wsgi"])
+def test_fresh_facts_must_meet_all_that_is_asked_on_the_way(graph, clock, outer, side):
+    """The view that insists on news may ask for less than its door, and than the decorator above it."""
+    email = require_fb_token(scopes=["email"])
+    fresh = require_fb_token(max_fact_age=0)
+    policy = None if outer == "view" else Policy(Rule("/x", scopes=["email"]))
+
+    async def in_asgi(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def in_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b""]
+
+    graph.default = valid(scopes=["email"])
+    with make_guard(graph, clock) as guard:
+        view: Any = fresh(in_asgi if side == "asgi" else in_wsgi)
+        view = view if outer == "rule" else email(view)
+        door: Any = (asgi if side == "asgi" else wsgi).FBTokenMiddleware(view, guard, policy=policy)
+
+        def status() -> int:
+            bearer = [("Authorization", f"Bearer {TOKEN}")]
+            if side == "asgi":
+                return asyncio.run(call_asgi(door, http_scope("/x", headers=bearer))).status
+            return call_wsgi(door, wsgi_environ("/x", headers=bearer)).status
+
+        assert status() == 200
+        graph.default = valid(scopes=["public_profile"])  # the person has taken it back
+        assert [status(), status()] == [403, 403]

@@ -125,7 +125,10 @@ def raise_for_graph_error(answer: T, *, token: str | None = None) -> T:
     if error is not None:
         del answer  # a body may quote the token, and a traceback shows it
         heed_dead(carrier_of_request.get() or {}, error)
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # which holds this frame now: no circle may keep the request
     return answer
 
 

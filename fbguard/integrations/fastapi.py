@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Container, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Annotated, Any, Final, Unpack, cast
 
@@ -224,8 +224,23 @@ def _see_to_the_end(scope: Scope, request: ViewRequest | None = None) -> None:
     if isinstance(found, AsyncExitStack):
         stack = cast("AsyncExitStack[bool | None]", found)
         if request is not None:
-            stack.enter_context(request.entered())
+            stack.enter_context(_Entered(request))
         stack.push(partial(_heed, scope))
+
+
+class _Entered:
+    """Enters a request, and leaves it where that can be done: not in the context of another task."""
+
+    def __init__(self, request: ViewRequest) -> None:
+        self._inside = request.entered()
+
+    def __enter__(self) -> None:
+        self._inside.__enter__()
+
+    def __exit__(self, *exc_info: object) -> None:
+        # A dependency may have called ours in a task of its own, which has taken its context along.
+        with suppress(ValueError):
+            self._inside.__exit__(None, None, None)
 
 
 def _heed(scope: Scope, _kind: object, error: BaseException | None, _trace: object) -> bool:

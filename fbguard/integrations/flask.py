@@ -106,6 +106,7 @@ class _Gate:
     def _admit(self) -> None:
         environ = flask.request.environ
         _enter(environ)
+        environ.pop(self._live, None)  # a copy brings that of another request along
         inject(environ, self._guard, None)
         show(environ, None)
         try:

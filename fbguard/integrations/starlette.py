@@ -26,7 +26,7 @@ from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
 from fbguard.reports import heed
 from fbguard.streams import LiveStream, seeing_body
-from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_cut_by_door
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_asked_by, is_cut_by_door
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
@@ -147,7 +147,8 @@ class StarletteSurroundings(Surroundings):
         # Where middleware has copied the scope: by its own one the door tells whose answer it marks.
         if door is None or door is self.carrier or outgoing is None:
             return
-        if door.get(OUTGOING) is outgoing and door.get(TOKEN) is None:
+        is_copy = door.get(OUTGOING) is outgoing and not is_asked_by(door, self.carrier, guard)
+        if is_copy and door.get(TOKEN) is None:
             inject_facts(door, guard, info, token)
 
     def application_guard(self) -> Guard | None:

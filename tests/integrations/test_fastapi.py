@@ -13,6 +13,7 @@ import pytest
 from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.security import SecurityScopes
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.middleware import Middleware
@@ -675,8 +676,9 @@ def test_a_stack_that_fastapi_does_not_give_is_done_without(fb_guard, fb_token, 
     assert seen == [(None, True), 200]
 
 
+@pytest.mark.parametrize("scopes", [False, True], ids=["", "with scopes"])
 @pytest.mark.parametrize("how", ["wait_for", "gather", "thread", "awaited"])
-def test_a_dependency_called_by_hand_leaves_nothing_to_fastapi(place, fb_token, how):
+def test_a_dependency_called_by_hand_leaves_nothing_to_fastapi(place, fb_token, how, scopes):
     """It may be in a task or a thread of its own, whose context is another than the request's."""
     dependency = FBToken(scopes=["email"])
     app = FastAPI()
@@ -691,17 +693,17 @@ def test_a_dependency_called_by_hand_leaves_nothing_to_fastapi(place, fb_token, 
             raise
         ends.append("committed")
 
-    async def by_hand(request: Request) -> TokenInfo | None:
+    async def by_hand(*given: Any) -> TokenInfo | None:
         if how == "wait_for":
-            return await asyncio.wait_for(dependency(request), 3)
+            return await asyncio.wait_for(dependency(*given), 3)
         if how == "gather":
-            return (await asyncio.gather(dependency(request)))[0]
+            return (await asyncio.gather(dependency(*given)))[0]
         if how == "thread":
-            return await run_in_threadpool(anyio.from_thread.run, dependency, request)
-        return await dependency(request)
+            return await run_in_threadpool(anyio.from_thread.run, dependency, *given)
+        return await dependency(*given)
 
-    async def noted(request: Request) -> None:
-        token = await by_hand(request)
+    async def noted(request: Request, asked: SecurityScopes) -> None:
+        token = await by_hand(request, *([asked] if scopes else []))
         assert token is not None
         users.append(token.user_id)
 
