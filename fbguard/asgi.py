@@ -23,6 +23,7 @@ from fbguard.connections import (
     Send,
 )
 from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, demands_of, inject
+from fbguard.copies import part
 from fbguard.core.carrier import carrier_of_request
 from fbguard.core.credentials import MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused
@@ -87,10 +88,12 @@ class FBTokenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
+        outer = scope.get(OUTGOING)
+        if outer is not None:
+            part(scope, self._guard)
         if scope["type"] != "http" or not self._recall(scope):
             await self._serve_any(scope, receive, send)
             return
-        outer = scope.get(OUTGOING)
         outgoing = scope[OUTGOING] = Outgoing()
         outgoing.server = send
         app = self.app

@@ -10,7 +10,7 @@ from threading import RLock
 from typing import Final, NamedTuple, Protocol
 from weakref import ReferenceType, ref
 
-from fbguard.context import LEFT, TOKEN, asked_of, demands_of, door_of, judge_of, left_in
+from fbguard.context import TOKEN, asked_of, demands_of, judge_of, left_in
 from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import Refused
@@ -119,12 +119,6 @@ def watch_for(carrier: Carrier) -> None:
     live: Ending | None = carrier.get(LIVE)
     if live is not None:
         live.watch(claim_of(carrier))
-
-
-def disown(carrier: Carrier) -> None:
-    """Forget what a copy has brought along of another request; the door's guard is still around it."""
-    carrier[TOKEN], carrier[LEFT] = None, (door_of(carrier), None, (), (), None)
-    carrier.pop(LIVE, None)
 
 
 def refusal_at_end(

@@ -9,17 +9,24 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.context import LEFT, door_of
-from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.copies import is_asked_by
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
+from fbguard.guard import Guard
 from fbguard.short_way import ShortWay
-from fbguard.surroundings import GuardSource, Surroundings, ViewRequest, check_source, is_asked_by
+from fbguard.surroundings import Surroundings
+from fbguard.view_request import GuardSource, ViewRequest, check_source, named_guard
 
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
+_ON_A_LOOP = (
+    "FastAPI calls a generator endpoint on its event loop, which must not wait for Facebook there: use "
+    "Depends(FBToken(...)), or return a streaming response"
+)
 _GUARDS = "fbguard_guards"  # of a guarded dispatch: itself, and whose requirements it asks for
 _DISPATCH = ("dispatch_request", "dispatch")  # of class-based views: Flask's, Django's and Starlette's
 
@@ -96,8 +103,13 @@ class _Decorate:
 
         return guarded
 
+    def _request_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ViewRequest:
+        guard = named_guard(self._guard)
+        return ViewRequest(_surroundings([*args, *kwargs.values()], guard), guard)
+
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        lets_in = self._short.lets_in
+        is_generator = inspect.isgeneratorfunction(view)
+        lets_in = _no if is_generator else self._short.lets_in
 
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -107,16 +119,18 @@ class _Decorate:
                 except (Refused, OAuthException, ExceptionGroup) as error:
                     answer = error
                 try:
-                    return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                    return self._request_of(args, kwargs).say(answer)
                 finally:
                     del answer  # it may be raised, and would hold this frame, which holds it
-            request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
+            request = self._request_of(args, kwargs)
+            if is_generator and is_asgi(request.surroundings.carrier):
+                raise RuntimeError(_ON_A_LOOP)
             try:
                 with request.entered():
                     demands, verdict = request.consider(self._requirement)
                     if isinstance(verdict, Secret):
                         request.inject(request.guard.settle(demands, verdict))
-                    return request.outgoing(view(*args, **kwargs))
+                    return request.outgoing(request.running(view)(*args, **kwargs))
             except (Refused, OAuthException, ExceptionGroup) as error:
                 answer = error
             try:
@@ -137,10 +151,10 @@ class _Decorate:
                 except (Refused, OAuthException, ExceptionGroup) as error:
                     answer = error
                 try:
-                    return ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard).say(answer)
+                    return self._request_of(args, kwargs).say(answer)
                 finally:
                     del answer  # it may be raised, and would hold this frame, which holds it
-            request = ViewRequest(_surroundings([*args, *kwargs.values()]), self._guard)
+            request = self._request_of(args, kwargs)
             try:
                 with request.entered():  # first: asettle() asks it on which loop to look up
                     demands, verdict = request.consider(self._requirement)
@@ -182,6 +196,11 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
     return decorate if view is None else decorate(view)
 
 
+def _no(_arguments: object, _options: object) -> bool:
+    """Be the short way of a view that has none."""
+    return False
+
+
 def _guards_of(dispatch: object) -> tuple[_Decorate, ...]:
     """Return whose requirements a dispatch asks for; functools.wraps copies the mark to what asks none."""
     marked, guards = getattr(dispatch, _GUARDS, (None, ()))
@@ -205,19 +224,19 @@ def _is_async(view: Callable[..., Any]) -> bool:
     )
 
 
-def _carrier_among(arguments: list[object], door: Carrier) -> Carrier:
+def _carrier_among(arguments: list[object], door: Carrier, named: Guard | None) -> Carrier:
     """Return the door's carrier, or a copy of it with another token: of what the app asks of itself."""
     for argument in arguments:
         for one in (argument, getattr(argument, "scope", None)):
             if isinstance(one, dict) and LEFT in one:
                 copied = cast("Carrier", one)
-                guard = door_of(copied)
+                guard = named or door_of(copied)
                 if guard is not None and is_asked_by(door, copied, guard):
                     return copied
     return door
 
 
-def _surroundings(arguments: list[object]) -> Surroundings:
+def _surroundings(arguments: list[object], named: Guard | None) -> Surroundings:
     """Find the framework that serves this request, among those that are loaded."""
     door = carrier_of_request.get()
     found: Surroundings | None = None
@@ -234,7 +253,7 @@ def _surroundings(arguments: list[object]) -> Surroundings:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
         found = flask_views.surroundings_of()
-    carrier = None if door is None else _carrier_among(arguments, door)
+    carrier = None if door is None else _carrier_among(arguments, door, named)
     if found is None and carrier is door and "starlette" in sys.modules:
         from fbguard.integrations import starlette  # noqa: PLC0415
 

@@ -1,15 +1,22 @@
-"""What an ASGI door puts around the server's ``send``, besides :class:`fbguard.connections.Outgoing`."""
+"""What doors put around the server's ``send`` or ``start_response``, besides an Outgoing."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
-from fbguard.connections import Message, Scope, Send
+from fbguard.connections import OUTGOING, Message, Outgoing, Scope, Send
+from fbguard.context import door_of
 from fbguard.core import preflight
+from fbguard.core.carrier import Carrier
 from fbguard.core.sources import TokenSources
 from fbguard.entrance import is_private, mark
-from fbguard.heads import ScopeHead
+from fbguard.guard import Guard
+from fbguard.heads import EnvironHead, ScopeHead
 from fbguard.refusals import encoded, text_of
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 
 def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
@@ -39,6 +46,34 @@ def marking(scope: Scope, send: Send, sources: TokenSources) -> Send:
         await send(message)
 
     return marked
+
+
+def marking_start(
+    environ: WSGIEnvironment, start_response: StartResponse, sources: TokenSources
+) -> StartResponse:
+    """Do so for a ``start_response``."""
+
+    def marked(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        private = is_private(environ, EnvironHead(environ))
+        return start_response(status, mark(headers, sources, private=private), exc_info)
+
+    return marked
+
+
+def have_marked(carrier: Carrier, guard: Guard) -> bool:
+    """Have the answer of a view whose guard reads more than the door's marked; False where nobody can."""
+    sources, door = guard.sources, door_of(carrier)
+    for_caches = sources.need_marks and not (door is not None and door.sources.need_marks)
+    for_browsers = sources.websocket and not (door is not None and door.sources.websocket)
+    if not for_caches and not (for_browsers and carrier.get("type") == "websocket"):
+        return True
+    outgoing: Outgoing | None = carrier.get(OUTGOING)
+    if outgoing is None:
+        return False
+    outgoing.server = marking(carrier, outgoing.server, sources)
+    return True
 
 
 class OnlyThePermission:

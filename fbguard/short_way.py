@@ -1,6 +1,6 @@
 """The short way into a view with a requirement: below a door that has let the same request in.
 
-What :class:`fbguard.surroundings.ViewRequest` does for every view, for what nearly every guarded view is: it
+What :class:`fbguard.view_request.ViewRequest` does for every view, for what nearly every guarded view is: it
 was given the door's own request, asks the door's guard for scopes, and the token has them.
 """
 
@@ -19,7 +19,7 @@ from fbguard.core.token import END, Grant, TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
 from fbguard.heads import bearer_in_environ, bearer_in_scope
-from fbguard.surroundings import GuardSource
+from fbguard.view_request import GuardSource
 
 _MOST = 256  # of grants below a door that are remembered
 # What has a ``tell``, by the names that a request need not make.

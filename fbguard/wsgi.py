@@ -20,14 +20,13 @@ from fbguard.entrance import (
     Way,
     approach,
     check_door,
-    is_private,
     known_to,
     log_failed_preflight,
     looks_at_nothing,
-    mark,
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, bearer_in_environ
+from fbguard.sends import marking_start
 from fbguard.streams import ending_body
 from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
 
@@ -73,7 +72,7 @@ class FBTokenMiddleware:
         if way is Way.PREFLIGHT:
             return self._answer_preflight(environ, start_response)
         if way is Way.MARKED:
-            return self._enter_in(environ, self._marking(environ, start_response))
+            return self._enter_in(environ, marking_start(environ, start_response, self.guard.sources))
         return self._enter_in(environ, start_response)
 
     @property
@@ -146,17 +145,6 @@ class FBTokenMiddleware:
             verdict = self.guard.settle(demands, verdict)
         inject(environ, self.guard, verdict, demands, token)
         return way
-
-    def _marking(self, environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-        """Return a ``start_response`` that tells shared caches what the answer depends on, and on whom."""
-
-        def marked(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], object]:
-            private = is_private(environ, EnvironHead(environ))
-            return start_response(status, mark(headers, self.guard.sources, private=private), exc_info)
-
-        return marked
 
     def _answer_preflight(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         answered: list[tuple[int, list[tuple[str, str]]]] = []

@@ -35,7 +35,8 @@ FLOORS = (
     ("assembly", "core.lookups", "core.loop_lookups", "core.validator", "guard", "legacy", "revocation",
      "sessions", "verdicts"),
     ("context", "claims", "entrance", "facebook.auth", "heads", "refusals", "reports", "sends", "streams",
-     "asgi", "wsgi", "wsgi_refusals", "surroundings", "short_way", "connections", "live"),
+     "asgi", "wsgi", "wsgi_refusals", "surroundings", "view_request", "short_way", "connections", "copies",
+     "live"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports

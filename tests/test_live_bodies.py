@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fbguard import Guard, current_token, require_fb_token
+from fbguard.asgi import FBTokenMiddleware as ASGIDoor
 from fbguard.claims import Claim, Claims
 from fbguard.core.secret import Secret
 from fbguard.live import Cut
@@ -19,6 +20,8 @@ from tests.support import (
     PATIENCE,
     TOKEN,
     Server,
+    call_asgi,
+    http_scope,
     wsgi_environ,
 )
 from tests.test_live import BEARER, LIVE_POLICY, run
@@ -258,3 +261,58 @@ def test_a_whole_wsgi_body_and_a_plain_one_are_what_they_were(guard, path):
     if path == "/plain":
         answer = Server().serve(WSGIDoor(stream, guard, policy=LIVE_POLICY), environ)
         assert answer.body == b"xx"
+
+
+# -- frameworks that fbguard does not know -------------------------------------------------------------------
+
+
+class Answer:
+    """What some framework's views return."""
+
+
+@pytest.mark.parametrize("answer", ["text", b"bytes", {"a": 1}, ["list"], ("a", 1), None])
+def test_a_complete_answer_of_an_unknown_framework_is_handed_on(guard, answer):
+    view = require_fb_token(live=True)(lambda: answer)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        assert view() is answer
+        start_response("200 OK", [])
+        return []
+
+    environ = wsgi_environ("/live", headers=BEARER)
+    assert Server().serve(WSGIDoor(app, guard, policy=None), environ).status == 200
+
+
+def test_what_nobody_can_cut_says_so(guard):
+    @require_fb_token(live=True)
+    def view() -> Answer:
+        return Answer()
+
+    @require_fb_token(live=True)
+    async def aview(*, user: str = "") -> Answer:
+        return Answer()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        view()
+        raise AssertionError("not reached")
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        await aview(user="x")
+
+    with pytest.raises(RuntimeError, match="does not know what this view returns"):
+        WSGIDoor(app, guard, policy=None)(wsgi_environ("/live", headers=BEARER), Server().start_response)
+    with pytest.raises(RuntimeError, match="does not know what this view returns"):
+        asyncio.run(call_asgi(ASGIDoor(asgi_app, guard, policy=None), http_scope("/live", headers=BEARER)))
+
+
+def test_a_door_that_cuts_takes_any_view_of_asgi(guard):
+    @require_fb_token(live=True)
+    async def view(*, user: str) -> str:
+        return user
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": (await view(user="x")).encode()})
+
+    door = ASGIDoor(app, guard, policy=LIVE_POLICY)
+    assert asyncio.run(call_asgi(door, http_scope("/live", headers=BEARER))).body == b"x"

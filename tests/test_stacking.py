@@ -23,7 +23,7 @@ from starlette.websockets import WebSocketDisconnect
 from fbguard import Policy, Requirement, Rule, TokenInfo, asgi, require_fb_token, wsgi
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.sandbox import Sandbox
-from fbguard.surroundings import ViewRequest
+from fbguard.view_request import ViewRequest
 from tests.support import TOKEN, call_asgi, call_wsgi, http_scope, make_guard, valid, wsgi_environ
 
 

@@ -15,7 +15,17 @@ from starlette.routing import Route, Router
 
 from fbguard import Guard, Policy, Requirement, Rule, asgi, current_token, require_fb_token, wsgi
 from fbguard.live import Cut
-from tests.support import TOKEN, FakeClock, FakeGraph, call_asgi, http_scope, make_guard, valid, wsgi_environ
+from tests.support import (
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    Server,
+    call_asgi,
+    http_scope,
+    make_guard,
+    valid,
+    wsgi_environ,
+)
 
 SERVICE = f"{TOKEN}service"
 POLICIES: dict[str, Policy | None] = {
@@ -72,6 +82,101 @@ def test_nobody_becomes_who_was_asked_for(guard, policy, inner):
         assert asyncio.run(call_asgi(door, http_scope("/admin"))).status == 401
         asked = http_scope("/admin", headers=[("Authorization", f"Bearer {TOKEN}")])
         assert asyncio.run(call_asgi(door, asked)).status == 403
+
+
+@require_fb_token
+async def whoami(request: Request) -> PlainTextResponse:
+    assert request.state.fb_token is current_token()
+    return PlainTextResponse(current_token(required=True).user_id or "")
+
+
+def whoami_apps(guard: Guard) -> dict[str, Any]:
+    routes = [Route("/quota", whoami)]
+    return {
+        "an app": Starlette(routes=routes),
+        "a router": Router(routes),
+        "a door": asgi.FBTokenMiddleware(Starlette(routes=routes), guard),
+        "a door that leaves it to views": asgi.FBTokenMiddleware(Router(routes), guard, policy=None),
+    }
+
+
+DOORS = ["a door", "a door that leaves it to views"]
+
+
+@pytest.mark.parametrize("policy", ["views decide", "optional", "guarded"])
+@pytest.mark.parametrize(
+    ("inner", "headers"),
+    # Of an app without a door Starlette reads them more than once.
+    [(inner, headers) for inner in [*INNER, *DOORS] for headers in (list, tuple)]
+    + [(inner, iter) for inner in DOORS],
+)
+def test_the_state_of_a_request_keeps_its_own_facts(guard, inner, policy, headers):
+    """The copy of a scope shares ``state`` with the original."""
+
+    @require_fb_token
+    async def asking(request: Request) -> PlainTextResponse:
+        request.state.mine = "kept"
+        copied = {**request.scope, "path": "/quota", "headers": headers(bearer(SERVICE))}
+        answer = await call_asgi(whoami_apps(guard)[inner], copied)
+        assert answer.body == b"999"
+        assert request.state.mine == "kept"
+        assert request.state.fb_token.user_id == Request(request.scope).state.fb_token.user_id
+        return PlainTextResponse(request.state.fb_token.user_id)
+
+    app = Starlette(routes=[Route("/x", asking)])
+    door = asgi.FBTokenMiddleware(app, guard, policy=POLICIES[policy])
+    asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    for _ in range(2):
+        assert asyncio.run(call_asgi(door, dict(asked))).body == b"1"
+
+
+def test_a_request_made_by_hand_that_was_asked_for_its_state_has_its_own_facts(guard):
+    @require_fb_token
+    async def asking(request: Request) -> PlainTextResponse:
+        copied = Request({**request.scope, "headers": bearer(SERVICE)})
+        copied.state.seen = True
+        answer = await whoami(copied)
+        return PlainTextResponse(f"{bytes(answer.body).decode()} {request.state.fb_token.user_id}")
+
+    door = asgi.FBTokenMiddleware(Starlette(routes=[Route("/x", asking)]), guard)
+    for _ in range(2):
+        asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+        assert asyncio.run(call_asgi(door, asked)).body == b"999 1"
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_a_views_own_guard_reads_the_copy_in_its_own_places(guard, graph, clock, kind):
+    """The copy has another cookie, which the door's guard does not read."""
+    with make_guard(graph, clock, token_from=["cookie:fb"]) as own:
+        needs_admin = require_fb_token(scopes=["admin"], guard=own)
+
+        @needs_admin
+        async def asked_asgi(scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("in")(scope, receive, send)
+
+        @needs_admin
+        def asked_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return [b"in"]
+
+        async def app_asgi(scope: Any, receive: Any, send: Any) -> None:
+            headers = [*scope["headers"][:1], (b"cookie", f"fb={TOKEN}".encode())]
+            await asked_asgi({**scope, "headers": headers}, receive, send)
+
+        def app_wsgi(environ: Any, start_response: Any) -> Any:
+            return asked_wsgi({**environ, "HTTP_COOKIE": f"fb={TOKEN}"}, start_response)
+
+        headers = [("Authorization", f"Bearer {TOKEN}"), ("Cookie", f"fb={SERVICE}")]
+        both = {"token_from": ["header", "cookie:other"]}  # so that the door marks what goes out
+        with make_guard(graph, clock, **both) as outer:
+            if kind == "asgi":
+                answer: Any = asyncio.run(
+                    call_asgi(asgi.FBTokenMiddleware(app_asgi, outer), http_scope("/x", headers=headers))
+                )
+            else:
+                door = wsgi.FBTokenMiddleware(app_wsgi, outer)
+                answer = Server().serve(door, wsgi_environ("/x", headers=headers))
+        assert answer.status == 403
 
 
 # -- live responses: the end of the own session cuts, that of the one asked for does not ---

@@ -264,8 +264,13 @@ class DjangoSurroundings(Surroundings):
         super().inject(guard, info, token)
         self._request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
-    def must_mark(self) -> bool:
-        return True  # a cache may stand between the middleware and the view
+    def have_marked(self, guard: Guard) -> bool:
+        del guard
+        return False  # a cache may stand between the middleware and the view
+
+    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        del guard
+        return view
 
     def marked(self, answer: object, guard: Guard) -> object:
         if isinstance(answer, HttpResponseBase):

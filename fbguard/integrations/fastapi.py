@@ -27,7 +27,7 @@ from starlette.requests import HTTPConnection
 
 from fbguard import refusals
 from fbguard.connections import Scope
-from fbguard.context import TOKEN, door_of
+from fbguard.context import TOKEN
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
 from fbguard.core.secret import Secret
@@ -35,14 +35,8 @@ from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
 from fbguard.reports import heed
 from fbguard.short_way import ShortWay
-from fbguard.surroundings import (
-    NEEDS_A_DOOR,
-    NOTHING_TO_CUT,
-    GuardSource,
-    ViewRequest,
-    check_source,
-    is_cut_by_door,
-)
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, is_cut_by_door
+from fbguard.view_request import GuardSource, ViewRequest, check_source
 
 _PROBLEM: Final = {
     "type": "object",
@@ -177,8 +171,8 @@ class FBToken:
     ) -> tuple[ViewRequest, TokenInfo | None]:
         """Judge a request; raise what FastAPI answers as a refusal."""
         refusals.teach_routed(connection.scope)  # now: the endpoint, too, may let a Refused escape
-        request = ViewRequest(StarletteSurroundings(connection.scope), self.guard)
-        if request.guard.sources.need_marks and door_of(connection.scope) is None:
+        request = ViewRequest(StarletteSurroundings(connection.scope, connection), self.guard)
+        if request.guard.sources.need_marks and not request.is_marked:
             raise RuntimeError(NEEDS_A_DOOR)  # FastAPI makes the answer later, out of our sight
         if self.requirement.live and not is_cut_by_door(connection.scope):
             raise RuntimeError(NOTHING_TO_CUT)

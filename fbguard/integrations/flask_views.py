@@ -123,8 +123,13 @@ class FlaskSurroundings(Surroundings):
         super().inject(guard, info, token)
         show(flask.request.environ, info)
 
-    def must_mark(self) -> bool:
-        return True  # a door around what serves Flask does not see what a view has found
+    def have_marked(self, guard: Guard) -> bool:
+        del guard
+        return False  # a door around what serves Flask does not see what a view has found
+
+    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        del guard
+        return view
 
     def marked(self, answer: object, guard: Guard) -> object:
         def mark_response(response: flask.Response) -> flask.Response:
@@ -133,9 +138,13 @@ class FlaskSurroundings(Surroundings):
         flask.after_this_request(mark_response)
         return answer
 
-    def live(self, answer: object, claims: Claims) -> object:
-        environ = self.carrier
+    def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
+        environ = self.carrier  # a view may also abort() with a response
         flask.after_this_request(lambda response: let_stream_end(response, environ, claims))
+        return view
+
+    def live(self, answer: object, claims: Claims) -> object:
+        del claims
         return answer
 
     def outgoing(self, answer: object) -> object:
@@ -177,9 +186,14 @@ def marked_by(response: flask.Response, guard: Guard) -> flask.Response:
 
 
 def let_stream_end(response: flask.Response, environ: Carrier, claims: Claims) -> flask.Response:
-    """Let a streamed body end with its tokens; a file has a fast way, which must stay."""
-    if response.is_streamed and not response.direct_passthrough:
-        body, close = response.iter_encoded(), getattr(response.response, "close", None)
+    """Let a streamed body end with its tokens.
+
+    A file has a fast way, which must stay: servers make of it what only they know.
+    """
+    given = cast("object", response.response)
+    close = getattr(given, "close", None)
+    if isinstance(given, Generator) or not (response.direct_passthrough or isinstance(given, list | tuple)):
+        body = response.iter_encoded()
         if door_of(environ) is None:  # nobody could answer for a body that is refused
             response.response = LiveBody(body, claims, close)
         else:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.background import BackgroundTask
-from starlette.endpoints import WebSocketEndpoint
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import refusals
-from fbguard.claims import Claims, watch_for
-from fbguard.connections import OUTGOING, Outgoing
+from fbguard.claims import Claims, refusal_at_end, watch_for
+from fbguard.connections import OUTGOING, LiveResponse, Outgoing, Receive, Scope, Send
 from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
+from fbguard.copies import is_asked_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
@@ -25,8 +27,9 @@ from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
 from fbguard.reports import heed
+from fbguard.sends import have_marked
 from fbguard.streams import LiveStream, seeing_body
-from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_asked_by, is_cut_by_door
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_cut_by_door
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
@@ -94,7 +97,7 @@ class FBAuthBackend(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, FBUser] | None:
         """Return credentials and user, or None for anonymous; raises FBAuthenticationError."""
         scope = conn.scope
-        if self.guard.sources.need_marks and door_of(scope) is None:
+        if not have_marked(scope, self.guard) and self.guard.sources.need_marks:
             raise RuntimeError(NEEDS_A_DOOR)
         demands = ((self.requirement, scope.get("path_params")),)
         try:
@@ -135,11 +138,22 @@ def response_of(conn: HTTPConnection, refused: Refused) -> Response:
 
 
 class StarletteSurroundings(Surroundings):
-    """A view of Starlette or FastAPI; ``scope`` is the one its own request has."""
+    """A view of Starlette or FastAPI; ``carrier`` is the scope of its own request.
 
-    def __init__(self, carrier: Carrier) -> None:
+    ``connection`` is the object that has the scope: a request, or an endpoint.
+    """
+
+    def __init__(self, carrier: Carrier, connection: object = None) -> None:
         super().__init__(carrier)
+        self._connection = connection
         self._door = carrier_of_request.get()
+
+    def disown(self) -> None:
+        super().disown()
+        # A request keeps the state that it was asked for; that of a copy is the original's, with its facts.
+        connection = self._connection
+        if isinstance(connection, HTTPConnection):
+            vars(connection).pop("_state", None)
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
@@ -158,6 +172,10 @@ class StarletteSurroundings(Surroundings):
 
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
+
+    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        del guard
+        return view
 
     def marked(self, answer: object, guard: Guard) -> object:
         if not isinstance(answer, Response):
@@ -178,9 +196,18 @@ class StarletteSurroundings(Surroundings):
         return answer
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
-        del claims
-        is_cut_by_door(self.carrier)
-        return view
+        endpoint = self._connection
+        if is_cut_by_door(self.carrier) or not isinstance(endpoint, HTTPEndpoint):
+            return view
+        # It sends by itself, so nobody sees what it sends.
+        live = LiveResponse(
+            endpoint.receive,
+            endpoint.send,
+            partial(refusal_at_end, self.carrier, claims.guard, claims.demands),
+        )
+        endpoint.receive, endpoint.send = live.receive, live.send
+        claims.begin(live)
+        return partial(_run_live, live, view, self.carrier)
 
     def live(self, answer: object, claims: Claims) -> object:
         body = getattr(answer, "body_iterator", None)  # StreamingResponse's
@@ -204,6 +231,15 @@ class StarletteSurroundings(Surroundings):
             del refused
 
 
+async def _run_live(
+    live: LiveResponse, view: Callable[..., Awaitable[None]], scope: Carrier, *args: Any
+) -> None:
+    async def run(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        await view(*args)
+
+    await live.run(run, scope)
+
+
 async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:
     with entered(carrier):
         try:
@@ -225,7 +261,9 @@ def surroundings_of(door: Carrier | None, arguments: list[object]) -> StarletteS
                 scope[OUTGOING] = outgoing = Outgoing()
                 outgoing.server = argument.send
                 argument.send = outgoing.send
-            return StarletteSurroundings(cast("Carrier", scope))
+            # The last: an endpoint's method is given its request, too, and returns a response for it.
+            *_, connection = (one for one in arguments if getattr(one, "scope", None) is scope)
+            return StarletteSurroundings(cast("Carrier", scope), connection)
     if door is not None and "starlette.exception_handlers" in door:
         return StarletteSurroundings(door)
     return None

@@ -14,10 +14,10 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path as django_path
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
-from flask import Flask, Response, send_file
+from flask import Flask, Response, abort, send_file
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
-from starlette.endpoints import WebSocketEndpoint
+from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -281,6 +281,81 @@ def test_a_live_requirement_of_starlette_around_anothers_ends_with_the_token_of_
     run(test)
 
 
+def _endpoint(body: Body, guard: Any, *, begun: bool = True) -> Any:
+    """Return a class that is decorated as a whole: it sends by itself."""
+
+    @require_fb_token(live=True, guard=guard)
+    class Whole(HTTPEndpoint):
+        async def get(self, request: Any) -> Any:
+            if not begun:
+                body.reached.set()
+                await asyncio.sleep(PATIENCE)
+            return StreamingResponse(body.chunks())
+
+    return Whole
+
+
+@pytest.mark.parametrize("has_door", [False, True])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_live_endpoint_of_starlette_is_broken_off_or_refused(guard, begun, has_door):
+    async def test() -> None:
+        body, wire = Body(), Wire("http", "/s")
+        app: Any = Starlette(routes=[Route("/s", _endpoint(body, guard, begun=begun))])
+        serving = wire.serve(FBTokenMiddleware(app, guard, policy=None) if has_door else app)
+        await until(body.reached.is_set)
+        assert len(guard.live) == 1
+        guard.expire_session(TOKEN)
+        if begun:
+            with pytest.raises((OSError, ClientDisconnect)):
+                await serving
+            assert b"".join(message.get("body", b"") for message in wire.sent) == b"onetwo"
+            assert all(message.get("more_body", True) for message in wire.sent)
+            assert (body.closed, body.users) == (1, ["1001", "1001"])
+        else:
+            await serving
+            assert wire.sent[0]["status"] == 401
+        assert len(guard.live) == 0
+
+    run(test)
+
+
+def test_the_methods_of_a_live_endpoint_answer_as_before(guard):
+    """Also where a method has a live requirement of its own, whose answer the class sends."""
+
+    class Parts(HTTPEndpoint):
+        @require_fb_token(live=True)
+        async def get(self, request: Any) -> PlainTextResponse:
+            return PlainTextResponse("get")
+
+        @require_fb_token(live=True)
+        def post(self, request: Any) -> PlainTextResponse:
+            return PlainTextResponse("post")
+
+    for endpoint in (Parts, require_fb_token(live=True)(Parts)):
+        app = FBTokenMiddleware(Starlette(routes=[Route("/s", endpoint)]), guard, policy=None)
+        with TestClient(app) as client:
+            assert client.get("/s", headers=HEADERS).text == "get"
+            assert client.post("/s", headers=HEADERS).text == "post"
+            assert client.put("/s", headers=HEADERS).status_code == 405
+            assert client.get("/s").status_code == 401
+    assert len(guard.live) == 0
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_generator_endpoint_of_fastapi_says_that_it_would_block_the_loop(guard, live):
+    app = FastAPI()
+
+    @app.get("/s")
+    @require_fb_token(live=live)
+    def ticks() -> Iterator[str]:
+        yield "tick"
+
+    with TestClient(FBTokenMiddleware(app, guard, policy=None)) as client:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="FastAPI calls a generator endpoint on its event loop"):
+                client.get("/s", headers=HEADERS)
+
+
 def test_the_background_task_of_a_live_view_runs_on(guard):
     done: list[str] = []
 
@@ -342,10 +417,28 @@ def _chunks(guard: Any) -> Iterator[str]:
     yield "two"
 
 
+class _Sized:
+    """What knows how many chunks it will give, and makes them one by one."""
+
+    def __init__(self, guard: Any) -> None:
+        self._chunks = _chunks(guard)
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[str]:
+        return self._chunks
+
+
 KINDS: dict[str, Callable[[Any], Any]] = {
     "generator": _chunks,
     "response": lambda guard: Response(_chunks(guard)),
     "tuple": lambda guard: (_chunks(guard), 200),
+    "aborted": lambda guard: abort(Response(_chunks(guard))),
+    "passed through, a generator": lambda guard: Response(
+        (chunk.encode() for chunk in _chunks(guard)), direct_passthrough=True
+    ),
+    "of known length": lambda guard: Response(_Sized(guard)),
 }
 
 

@@ -27,13 +27,15 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
+from werkzeug.test import Client
 
-from fbguard import Guard, Policy, TokenInfo, current_token, require_fb_token
+from fbguard import Guard, Policy, Requirement, TokenInfo, current_token, require_fb_token, wsgi
 from fbguard.asgi import FBTokenMiddleware
 from fbguard.integrations.fastapi import FBRoute, FBToken
 from fbguard.integrations.flask import FBGuard
 from fbguard.integrations.starlette import FBAuthBackend
 from fbguard.sandbox import Sandbox
+from tests.support import wsgi_environ
 
 PLACES = ["header", "cookie:fb", "query"]
 NEEDS_A_DOOR = r"put FBTokenMiddleware \(policy=None .*\) around"
@@ -357,6 +359,137 @@ def test_a_decorated_websocket_needs_no_door(sandbox, places):
             socket = TestClient(app).websocket_connect("/", subprotocols=["bearer", token])
         with socket as opened:
             assert opened.receive_text() == "user 42"
+
+
+# -- a view's guard reads more than its door's ---------------------------------------------------------------
+
+
+def fastapi_below(kind: str, guard: Guard) -> FastAPI:
+    app = FastAPI(dependencies=[Depends(FBToken(guard=guard))] if kind == "fastapi app" else [])
+
+    async def plain() -> dict[str, str | None]:
+        return {"user": current_token(required=True).user_id}
+
+    own = Depends(FBToken(guard=guard))
+
+    async def depends(token: TokenInfo = own) -> dict[str, str | None]:
+        return {"user": token.user_id}
+
+    app.router.route_class = FBRoute if kind == "fastapi route" else app.router.route_class
+    decorated = require_fb_token(guard=guard)(plain)
+    app.get("/")({"fastapi decorated": decorated, "fastapi app": plain}.get(kind, depends))
+    return app
+
+
+def below_a_door_of_headers(kind: str, guard: Guard) -> Any:
+    """Return an app whose views, or middleware, name a guard of their own."""
+    if kind == "backend":
+        return guarded(kind, guard)
+    if kind.startswith("fastapi"):
+        return fastapi_below(kind, guard)
+
+    def said() -> str:
+        return f'{{"user": "{current_token(required=True).user_id}"}}'
+
+    async def chunks() -> Any:
+        yield said()
+
+    async def text(request: Any) -> PlainTextResponse:
+        return PlainTextResponse(said())
+
+    async def stream(request: Any) -> StreamingResponse:
+        return StreamingResponse(chunks())
+
+    class Whole(HTTPEndpoint):
+        async def get(self, request: Any) -> PlainTextResponse:
+            return PlainTextResponse(said())
+
+    async def plain_app(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(said())(scope, receive, send)
+
+    views: dict[str, Any] = {"starlette": text, "starlette stream": stream, "starlette class": Whole}
+    view = require_fb_token(guard=guard)(views.get(kind, plain_app))
+    return Starlette(routes=[Route("/", view)]) if kind in views else view
+
+
+@pytest.mark.parametrize("policy", [None, Policy(default=Requirement(optional=True))])
+@pytest.mark.parametrize("around", ["door", "door and a copy"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "plain",
+        "starlette",
+        "starlette stream",
+        "starlette class",
+        "backend",
+        "fastapi",
+        "fastapi route",
+        "fastapi app",
+        "fastapi decorated",
+    ],
+)
+def test_what_a_views_own_guard_finds_is_marked_below_a_door_of_headers(
+    sandbox, guard, place, kind, around, policy
+):
+    app = below_a_door_of_headers(kind, guard)
+    if around == "door and a copy":
+        app = Copying(app)
+    with sandbox.guard() as outer:
+        client = TestClient(FBTokenMiddleware(app, outer, policy=policy))
+        token = sandbox.issue_token(user_id="42")
+        for _ in range(2):
+            answer = client.get("/", **sent(place, token))
+            assert answer.json() == {"user": "42"}
+            assert is_right(place, answer.headers)
+        assert client.get("/", **sent(place, "unknown")).status_code == 401
+
+
+def test_a_browser_whose_token_only_the_view_reads_is_told_its_subprotocol(sandbox):
+    with sandbox.guard() as outer, sandbox.guard(token_from=["header", "websocket-protocol"]) as guard:
+
+        @require_fb_token(guard=guard)
+        async def view(websocket: Any) -> None:
+            await websocket.accept()
+            await websocket.send_text(user())
+            await websocket.close()
+
+        app = FBTokenMiddleware(Starlette(routes=[WebSocketRoute("/", view)]), outer, policy=None)
+        token = sandbox.issue_token(user_id="42")
+        with TestClient(app).websocket_connect("/", subprotocols=["bearer", token]) as socket:
+            assert socket.accepted_subprotocol == "bearer"
+            assert socket.receive_text() == "user 42"
+
+
+@pytest.mark.parametrize("kind", ["function", "method", "a whole body", "a stream"])
+def test_a_plain_wsgi_view_marks_its_answer_below_a_door_of_headers(sandbox, guard, place, kind):
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([user().encode()]) if kind == "a stream" else [user().encode()]
+
+    class Views:
+        @require_fb_token(guard=guard)
+        def app(self, environ: Any, start_response: Any) -> Any:
+            return app(environ, start_response)
+
+    view = Views().app if kind == "method" else require_fb_token(guard=guard)(app)
+    with sandbox.guard() as outer:
+        client = Client(wsgi.FBTokenMiddleware(view, outer, policy=None), use_cookies=False)
+        asked = sent(place, sandbox.issue_token(user_id="42"))
+        for _ in range(2):
+            answer = client.get("/", headers=asked.get("headers"), query_string=asked.get("params"))
+            assert (answer.status_code, answer.text) == (200, "user 42")
+            assert is_right(place, answer.headers)
+
+
+def test_a_view_of_an_unknown_framework_whose_guard_reads_more_than_its_doors_says_so(sandbox, guard):
+    view = require_fb_token(guard=guard)(lambda: "never called")
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        return [view().encode()]
+
+    environ = wsgi_environ("/", headers=[("Cookie", f"fb={sandbox.issue_token()}")])
+    with sandbox.guard() as outer, pytest.raises(RuntimeError, match="with a guard that reads it too"):
+        wsgi.FBTokenMiddleware(app, outer, policy=None)(environ, lambda *_: lambda _data: None)
 
 
 # -- Django -------------------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_writers_that_are_killed(tmp_path):
 # -- forks -----------------------------------------------------------------------------------------------
 
 PRELUDE = """
-import asyncio, ctypes, gc, os, sys, threading
+import asyncio, ctypes, gc, os, sys, threading, time
 from fbguard.core.errors import StoreUnavailable
 from fbguard.stores.protocol import Claim
 from fbguard.stores.sqlite import SQLiteStore
@@ -208,6 +208,16 @@ async def has(*names):
 
 def ask(work):
     return asyncio.run(work)
+
+def past_the_hooks():
+    # A child hangs in the interpreter itself if another thread asked for its lock when it was born: so long
+    # that interval, no thread asks, and those that have waited for it have had it.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)
+    time.sleep(4 * interval)
+    pid = ctypes.PyDLL(None).fork()
+    sys.setswitchinterval(interval)
+    return pid
 
 def in_child(fork, work):
     pid = fork()
@@ -298,12 +308,9 @@ def test_a_child_does_not_drop_its_parents_locks(tmp_path):
     assert done(start(PRELUDE + textwrap.dedent(code), tmp_path / "store.db")) == "ok False\n"
 
 
-PAST_THE_HOOKS = "ctypes.PyDLL(None).fork"
-
-
 @needs_fork
 def test_a_fork_past_the_hooks_with_the_file_closed(tmp_path):
-    code = f"""
+    code = """
     ask(put("before"))
     ask(space.aclose())
 
@@ -312,7 +319,7 @@ def test_a_fork_past_the_hooks_with_the_file_closed(tmp_path):
         ask(put("child"))
         ask(space.aclose())
 
-    print(in_child({PAST_THE_HOOKS}, child), ask(has("before", "child")))
+    print(in_child(past_the_hooks, child), ask(has("before", "child")))
     ask(space.aclose())
     """
     assert done(start(PRELUDE + textwrap.dedent(code), tmp_path / "store.db")) == "0 [True, True]\n"
@@ -321,7 +328,7 @@ def test_a_fork_past_the_hooks_with_the_file_closed(tmp_path):
 @needs_fork
 def test_a_fork_past_the_hooks_with_the_file_open(tmp_path):
     """The child has SQLite's books of its parent, and so is kept from the file; from a new one it is not."""
-    code = f"""
+    code = """
     import logging
     logging.disable(logging.WARNING)
     loop = asyncio.new_event_loop()
@@ -346,7 +353,7 @@ def test_a_fork_past_the_hooks_with_the_file_open(tmp_path):
         ask(again.aclose())
         gc.collect()
 
-    code = in_child({PAST_THE_HOOKS}, child)
+    code = in_child(past_the_hooks, child)
     loop.run_until_complete(put("after"))
     print(code, loop.run_until_complete(has("before", "after")))
     loop.run_until_complete(space.aclose())
