@@ -96,6 +96,11 @@ def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
         carrier.setdefault("state", {})[STATE_ATTRIBUTE] = info
 
 
+def with_demands(asked: Demands, more: Demands) -> Demands:
+    """Add to what views have judged by: a view of a WebSocket may be judged again for each message."""
+    return asked if all(demand in asked for demand in more) else (*asked, *more)
+
+
 def note_judged_by(carrier: Carrier, demands: Demands, asked: Demands) -> None:
     """Note what a request's facts have been judged by: by its door, and by views besides."""
     door, judge, _, _, token = left_in(carrier)

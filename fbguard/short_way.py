@@ -11,7 +11,7 @@ from hashlib import sha256
 from sys import modules
 
 from fbguard.claims import LIVE
-from fbguard.context import LEFT, TOKEN, inject, note_judged_by
+from fbguard.context import LEFT, TOKEN, inject, note_judged_by, with_demands
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.requirement import Requirement, could_only_loosen
 from fbguard.core.secret import recalled
@@ -71,7 +71,8 @@ class ShortWay:
         end, wall = info.numbers & END, guard.wall
         if end and wall() >= end:  # in this order: a float knows how to compare itself with an int
             return False
-        carrier[LEFT] = (guard, guard, demands, (*asked, *self._asked) if asked else self._asked, token)
+        asked = with_demands(asked, self._asked) if asked else self._asked
+        carrier[LEFT] = (guard, guard, demands, asked, token)
         return True
 
     def _looks(

@@ -7,7 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from fbguard.claims import Claims, make_live, watch_for
-from fbguard.context import TOKEN, asked_of, demands_of, door_of, judge_of, left_in, note_judged_by
+from fbguard.context import (
+    TOKEN,
+    asked_of,
+    demands_of,
+    door_of,
+    judge_of,
+    left_in,
+    note_judged_by,
+    with_demands,
+)
 from fbguard.copies import is_asked_by
 from fbguard.core.carrier import carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
@@ -115,7 +124,7 @@ class ViewRequest:
             if not _wants_news(requirement, info):
                 self.guard.judge(demands, info)
                 _, _, door, asked, _ = left_in(carrier)
-                note_judged_by(carrier, door, (*asked, *demands))
+                note_judged_by(carrier, door, with_demands(asked, demands))
                 if requirement.live:  # the door that cuts may be another guard's, further out
                     watch_for(carrier)
                     self._claims = make_live(carrier, self.guard)
@@ -136,7 +145,7 @@ class ViewRequest:
         if carrier.get(TOKEN) is None or judge is not self.guard:
             door, asked = (), ()
         self.surroundings.inject(self.guard, info, self._token)
-        note_judged_by(carrier, door, (*asked, *self._demands))
+        note_judged_by(carrier, door, with_demands(asked, self._demands))
         watch_for(carrier)
         if self._is_live:
             self._claims = make_live(carrier, self.guard)

@@ -21,6 +21,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from fbguard import Policy, Requirement, Rule, TokenInfo, asgi, require_fb_token, wsgi
+from fbguard.context import asked_of
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.sandbox import Sandbox
 from fbguard.view_request import ViewRequest
@@ -397,3 +398,31 @@ def test_fresh_facts_must_meet_all_that_is_asked_on_the_way(graph, clock, outer,
         assert status() == 200
         graph.default = valid(scopes=["public_profile"])  # the person has taken it back
         assert [status(), status()] == [403, 403]
+
+
+@pytest.mark.parametrize("policy", [None, Policy(Rule("/{rest:path}", scopes=["email"]))])
+def test_a_view_that_is_judged_again_and_again_notes_it_once(ours, policy):
+    """For each message of a WebSocket, say, which may be open for days."""
+    sandbox, guard = ours
+
+    @require_fb_token
+    def helper(environ: Any) -> None:
+        pass
+
+    @require_fb_token(scopes=["email"], min_remaining=1)
+    def another(environ: Any) -> None:
+        pass
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        for _ in range(50):
+            helper(environ)
+            another(environ)
+        assert len(asked_of(environ)) == 2
+        start_response("200 OK", [])
+        return []
+
+    bearer = sandbox.bearer(sandbox.issue_token(scopes=["email"]))
+    answer = call_wsgi(
+        wsgi.FBTokenMiddleware(app, guard, policy=policy), wsgi_environ("/x", headers=[*bearer.items()])
+    )
+    assert answer.status == 200
