@@ -12,6 +12,7 @@ from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 LEFT: Final = "fbguard.left"  # Left
+HAD_FACTS: Final = "fbguard.had_facts"  # before another guard found nobody: the answer depends on them, too
 FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -90,6 +91,8 @@ def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: 
 
 
 def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
+    if info is None and carrier.get(TOKEN) is not None:
+        carrier[HAD_FACTS] = True
     carrier[TOKEN] = info
     carrier[LEFT] = left
     if is_asgi(carrier):

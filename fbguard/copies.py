@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
 from fbguard.claims import LIVE
-from fbguard.context import LEFT, TOKEN, door_of
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.guard import Guard
 from fbguard.heads import head_of
 
 
 def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
-    """Tell a request that the app asks of itself: a copy of the one around, with another token."""
-    if around is None or around is carrier:
+    """Tell a request that the app asks of itself: a copy of the one around, with another token.
+
+    ``around`` may be unknown (another thread) or a copy itself, so what lies in the copy is looked at first.
+    """
+    if around is carrier:
+        return False
+    _, judge, _, _, judged = left_in(carrier)
+    if judge is not None and judged is not None:
+        brought = judge.sources.find(head_of(carrier))
+        if brought is not None and brought != judged:
+            return True
+    if around is None:
         return False
     token = guard.sources.find(head_of(carrier))
     return token is not None and token != guard.sources.find(head_of(around))
@@ -19,7 +32,7 @@ def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
 
 def disown(carrier: Carrier) -> None:
     """Forget what a copy has brought along of another request; the door's guard is still around it."""
-    _have_own_state(carrier)
+    _have_own_facts_in_state(carrier)
     carrier[TOKEN], carrier[LEFT] = None, (door_of(carrier), None, (), (), None)
     carrier.pop(LIVE, None)
 
@@ -35,9 +48,40 @@ def part(scope: Carrier, guard: Guard) -> None:
     if not isinstance(scope["headers"], list | tuple):
         scope["headers"] = list(scope["headers"])  # any iterable may be, and it is read more than once
     if guard.sources.find(head_of(scope)) != guard.sources.find(head_of(around)):
-        _have_own_state(scope)
+        _have_own_facts_in_state(scope)
 
 
-def _have_own_state(carrier: Carrier) -> None:
+def _have_own_facts_in_state(carrier: Carrier) -> None:
     if is_asgi(carrier) and "state" in carrier:
-        carrier["state"] = {**carrier["state"]}  # the copy of a scope shares it with the original
+        carrier["state"] = _State(carrier["state"])
+
+
+class _State(MutableMapping[str, Any]):
+    """The state of a request, which the copy of its scope shares, but for the facts."""
+
+    def __init__(self, shared: MutableMapping[str, Any]) -> None:
+        self._shared: MutableMapping[str, Any] = shared
+        self._own: dict[str, Any] = {}
+
+    def _of(self, key: str) -> MutableMapping[str, Any]:
+        return self._own if key == STATE_ATTRIBUTE else self._shared
+
+    def __getitem__(self, key: str) -> Any:
+        return self._of(key)[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._of(key)[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._of(key)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._own
+        yield from (key for key in self._shared if key != STATE_ATTRIBUTE)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def copy(self) -> dict[str, Any]:
+        """Return a dict of it, as a dict's ``copy`` does."""
+        return dict(self)

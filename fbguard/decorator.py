@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.context import LEFT, door_of
@@ -14,7 +15,7 @@ from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
-from fbguard.guard import Guard
+from fbguard.heads import head_of
 from fbguard.short_way import ShortWay
 from fbguard.surroundings import Surroundings
 from fbguard.view_request import GuardSource, ViewRequest, check_source, named_guard
@@ -104,11 +105,10 @@ class _Decorate:
         return guarded
 
     def _request_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ViewRequest:
-        guard = named_guard(self._guard)
-        return ViewRequest(_surroundings([*args, *kwargs.values()], guard), guard)
+        return ViewRequest(_surroundings([*args, *kwargs.values()], self._guard), self._guard)
 
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        is_generator = inspect.isgeneratorfunction(view)
+        is_generator = inspect.isgeneratorfunction(inspect.unwrap(view))  # FastAPI looks there, too
         lets_in = _no if is_generator else self._short.lets_in
 
         @functools.wraps(view)
@@ -123,7 +123,7 @@ class _Decorate:
                 finally:
                     del answer  # it may be raised, and would hold this frame, which holds it
             request = self._request_of(args, kwargs)
-            if is_generator and is_asgi(request.surroundings.carrier):
+            if is_generator and is_asgi(request.surroundings.carrier) and _is_on_a_loop():
                 raise RuntimeError(_ON_A_LOOP)
             try:
                 with request.entered():
@@ -196,6 +196,14 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
     return decorate if view is None else decorate(view)
 
 
+def _is_on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _no(_arguments: object, _options: object) -> bool:
     """Be the short way of a view that has none."""
     return False
@@ -224,19 +232,35 @@ def _is_async(view: Callable[..., Any]) -> bool:
     )
 
 
-def _carrier_among(arguments: list[object], door: Carrier, named: Guard | None) -> Carrier:
-    """Return the door's carrier, or a copy of it with another token: of what the app asks of itself."""
-    for argument in arguments:
-        for one in (argument, getattr(argument, "scope", None)):
-            if isinstance(one, dict) and LEFT in one:
-                copied = cast("Carrier", one)
-                guard = named or door_of(copied)
-                if guard is not None and is_asked_by(door, copied, guard):
-                    return copied
+def _carrier_among(arguments: list[object], door: Carrier, given: GuardSource | None) -> Carrier:
+    """Return the door's carrier, or another one with another token: of what the app asks of itself."""
+    for one in _carriers(arguments):
+        guard = named_guard(given) or door_of(one) or door_of(door)
+        if guard is None or one is door:
+            continue
+        if LEFT in one:
+            if is_asked_by(door, one, guard):
+                return one
+        elif guard.sources.find(head_of(one)) != guard.sources.find(head_of(door)):
+            one[LEFT] = (door_of(door), None, (), (), None)  # no copy, but one of the app's own
+            return one
     return door
 
 
-def _surroundings(arguments: list[object], named: Guard | None) -> Surroundings:
+def _carriers(arguments: list[object]) -> Iterator[Carrier]:
+    """Give the scopes and environs among the arguments of a view: of apps, and of requests that have one."""
+    for argument in arguments:
+        scope = getattr(argument, "scope", None)
+        if isinstance(scope, dict) and "headers" in scope:
+            yield cast("Carrier", scope)
+    # scope, receive, send; environ, start_response
+    for count, key in ((3, "headers"), (2, "REQUEST_METHOD")):
+        first = arguments[-count] if len(arguments) >= count else None
+        if isinstance(first, dict) and key in first and all(map(callable, arguments[1 - count :])):
+            yield cast("Carrier", first)
+
+
+def _surroundings(arguments: list[object], given: GuardSource | None) -> Surroundings:
     """Find the framework that serves this request, among those that are loaded."""
     door = carrier_of_request.get()
     found: Surroundings | None = None
@@ -253,7 +277,7 @@ def _surroundings(arguments: list[object], named: Guard | None) -> Surroundings:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
         found = flask_views.surroundings_of()
-    carrier = None if door is None else _carrier_among(arguments, door, named)
+    carrier = None if door is None else _carrier_among(arguments, door, given)
     if found is None and carrier is door and "starlette" in sys.modules:
         from fbguard.integrations import starlette  # noqa: PLC0415
 

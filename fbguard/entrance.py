@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Final, NamedTuple, Protocol, cast
 
-from fbguard.context import TOKEN
+from fbguard.context import HAD_FACTS, TOKEN
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import AMBIGUOUS
@@ -109,7 +109,7 @@ def log_failed_preflight(error: Exception) -> None:
 
 def is_private(carrier: Carrier, head: Head) -> bool:
     """Tell an answer to a token outside the Authorization header, which alone keeps shared caches away."""
-    return carrier.get(TOKEN) is not None and not head.header("authorization")
+    return (carrier.get(TOKEN) is not None or HAD_FACTS in carrier) and not head.header("authorization")
 
 
 def mark(headers: list[tuple[str, str]], sources: TokenSources, *, private: bool) -> list[tuple[str, str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fbguard.connections import OUTGOING, Message, Outgoing, Scope, Send
 from fbguard.context import door_of
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier
+from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.sources import TokenSources
 from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
@@ -17,6 +17,9 @@ from fbguard.refusals import encoded, text_of
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+
+_MARKED: Final = frozenset({"http.response.start", "websocket.accept"})
 
 
 def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
@@ -35,17 +38,26 @@ def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
 
 def marking(scope: Scope, send: Send, sources: TokenSources) -> Send:
     """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
+    asked: Scope | None = scope
 
     async def marked(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
-            pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
-            message = {**message, "headers": encoded(pairs)}
-        elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
-            message = {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
+        nonlocal asked
+        if asked is not None and message["type"] in _MARKED:
+            message = _marked(message, asked, sources)
+            asked = None  # a copy of a scope has the Outgoing that may hold this: no circle
         await send(message)
 
     return marked
+
+
+def _marked(message: Message, scope: Scope, sources: TokenSources) -> Message:
+    if message["type"] == "http.response.start":
+        pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
+        pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
+        return {**message, "headers": encoded(pairs)}
+    if message.get("subprotocol"):
+        return message
+    return {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
 
 
 def marking_start(
@@ -63,16 +75,20 @@ def marking_start(
 
 
 def have_marked(carrier: Carrier, guard: Guard) -> bool:
-    """Have the answer of a view whose guard reads more than the door's marked; False where nobody can."""
+    """Have the answer of a view whose guard reads more than a header marked; False where nobody can."""
     sources, door = guard.sources, door_of(carrier)
-    for_caches = sources.need_marks and not (door is not None and door.sources.need_marks)
-    for_browsers = sources.websocket and not (door is not None and door.sources.websocket)
-    if not for_caches and not (for_browsers and carrier.get("type") == "websocket"):
+    if not sources.need_marks and not (sources.websocket and carrier.get("type") == "websocket"):
         return True
+    if door is not None and door.sources == sources and carrier_of_request.get() is carrier:
+        return True  # the door does, by the same request
     outgoing: Outgoing | None = carrier.get(OUTGOING)
     if outgoing is None:
         return False
-    outgoing.server = marking(carrier, outgoing.server, sources)
+    # Once, however many views there are. Until an answer begins, the mark keeps the carrier alive.
+    mark_of_this = (id(carrier), sources)
+    if mark_of_this not in outgoing.marks:
+        outgoing.marks |= {mark_of_this}
+        outgoing.server = marking(carrier, outgoing.server, sources)
     return True
 
 

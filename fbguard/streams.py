@@ -84,7 +84,7 @@ class LiveBody(Watched, Generic[T]):
         super().__init__()
         self._body = body
         self._chunks: Iterator[T] | None = None
-        self._claims = claims
+        self.claims = claims
         self._close = close
         self._error = early
 
@@ -93,7 +93,7 @@ class LiveBody(Watched, Generic[T]):
 
     def __next__(self) -> T:
         if self._chunks is None:
-            self._claims.begin(self)
+            self.claims.begin(self)
             self._chunks = iter(self._body)
         self._check()
         try:

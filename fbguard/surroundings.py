@@ -5,19 +5,18 @@ Imports no framework: each integration brings a kind of :class:`Surroundings`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, cast
 
 from fbguard.claims import Claims, refusal_at_end
 from fbguard.connections import LiveResponse, has_door_that_cuts
-from fbguard.context import (
-    inject_facts,
-)
+from fbguard.context import demands_of, inject_facts
 from fbguard.copies import disown
 from fbguard.core.carrier import Carrier, is_asgi
 from fbguard.core.errors import Refused
-from fbguard.core.requirement import PathParams
+from fbguard.core.requirement import PathParams, is_live
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
@@ -80,7 +79,7 @@ class Surroundings:
 
         For views that return an answer :meth:`marked` does that.
         """
-        return partial(_mark_start, view, guard)  # here a view is a WSGI app: in ASGI a door marks
+        return partial(_mark_start, view, self.carrier, guard)  # a view is a WSGI app: in ASGI a door marks
 
     def marked(self, answer: object, guard: Guard) -> object:
         """Return a view's answer so that shared caches know on whom it depends; raises RuntimeError."""
@@ -102,12 +101,20 @@ class Surroundings:
 
     def live(self, answer: object, claims: Claims) -> object:
         """Return a live view's answer so that its body, if it is streamed, ends with its tokens."""
-        if is_asgi(self.carrier) or isinstance(answer, _COMPLETE):
+        if isinstance(answer, _COMPLETE) or isawaitable(answer):
             return answer  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(answer, Iterable):
-            raise RuntimeError(_UNKNOWN_ANSWER)  # noqa: TRY004 - the view is not wrong: nobody can cut it
+        # In ASGI it may be anything but a body, unless it is an app of WSGI that answers.
+        if not isinstance(answer, Iterator if is_asgi(self.carrier) else Iterable):
+            if self._is_cut():
+                return answer
+            raise RuntimeError(_UNKNOWN_ANSWER)
         body = cast("Iterable[bytes]", answer)
         return ending_body(self.carrier, claims, body, getattr(body, "close", None))
+
+    def _is_cut(self) -> bool:
+        if is_asgi(self.carrier):
+            return is_cut_by_door(self.carrier)
+        return is_live(demands_of(self.carrier))
 
     def say(self, refused: Refused) -> object:
         """Return or raise what the framework takes for an ordinary answer."""
@@ -133,20 +140,27 @@ def is_cut_by_door(carrier: Carrier) -> bool:
     return is_cut
 
 
-def _mark_start(view: Callable[..., object], guard: Guard, *args: Any, **options: object) -> object:
+def _mark_start(
+    view: Callable[..., object], carrier: Carrier, guard: Guard, *args: Any, **options: object
+) -> object:
     """Call a view that is a WSGI app, or a method that is one, and mark what it starts to answer."""
     if options or len(args) < _OF_WSGI or not isinstance(args[-_OF_WSGI], dict):
         raise RuntimeError(NEEDS_A_DOOR)  # a view of some framework
     *own, environ, start_response = args
-    return view(*own, environ, marking_start(environ, start_response, guard.sources))
+    return view(*own, environ, marking_start(cast("dict[str, Any]", carrier), start_response, guard.sources))
 
 
-async def _cut_response(
-    view: Callable[..., Awaitable[None]], claims: Claims, *args: Any, **options: object
-) -> None:
-    """Call a view that is an ASGI app, or a method that is one; raises Refused before it has answered."""
-    if options or len(args) < _OF_ASGI or not isinstance(args[-_OF_ASGI], dict):
-        raise RuntimeError(_UNKNOWN_ANSWER)  # a view of some framework
+def _cut_response(view: Callable[..., Any], claims: Claims, *args: Any, **options: object) -> Any:
+    """Call a view that is an ASGI app, or a method that is one; of any other the answer is looked at."""
+    if not options and len(args) >= _OF_ASGI and isinstance(args[-_OF_ASGI], dict):
+        return _run_cut(view, claims, *args)
+    if iscoroutinefunction(view):
+        raise RuntimeError(_UNKNOWN_ANSWER)  # of some framework
+    return view(*args, **options)  # of WSGI below a door of ASGI, say
+
+
+async def _run_cut(view: Callable[..., Awaitable[None]], claims: Claims, *args: Any) -> None:
+    """Await the view; raises Refused for an end before it has answered."""
     *own, scope, receive, send = args
     live = LiveResponse(receive, send, partial(refusal_at_end, scope, claims.guard, claims.demands))
     claims.begin(live)

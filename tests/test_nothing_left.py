@@ -204,7 +204,7 @@ async def view_that_hears_graph(scope: Any, receive: Any, send: Any) -> None:
 
 
 @require_fb_token(scopes=["email"])
-def sync_view(request: Request) -> PlainTextResponse:
+async def plain_view(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok")
 
 
@@ -221,7 +221,7 @@ def in_fastapi(guard: Guard) -> Any:
 def behind_a_backend(guard: Guard) -> Any:
     backend = FBAuthBackend(guard, Requirement(scopes=["email"]))
     middleware = Middleware(AuthenticationMiddleware, backend=backend, on_error=FBAuthBackend.on_error)
-    return Starlette(routes=[Route("/x", sync_view)], middleware=[middleware])
+    return Starlette(routes=[Route("/x", plain_view)], middleware=[middleware])
 
 
 # No sync view: for a moment its worker thread still has hold of what it has done.

@@ -27,7 +27,7 @@ from fbguard.surroundings import Surroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
 
 EXTENSION: Final = "fbguard"
-_SHOWN: Final = "fbguard.shown"  # what g held before: another request's facts, or None
+_SHOWN: Final = "fbguard.shown"  # whose environ, and what g held before: another request's facts, or None
 _NOTHING: Final = object()
 _ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
 # Without the proxies around them, which cost more than all the rest of a view's short way.
@@ -55,8 +55,9 @@ def show(environ: Carrier, info: TokenInfo | None) -> None:
     or ``test_request_context()`` inside a view shares its ``g``.
     """
     g = _current_g()
-    if _SHOWN not in environ:
-        environ[_SHOWN] = g.get(STATE_ATTRIBUTE, _NOTHING)
+    shown = environ.get(_SHOWN)
+    if shown is None or shown[0] != id(environ):  # a copy brings along what another request has noted
+        environ[_SHOWN] = (id(environ), g.get(STATE_ATTRIBUTE, _NOTHING))
     g.fb_token = info
 
 
@@ -84,8 +85,8 @@ def tell(
 
 def put_back(environ: Carrier) -> None:
     """Undo :func:`show` for good."""
-    before = environ.pop(_SHOWN, _NOTHING)
-    if before is not _NOTHING:
+    whose, before = environ.pop(_SHOWN, (None, _NOTHING))
+    if whose == id(environ) and before is not _NOTHING:
         flask.g.fb_token = before
 
 
@@ -139,13 +140,16 @@ class FlaskSurroundings(Surroundings):
         return answer
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
-        environ = self.carrier  # a view may also abort() with a response
-        flask.after_this_request(lambda response: let_stream_end(response, environ, claims))
+        self._end_with(claims)  # it may also abort() with a response
         return view
 
     def live(self, answer: object, claims: Claims) -> object:
-        del claims
+        self._end_with(claims)  # again: after what the view itself does to its response
         return answer
+
+    def _end_with(self, claims: Claims) -> None:
+        environ = self.carrier
+        flask.after_this_request(lambda response: let_stream_end(response, environ, claims))
 
     def outgoing(self, answer: object) -> object:
         # A file has no code to run, and servers may have a fast way for it, which must stay.
@@ -192,6 +196,8 @@ def let_stream_end(response: flask.Response, environ: Carrier, claims: Claims) -
     """
     given = cast("object", response.response)
     close = getattr(given, "close", None)
+    if isinstance(given, LiveBody) and given.claims is claims:
+        return response
     if isinstance(given, Generator) or not (response.direct_passthrough or isinstance(given, list | tuple)):
         body = response.iter_encoded()
         if door_of(environ) is None:  # nobody could answer for a body that is refused

@@ -17,7 +17,7 @@ from fbguard import refusals
 from fbguard.claims import Claims, refusal_at_end, watch_for
 from fbguard.connections import OUTGOING, LiveResponse, Outgoing, Receive, Scope, Send
 from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
-from fbguard.copies import is_asked_by
+from fbguard.copies import disown, is_asked_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
@@ -97,6 +97,8 @@ class FBAuthBackend(AuthenticationBackend):
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, FBUser] | None:
         """Return credentials and user, or None for anonymous; raises FBAuthenticationError."""
         scope = conn.scope
+        if is_asked_by(carrier_of_request.get(), scope, self.guard):
+            _disown(scope, conn)
         if not have_marked(scope, self.guard) and self.guard.sources.need_marks:
             raise RuntimeError(NEEDS_A_DOOR)
         demands = ((self.requirement, scope.get("path_params")),)
@@ -149,11 +151,7 @@ class StarletteSurroundings(Surroundings):
         self._door = carrier_of_request.get()
 
     def disown(self) -> None:
-        super().disown()
-        # A request keeps the state that it was asked for; that of a copy is the original's, with its facts.
-        connection = self._connection
-        if isinstance(connection, HTTPConnection):
-            vars(connection).pop("_state", None)
+        _disown(self.carrier, self._connection)
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
@@ -238,6 +236,12 @@ async def _run_live(
         await view(*args)
 
     await live.run(run, scope)
+
+
+def _disown(scope: Carrier, connection: object) -> None:
+    disown(scope)
+    if isinstance(connection, HTTPConnection):
+        vars(connection).pop("_state", None)  # it keeps the state that it was asked for: the original's
 
 
 async def _run_seeing(task: BackgroundTask, carrier: Carrier) -> None:
