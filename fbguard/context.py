@@ -12,7 +12,7 @@ from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 LEFT: Final = "fbguard.left"  # Left
-HAD_FACTS: Final = "fbguard.had_facts"  # before another guard found nobody: the answer depends on them, too
+REPLACED: Final = "fbguard.replaced"  # tokens whose facts another guard's took the place of, in a tuple
 FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -91,8 +91,9 @@ def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: 
 
 
 def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
-    if info is None and carrier.get(TOKEN) is not None:
-        carrier[HAD_FACTS] = True
+    if carrier.get(TOKEN) is not None and (before := credential_of(carrier)) != left[4]:
+        replaced: tuple[Secret | None, ...] = carrier.get(REPLACED, ())
+        carrier[REPLACED] = replaced if before in replaced else (*replaced, before)
     carrier[TOKEN] = info
     carrier[LEFT] = left
     if is_asgi(carrier):

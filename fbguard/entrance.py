@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Final, NamedTuple, Protocol, cast
 
-from fbguard.context import HAD_FACTS, TOKEN
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import AMBIGUOUS
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
-from fbguard.core.sources import RequestHead, TokenSources, merged_vary, private_cache_control
+from fbguard.core.sources import RequestHead
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
@@ -105,32 +103,6 @@ def _is_preflight(head: Head) -> bool:
 def log_failed_preflight(error: Exception) -> None:
     """Tell of an app that failed at a preflight: the client gets the 401, and no server hears of it."""
     logger.error("the app failed at a preflight: %s", type(error).__name__, exc_info=error)
-
-
-def is_private(carrier: Carrier, head: Head) -> bool:
-    """Tell an answer to a token outside the Authorization header, which alone keeps shared caches away."""
-    return (carrier.get(TOKEN) is not None or HAD_FACTS in carrier) and not head.header("authorization")
-
-
-def mark(headers: list[tuple[str, str]], sources: TokenSources, *, private: bool) -> list[tuple[str, str]]:
-    """Merge what an answer depends on into ``Vary``, and ``private`` into ``Cache-Control``.
-
-    RFC 9111 section 3.5 does it for the Authorization header only.
-    """
-    if not private:
-        return headers
-    headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), sources.vary()))
-    return _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
-
-
-def _values(headers: list[tuple[str, str]], name: str) -> list[str]:
-    return [value for header, value in headers if header.lower() == name]
-
-
-def _merged(headers: list[tuple[str, str]], name: str, value: str | None) -> list[tuple[str, str]]:
-    if value is None:
-        return headers
-    return [*(pair for pair in headers if pair[0].lower() != name.lower()), (name, value)]
 
 
 def check_door(guard: object, policy: object) -> None:

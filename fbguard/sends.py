@@ -10,9 +10,9 @@ from fbguard.context import door_of
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.sources import TokenSources
-from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, ScopeHead
+from fbguard.marks import mark
 from fbguard.refusals import encoded, text_of
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def marking(scope: Scope, send: Send, sources: TokenSources) -> Send:
 def _marked(message: Message, scope: Scope, sources: TokenSources) -> Message:
     if message["type"] == "http.response.start":
         pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
-        pairs = mark(pairs, sources, private=is_private(scope, ScopeHead(scope)))
-        return {**message, "headers": encoded(pairs)}
+        return {**message, "headers": encoded(mark(pairs, sources, scope, ScopeHead(scope)))}
     if message.get("subprotocol"):
         return message
     return {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
@@ -68,8 +67,7 @@ def marking_start(
     def marked(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        private = is_private(environ, EnvironHead(environ))
-        return start_response(status, mark(headers, sources, private=private), exc_info)
+        return start_response(status, mark(headers, sources, environ, EnvironHead(environ)), exc_info)
 
     return marked
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from importlib import import_module
 from itertools import chain
+from sys import modules
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
@@ -15,6 +17,7 @@ from fbguard.reports import heed, refusal_of
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+_FLASK: Final = "fbguard.integrations.flask_views"  # by name: doors stand below the integrations
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 
@@ -67,11 +70,16 @@ class GraphErrorHandler:
 
 
 def teach(app: object) -> None:
-    """Tell Flask apps what our exceptions are; they call the handler and serve what that returns."""
+    """Tell Flask apps what our exceptions are, and to show the facts in ``g``.
+
+    They call the handler of an exception and serve what that returns.
+    """
     for owner in chain(behind(app), mounted(app)):
         register = getattr(owner, "register_error_handler", None)
         if register is None or getattr(owner, "_got_first_request", False):
             continue
+        if "flask" in modules:
+            import_module(_FLASK).attach(owner)
         known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
         graph_error = GraphErrorHandler(owner)
         ours = ((Refused, RefusalResponse), (OAuthException, graph_error), (ExceptionGroup, graph_error))

@@ -36,7 +36,7 @@ FLOORS = (
      "sessions", "verdicts"),
     ("context", "claims", "entrance", "facebook.auth", "heads", "refusals", "reports", "sends", "streams",
      "asgi", "wsgi", "wsgi_refusals", "surroundings", "view_request", "short_way", "connections", "copies",
-     "live"),
+     "live", "marks"),
     ("integrations",),
     ("decorator",),  # looks for the framework around a view among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import flask
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route, Router
 
-from fbguard import Guard, Policy, Requirement, Rule, asgi, current_token, require_fb_token, wsgi
+from fbguard import Guard, Policy, Refused, Requirement, Rule, asgi, current_token, require_fb_token, wsgi
+from fbguard.integrations.flask import FBGuard
+from fbguard.integrations.starlette import FBAuthBackend
 from fbguard.live import Cut
 from tests.support import (
     TOKEN,
@@ -177,6 +182,181 @@ def test_a_views_own_guard_reads_the_copy_in_its_own_places(guard, graph, clock,
                 door = wsgi.FBTokenMiddleware(app_wsgi, outer)
                 answer = Server().serve(door, wsgi_environ("/x", headers=headers))
         assert answer.status == 403
+
+
+class Exchanges:
+    """Middleware that serves the same request with another token, in a scope of its own."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app({**scope, "headers": bearer(SERVICE)}, receive, send)
+
+
+@pytest.mark.parametrize("policy", ["views decide", "optional", "guarded"])
+@pytest.mark.parametrize("inner", INNER)
+def test_all_else_in_the_state_is_shared_as_before(guard, inner, policy):
+    seen: list[Any] = []
+
+    @require_fb_token(scopes=["admin"])
+    async def writing(request: Request) -> PlainTextResponse:
+        request.state.count += 1
+        request.state.wrote = request.state.fb_token.user_id
+        assert {**request.scope["state"]}.keys() == {"count", "wrote", "gone", "fb_token"}
+        assert len(request.scope["state"].copy()) == 4
+        del request.state.gone
+        return PlainTextResponse("in")
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        scope["state"] |= {"count": 1, "gone": True}
+        await Exchanges(below)(scope, receive, send)
+        seen.append(dict(scope["state"]))
+
+    routes = [Route("/x", writing)]
+    below = Starlette(routes=routes) if inner == "an app" else Router(routes)
+    door = asgi.FBTokenMiddleware(around, guard, policy=POLICIES[policy])
+    asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert asyncio.run(call_asgi(door, {**asked, "state": {}})).body == b"in"
+    assert (seen[0]["count"], seen[0]["wrote"]) == (2, "999")
+    assert "gone" not in seen[0]
+    assert getattr(seen[0]["fb_token"], "user_id", None) == (None if policy == "views decide" else "1")
+
+
+@require_fb_token(scopes=["admin"])
+async def plain_admin(scope: Any, receive: Any, send: Any) -> None:
+    await PlainTextResponse("in")(scope, receive, send)
+
+
+@require_fb_token(scopes=["admin"])
+def wsgi_admin(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b"in"]
+
+
+async def elsewhere(work: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: asyncio.run(work()))
+
+
+async def without_context(work: Callable[[], Any]) -> Any:
+    return await asyncio.create_task(work(), context=contextvars.Context())
+
+
+async def here(work: Callable[[], Any]) -> Any:
+    return await work()
+
+
+ASKED: dict[str, Any] = {**INNER, "a plain view": plain_admin}
+
+
+@pytest.mark.parametrize(
+    ("inner", "how"),
+    # Only of an app the view knows its request by itself.
+    [(inner, here) for inner in ASKED] + [("an app", elsewhere), ("an app", without_context)],
+)
+@pytest.mark.parametrize("kind", ["copied", "a copy in a copy"])
+def test_a_request_for_a_lesser_token_is_not_let_in_by_the_greater_one(guard, kind, inner, how):
+    """The door has judged the service's token; what its app asks of itself carries a person's."""
+    answers: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        copy = {**scope, "path": "/quota", "headers": bearer(TOKEN)}
+
+        async def again(_scope: Any, _receive: Any, _send: Any) -> None:
+            await carry({**copy})
+
+        if kind == "copied":
+            await carry(copy)
+        else:
+            await require_fb_token(again)({**scope, "headers": bearer(TOKEN)}, receive, send)
+        await PlainTextResponse("out")(scope, receive, send)
+
+    async def carry(asked: Any) -> None:
+        try:
+            answers.append((await how(lambda: call_asgi(ASKED[inner], asked))).status)
+        except Refused as refused:
+            answers.append(refused.status)
+
+    door = asgi.FBTokenMiddleware(app, guard)
+    asked = http_scope("/x", headers=[("Authorization", f"Bearer {SERVICE}")])
+    assert asyncio.run(call_asgi(door, asked)).status == 200
+    assert answers == [403]
+
+
+@pytest.mark.parametrize("sent", [TOKEN, None])
+def test_nor_one_that_is_made_anew_for_a_plain_view(guard, sent):
+    """No copy: there is nothing of the door's in it, and nothing to go by but its own token."""
+    headers = [] if sent is None else [("Authorization", f"Bearer {sent}")]
+    status = 401 if sent is None else 403
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with pytest.raises(Refused) as caught:
+            await call_asgi(plain_admin, http_scope("/quota", headers=headers))
+        assert caught.value.status == status
+        await PlainTextResponse("out")(scope, receive, send)
+
+    def app_wsgi(environ: Any, start_response: Any) -> list[bytes]:
+        with pytest.raises(Refused) as caught:
+            wsgi_admin(wsgi_environ("/quota", headers=headers), lambda *_: None)
+        assert caught.value.status == status
+        start_response("200 OK", [])
+        return []
+
+    mine = [("Authorization", f"Bearer {SERVICE}")]
+    asked = http_scope("/x", headers=mine)
+    assert asyncio.run(call_asgi(asgi.FBTokenMiddleware(app, guard), asked)).status == 200
+    door = wsgi.FBTokenMiddleware(app_wsgi, guard)
+    assert Server().serve(door, wsgi_environ("/x", headers=mine)).status == 200
+
+
+def test_what_a_view_is_given_besides_is_no_request(guard):
+    """An event, say, that a client has sent: with headers, and with callables behind it."""
+
+    @require_fb_token(scopes=["admin"])
+    def handle(event: Any, on_done: Any) -> str:
+        return current_token(required=True).user_id or ""
+
+    event = {"REQUEST_METHOD": "GET", "headers": [["authorization", f"Bearer {TOKEN}"]]}
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [handle(event, "done").encode()]
+
+    environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {SERVICE}")])
+    assert Server().serve(wsgi.FBTokenMiddleware(app, guard), environ).body == b"999"
+
+
+def test_g_keeps_the_facts_of_its_own_request(guard):
+    app = flask.Flask(__name__)
+    FBGuard(app, guard)
+    app.add_url_rule("/q", "q", lambda: flask.g.fb_token.user_id)
+
+    @app.get("/x")
+    def asking() -> str:
+        copied = {**flask.request.environ, "PATH_INFO": "/q", "HTTP_AUTHORIZATION": f"Bearer {SERVICE}"}
+        assert Server().serve(app, copied).body == b"999"
+        return f"{flask.g.fb_token.user_id} {current_token(required=True).user_id}"
+
+    environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert Server().serve(app, environ).body == b"1 1"
+
+
+def test_a_backend_keeps_its_facts_out_of_the_state_around(guard):
+    async def who(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.user.identity)
+
+    backend = Middleware(
+        AuthenticationMiddleware, backend=FBAuthBackend(guard), on_error=FBAuthBackend.on_error
+    )
+    inner = Starlette(routes=[Route("/q", who)], middleware=[backend])
+
+    async def asking(request: Request) -> PlainTextResponse:
+        answer = await call_asgi(inner, {**request.scope, "path": "/q", "headers": bearer(SERVICE)})
+        return PlainTextResponse(f"{answer.body.decode()} {request.state.fb_token.user_id}")
+
+    door = asgi.FBTokenMiddleware(Starlette(routes=[Route("/x", asking)]), guard)
+    asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert asyncio.run(call_asgi(door, asked)).body == b"999 1"
 
 
 # -- live responses: the end of the own session cuts, that of the one asked for does not ---

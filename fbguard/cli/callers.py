@@ -26,8 +26,6 @@ def log_out(url: str, _sandbox: Sandbox, login: Login) -> None:
 
 def deauthorize(url: str, sandbox: Sandbox, login: Login) -> None:
     """Let the person remove the app in Facebook's settings, and Facebook say so."""
-    # Its moment is in whole seconds, and a token first seen in that very second may be of a later login.
-    sandbox.clock.advance(1)
     sandbox.remove_app(login.user_id)
     said = urlencode({"signed_request": sandbox.signed_request(login.user_id)})
     _post(f"{url}{MOUNT}/deauthorize", said, _FORM)

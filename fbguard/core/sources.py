@@ -123,6 +123,10 @@ class TokenSources:
         if self.websocket and request.is_websocket:
             yield _from_subprotocols(request)
 
+    def is_in_query(self, request: RequestHead, token: Secret | None) -> bool:
+        """Tell a token that a request has in its address."""
+        return self.query and token is not None and _from_query(request.query) == token
+
     def answered_subprotocol(self, request: RequestHead) -> str | None:
         """Return what a server selects of an offer that carries a token, if the app selects nothing.
 

@@ -28,11 +28,12 @@ from fbguard.core.requirement import PathParams
 from fbguard.core.rule import is_plain
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.entrance import Approach, Way, approach, is_private, mark
+from fbguard.entrance import Approach, Way, approach
 from fbguard.guard import Guard
 from fbguard.heads import UNDECODABLE, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
+from fbguard.marks import mark
 from fbguard.reports import heed, refusal_of
 from fbguard.streams import LiveBody, LiveStream, SeeingBody, seeing_body
 from fbguard.surroundings import Surroundings
@@ -135,8 +136,7 @@ def _finish(
 
 
 def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
-    pairs = mark(list(response.items()), judge.sources, private=is_private(carrier, head_of(carrier)))
-    for name, value in pairs:
+    for name, value in mark(list(response.items()), judge.sources, carrier, head_of(carrier)):
         response.headers[name] = value
 
 

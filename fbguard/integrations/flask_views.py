@@ -19,9 +19,9 @@ from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
+from fbguard.marks import mark
 from fbguard.streams import LiveBody, SeeingBody, ending_body
 from fbguard.surroundings import Surroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
@@ -88,6 +88,21 @@ def put_back(environ: Carrier) -> None:
     whose, before = environ.pop(_SHOWN, (None, _NOTHING))
     if whose == id(environ) and before is not _NOTHING:
         flask.g.fb_token = before
+
+
+def attach(app: flask.Flask) -> None:
+    """Have an app below a plain WSGI door show what it has found, as :class:`FBGuard` does: also None."""
+    app.before_request_funcs.setdefault(None, []).insert(0, _show_found)
+    app.teardown_request_funcs.setdefault(None, []).append(_put_found_back)
+
+
+def _show_found() -> None:
+    environ = flask.request.environ
+    show(environ, environ.get(TOKEN))
+
+
+def _put_found_back(_error: BaseException | None) -> None:
+    put_back(flask.request.environ)
 
 
 def _hand_down(door: Carrier, environ: Carrier) -> None:
@@ -184,8 +199,8 @@ def _has_own_words(kind: type[Exception]) -> bool:
 def marked_by(response: flask.Response, guard: Guard) -> flask.Response:
     """Tell shared caches what a response depends on, and on whom."""
     environ = flask.request.environ
-    private = is_private(environ, EnvironHead(environ))
-    response.headers = Headers(mark(list(response.headers), guard.sources, private=private))
+    head = EnvironHead(environ)
+    response.headers = Headers(mark(list(response.headers), guard.sources, environ, head))
     return response
 
 

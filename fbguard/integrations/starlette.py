@@ -23,9 +23,9 @@ from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.entrance import is_private, mark
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
+from fbguard.marks import NAMES, mark
 from fbguard.reports import heed
 from fbguard.sends import have_marked
 from fbguard.streams import LiveStream, seeing_body
@@ -180,9 +180,9 @@ class StarletteSurroundings(Surroundings):
             if self.carrier["type"] == "websocket":
                 return answer  # nobody keeps one
             raise RuntimeError(NEEDS_A_DOOR)
-        private = is_private(self.carrier, ScopeHead(self.carrier))
-        for name, value in mark(answer.headers.items(), guard.sources, private=private):
-            if name.lower() in {"vary", "cache-control"}:
+        head = ScopeHead(self.carrier)
+        for name, value in mark(answer.headers.items(), guard.sources, self.carrier, head):
+            if name.lower() in NAMES:
                 answer.headers[name] = value
         return answer
 

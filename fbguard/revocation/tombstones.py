@@ -48,10 +48,11 @@ class Tombstone:
     def covers(self, info: TokenInfo, since: float) -> bool:
         """Tell whether a token of that user is one from before the event.
 
-        By its issue time, which is Facebook's; else by ``since``, when it was first seen here: a clock of
-        Facebook's that is ahead must not refuse who logs in afterwards.
+        By its issue time, which is Facebook's; else by ``since``, when it was first seen here: before the end
+        of the second that Facebook names, and before it was heard of. A clock of Facebook's that is ahead
+        must not refuse who logs in afterwards.
         """
-        return info.issued <= self.at if info.issued else since <= min(self.at, self.heard)
+        return info.issued <= self.at if info.issued else since < self.at + 1 and since <= self.heard
 
 
 class _Graves(Generic[K]):
