@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from asgiref.wsgi import WsgiToAsgi
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from fbguard import Guard, current_token, require_fb_token
 from fbguard.asgi import FBTokenMiddleware as ASGIDoor
@@ -316,3 +319,59 @@ def test_a_door_that_cuts_takes_any_view_of_asgi(guard):
 
     door = ASGIDoor(app, guard, policy=LIVE_POLICY)
     assert asyncio.run(call_asgi(door, http_scope("/live", headers=BEARER))).body == b"x"
+
+
+def test_an_app_of_wsgi_below_a_door_of_asgi_is_served_and_cut(guard):
+    """It runs in a thread, and finds the request of that door."""
+
+    @require_fb_token(live=True)
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([b"a", b"b"])
+
+    @require_fb_token(live=True)
+    def ended(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"a"
+        guard.expire_session(TOKEN)
+        yield b"b"
+
+    asked = http_scope("/live", headers=BEARER)
+    for view, body in ((app, b"ab"), (ended, b"a")):
+        door = ASGIDoor(Starlette(routes=[Mount("/", WsgiToAsgi(view))]), guard, policy=None)
+        if body == b"ab":
+            assert asyncio.run(call_asgi(door, dict(asked))).body == body
+        else:
+            with pytest.raises(Cut):
+                asyncio.run(call_asgi(door, dict(asked)))
+
+
+def test_what_a_live_rule_cuts_may_return_anything(guard):
+    @require_fb_token(live=True)
+    def view() -> Answer:
+        return Answer()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        assert isinstance(view(), Answer)
+        start_response("200 OK", [])
+        return []
+
+    environ = wsgi_environ("/live", headers=BEARER)
+    assert Server().serve(WSGIDoor(app, guard, policy=LIVE_POLICY), environ).status == 200
+
+
+@pytest.mark.parametrize("answer", ["text", 1, None])
+def test_a_sync_view_below_a_door_of_asgi_gives_its_answer_or_says_so(guard, answer):
+    view = require_fb_token(live=True)(lambda: answer)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": repr(view()).encode()})
+
+    door = ASGIDoor(app, guard, policy=None)
+    if answer == 1:
+        with pytest.raises(RuntimeError, match="does not know what this view returns"):
+            asyncio.run(call_asgi(door, http_scope("/live", headers=BEARER)))
+    else:
+        found = asyncio.run(call_asgi(door, http_scope("/live", headers=BEARER)))
+        assert found.body == repr(answer).encode()

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import Request
@@ -260,6 +261,54 @@ def test_of_a_request_that_may_be_refused(guard, graph, which, headers, scopes, 
             assert gone() is None
 
     asyncio.run(main())
+
+
+class Copies:
+    """Middleware that gives the app a scope of its own."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app({**scope}, receive, send)
+
+
+def with_own_guard(which: str, own: Guard) -> Any:
+    decorate = require_fb_token(guard=own)
+    if which == "endpoint":
+
+        @require_fb_token(guard=own, live=True)
+        class Whole(HTTPEndpoint):
+            async def get(self, request: Request) -> PlainTextResponse:
+                return PlainTextResponse("ok")
+
+        return Starlette(routes=[Route("/x", Whole)])
+
+    async def text(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok")
+
+    return decorate(app) if which == "plain" else Starlette(routes=[Route("/x", decorate(text))])
+
+
+@pytest.mark.parametrize("status", [200, 401])
+@pytest.mark.parametrize("which", ["plain", "Starlette", "endpoint"])
+def test_of_an_answer_that_is_marked_below_a_copy(guard, which, status):
+    cookie = f"fb={TOKEN}" if status == 200 else "x=y"
+    headers = [(b"host", b"x"), (b"cookie", cookie.encode())]
+
+    async def main(own: Guard) -> None:
+        door = asgi.FBTokenMiddleware(Copies(with_own_guard(which, own)), guard, policy=None)
+        await own.acheck(TOKEN)  # a look-up has hold of its context for a moment, and of what is in that
+        for _ in range(3):
+            connection = Connection("http", "/x", list(headers))
+            await door(connection.scope, connection.receive, connection.send)
+            assert connection.sent[0]["status"] == status
+            gone = weakref.ref(connection)
+            del connection
+            assert gone() is None
+
+    with make_guard(token_from=["cookie:fb"]) as own:
+        asyncio.run(main(own))
 
 
 def hears_graph(environ: Any, start_response: Any) -> list[bytes]:

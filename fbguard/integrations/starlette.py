@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -208,6 +208,8 @@ class StarletteSurroundings(Surroundings):
         return partial(_run_live, live, view, self.carrier)
 
     def live(self, answer: object, claims: Claims) -> object:
+        if isinstance(answer, Iterator):  # of an app of WSGI that is mounted
+            return super().live(answer, claims)  # pyright: ignore[reportUnknownArgumentType]
         body = getattr(answer, "body_iterator", None)  # StreamingResponse's
         if isinstance(body, AsyncIterable) and not is_cut_by_door(self.carrier):
             body = cast("AsyncIterable[object]", body)

@@ -11,10 +11,10 @@ import pytest
 from flask import Flask, g
 from flask.views import MethodView, View
 
-from fbguard import Policy, current_token, require_fb_token
+from fbguard import Policy, Requirement, Rule, current_token, require_fb_token, wsgi
 from fbguard.core import background
 from tests.integrations.flask_apps import BEARER, PLACES, nothing_left, put
-from tests.support import TOKEN, call_wsgi, valid, wsgi_environ
+from tests.support import TOKEN, Server, call_wsgi, valid, wsgi_environ
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -219,3 +219,33 @@ def test_H16_the_case_of_the_header(guard, name):
     app.add_url_rule("/", "view", sync_view)
     environ = wsgi_environ(headers=[(name, f"bearer {TOKEN}")], SERVER_PROTOCOL="HTTP/2")
     assert call_wsgi(put("FBGuard", app, guard).application, environ).body == b"1001"
+
+
+OPTIONAL = Policy(Rule("/public", public=True), default=Requirement(optional=True))
+
+
+@pytest.mark.parametrize("policy", [None, OPTIONAL])
+def test_g_has_the_facts_below_a_plain_door_also_none(guard, policy):
+    app = Flask(__name__)
+    door = wsgi.FBTokenMiddleware(app.wsgi_app, guard, policy=policy)
+
+    @app.get("/x")
+    @app.get("/public")
+    def seen() -> str:
+        return repr(getattr(g.fb_token, "user_id", None))
+
+    @app.get("/asks")
+    def asks() -> str:
+        environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {TOKEN}2")])
+        inner = Server().serve(door, environ).body.decode()
+        return f"{inner} {getattr(g.fb_token, 'user_id', None)!r}"
+
+    def asked(path: str, token: str | None = TOKEN) -> str:
+        headers = [] if token is None else [("Authorization", f"Bearer {token}")]
+        return Server().serve(door, wsgi_environ(path, headers=headers)).body.decode()
+
+    for _ in range(2):
+        assert asked("/x") == ("None" if policy is None else "'1001'")
+        assert asked("/x", None) == asked("/public") == "None"
+        if policy is not None:
+            assert asked("/asks", None) == "'1001' None"

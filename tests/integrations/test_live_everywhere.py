@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
+from asgiref.wsgi import WsgiToAsgi
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path as django_path
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
-from flask import Flask, Response, abort, send_file
+from flask import Flask, Response, abort, after_this_request, send_file
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.endpoints import HTTPEndpoint, WebSocketEndpoint
@@ -23,7 +25,7 @@ from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
@@ -341,19 +343,48 @@ def test_the_methods_of_a_live_endpoint_answer_as_before(guard):
     assert len(guard.live) == 0
 
 
+def _wrapped(view: Any) -> Any:
+    @functools.wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("around", [lambda view: view, _wrapped])
 @pytest.mark.parametrize("live", [True, False])
-def test_a_generator_endpoint_of_fastapi_says_that_it_would_block_the_loop(guard, live):
+def test_a_generator_endpoint_of_fastapi_says_that_it_would_block_the_loop(guard, live, around):
     app = FastAPI()
 
-    @app.get("/s")
-    @require_fb_token(live=live)
     def ticks() -> Iterator[str]:
         yield "tick"
 
+    app.get("/s")(require_fb_token(live=live)(around(ticks)))
     with TestClient(FBTokenMiddleware(app, guard, policy=None)) as client:
         for _ in range(2):
             with pytest.raises(RuntimeError, match="FastAPI calls a generator endpoint on its event loop"):
                 client.get("/s", headers=HEADERS)
+
+
+def test_other_generators_may_wait(guard):
+    """Those that run in a thread: of a sync view, and of an app of WSGI."""
+
+    @require_fb_token
+    def rows(request: Any) -> Iterator[bytes]:
+        yield (current_token(required=True).user_id or "").encode()
+
+    def view(request: Any) -> StreamingResponse:
+        return StreamingResponse(rows(request))
+
+    @require_fb_token
+    def wsgi_app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield (current_token(required=True).user_id or "").encode()
+
+    for route in (Route("/s", view), Mount("/", WsgiToAsgi(wsgi_app))):
+        with TestClient(FBTokenMiddleware(Starlette(routes=[route]), guard, policy=None)) as client:
+            for _ in range(2):
+                assert client.get("/s", headers=HEADERS).text == "1001"
 
 
 def test_the_background_task_of_a_live_view_runs_on(guard):
@@ -452,6 +483,18 @@ def test_a_stream_of_flask_is_broken_off(guard, how, kind):
     server = Server()
     with pytest.raises(ConnectionAbortedError, match="session_invalidated"):
         server.serve(app, wsgi_environ("/s", headers=BEARER))
+    assert server.sent == b"one"
+    assert len(guard.live) == 0
+
+
+def test_a_stream_that_a_view_of_flask_makes_after_itself_is_broken_off(guard):
+    def body() -> Any:
+        after_this_request(lambda _response: Response(_chunks(guard)))
+        return "replaced"
+
+    server = Server()
+    with pytest.raises(ConnectionAbortedError, match="session_invalidated"):
+        server.serve(_flask(guard, None, body, live=True), wsgi_environ("/s", headers=BEARER))
     assert server.sent == b"one"
     assert len(guard.live) == 0
 

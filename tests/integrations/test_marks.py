@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -490,6 +490,161 @@ def test_a_view_of_an_unknown_framework_whose_guard_reads_more_than_its_doors_sa
     environ = wsgi_environ("/", headers=[("Cookie", f"fb={sandbox.issue_token()}")])
     with sandbox.guard() as outer, pytest.raises(RuntimeError, match="with a guard that reads it too"):
         wsgi.FBTokenMiddleware(app, outer, policy=None)(environ, lambda *_: lambda _data: None)
+
+
+@pytest.mark.parametrize("kind", ["starlette", "websocket"])
+def test_however_often_a_view_of_its_own_guard_is_called_its_answer_is_marked_once(sandbox, guard, kind):
+    @require_fb_token(guard=guard)
+    async def row(request: Any) -> str:
+        return user()
+
+    async def many(request: Any) -> StreamingResponse:
+        async def rows() -> Any:
+            for _ in range(1500):
+                yield await row(request)
+
+        await row(request)
+        return StreamingResponse(rows())
+
+    async def socket(websocket: Any) -> None:
+        await websocket.accept()
+        for _ in range(1500):
+            await row(websocket)
+        await websocket.send_text(await row(websocket))
+        await websocket.close()
+
+    app = Starlette(routes=[Route("/", many), WebSocketRoute("/ws", socket)])
+    asked = {"Cookie": f"fb={sandbox.issue_token(user_id='42')}", "Origin": "http://testserver"}
+    with sandbox.guard() as outer:
+        client = TestClient(FBTokenMiddleware(app, outer, policy=None))
+        if kind == "websocket":
+            with client.websocket_connect("/ws", headers=asked) as opened:
+                assert opened.receive_text() == "user 42"
+            return
+        answer = client.get("/", headers=asked)
+    assert answer.text == "user 42" * 1500
+    assert is_marked(answer.headers)
+
+
+def test_a_plain_wsgi_view_that_is_given_a_copy_marks_its_answer(sandbox, guard, place):
+    @require_fb_token(guard=guard)
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [user().encode()]
+
+    with sandbox.guard() as outer:
+        door = wsgi.FBTokenMiddleware(lambda environ, start: view({**environ}, start), outer, policy=None)
+        asked = sent(place, sandbox.issue_token(user_id="42"))
+        client = Client(door, use_cookies=False)
+        answer = client.get("/", headers=asked.get("headers"), query_string=asked.get("params"))
+    assert answer.text == "user 42"
+    assert is_right(place, answer.headers)
+
+
+@pytest.mark.parametrize("kind", ["view", "door"])
+def test_whom_another_guard_did_not_find_the_answer_is_for_all_the_same(sandbox, guard, place, kind):
+    """A cookie has let the request in; that a header guard then finds nobody changes nothing about that."""
+    with sandbox.guard() as headers_only:
+
+        @require_fb_token(guard=headers_only, optional=True)
+        async def text(request: Any) -> PlainTextResponse:
+            return PlainTextResponse("secret")
+
+        view = require_fb_token(guard=guard)(text) if kind == "view" else text
+        app = Starlette(routes=[Route("/", view)])
+        door = FBTokenMiddleware(
+            app, guard if kind == "door" else headers_only, policy=Policy() if kind == "door" else None
+        )
+        answer = TestClient(door).get("/", **sent(place, sandbox.issue_token(user_id="42")))
+    assert answer.text == "secret"
+    assert is_right(place, answer.headers)
+
+
+def test_a_backend_below_a_copy_is_marked(sandbox, guard, place):
+    app = FBTokenMiddleware(Copying(guarded("backend", guard)), guard, policy=None)
+    answer = TestClient(app).get("/", **sent(place, sandbox.issue_token(user_id="42")))
+    assert answer.json() == {"user": "42"}
+    assert is_right(place, answer.headers)
+
+
+def test_a_view_that_reads_a_cookie_below_a_door_that_reads_the_query_names_both(sandbox, guard):
+    @require_fb_token(guard=guard)
+    async def text(request: Any) -> PlainTextResponse:
+        return PlainTextResponse(user())
+
+    with sandbox.guard(token_from=["query"]) as outer:
+        door = FBTokenMiddleware(Starlette(routes=[Route("/", text)]), outer, policy=None)
+        answer = TestClient(door).get("/", **sent("cookie", sandbox.issue_token(user_id="42")))
+    assert is_marked(answer.headers)
+
+
+# -- where the token stood, not whether some header is there -------------------------------------------------
+
+
+DOORS = ["asgi", "wsgi", "flask", "starlette view"]
+
+
+def plain_doors(guard: Guard) -> dict[str, Callable[[dict[str, Any]], Any]]:
+    """Return ways to ask for an answer that says it is public; each gives the headers."""
+
+    def of_wsgi(app: Any) -> Callable[[dict[str, Any]], Any]:
+        client = Client(app, use_cookies=False)
+        return lambda asked: (
+            client.get("/public", headers=asked.get("headers"), query_string=asked.get("params")).headers
+        )
+
+    def wsgi_view(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Cache-Control", "public, max-age=60")])
+        return [user().encode()]
+
+    flask_with = flask_app()
+    FBGuard(flask_with, guard)
+    starlette = TestClient(FBTokenMiddleware(starlette_app(), guard))
+    views = starlette_app()
+    views.state.fbguard = guard
+    without = TestClient(views)
+    return {
+        "asgi": lambda asked: starlette.get("/public", **asked).headers,
+        "wsgi": of_wsgi(wsgi.FBTokenMiddleware(wsgi_view, guard)),
+        "flask": of_wsgi(flask_with),
+        "starlette view": lambda asked: without.get("/public", **asked).headers,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["Basic eA==", "Negotiate abc", "Digest x"])
+@pytest.mark.parametrize("where", ["cookie", "query"])
+@pytest.mark.parametrize("door", DOORS)
+def test_credentials_of_another_scheme_do_not_make_an_answer_public(sandbox, guard, where, door, scheme):
+    """Another scheme than Bearer is no credential of ours, and a cache may keep what says it is public."""
+    asked = sent(where, sandbox.issue_token(user_id="42"))
+    asked["headers"] = {**asked.get("headers", {}), "Authorization": scheme}
+    assert is_marked(plain_doors(guard)[door](asked))
+
+
+def test_nor_does_a_token_in_a_header_that_nobody_reads(sandbox):
+    with sandbox.guard(token_from=["query"]) as guard:
+        asked = sent("query", sandbox.issue_token(user_id="42"))
+        asked["headers"] = {"Authorization": f"Bearer {sandbox.issue_token(user_id='7')}"}
+        headers = plain_doors(guard)["asgi"](asked)
+    assert "private" in names(headers["cache-control"])
+    assert "public" not in names(headers["cache-control"])
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_l06_an_address_with_a_token_is_told_to_nobody(sandbox, guard, place, door):
+    token = sandbox.issue_token(user_id="42")
+    headers = plain_doors(guard)[door](sent(place, token))
+    assert headers.get("referrer-policy") == ("no-referrer" if place == "query" else None)
+
+
+def test_an_apps_own_referrer_policy_stays(sandbox, guard):
+    @require_fb_token
+    async def view(request: Any) -> PlainTextResponse:
+        return PlainTextResponse("x", headers={"Referrer-Policy": "same-origin"})
+
+    client = TestClient(FBTokenMiddleware(Starlette(routes=[Route("/", view)]), guard))
+    answer = client.get("/", **sent("query", sandbox.issue_token()))
+    assert answer.headers.get_list("referrer-policy") == ["same-origin"]
 
 
 # -- Django -------------------------------------------------------------------------------------------------

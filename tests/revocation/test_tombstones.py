@@ -81,6 +81,16 @@ def test_where_nobody_knows_the_time_of_issue_it_counts_when_a_token_was_first_s
     assert refused(stones, 0, since=since) == expected
 
 
+@pytest.mark.parametrize(
+    ("since", "heard", "expected"),
+    [(0.4, 0.6, True), (0.7, 0.6, False), (0.4, 30, True), (0.999, 30, True), (1.0, 30, False)],
+)
+def test_a_token_that_was_seen_within_the_second_of_the_event_is_refused(stones, since, heard, expected):
+    """Facebook tells whole seconds, and cuts them off."""
+    stones.bury_user("1", stone(at=NOW, heard=NOW + heard))
+    assert refused(stones, 0, since=NOW + since) == expected
+
+
 def test_hearing_of_an_event_again_refuses_nobody_else(stones):
     """Facebook's clock is ahead, and it calls a second time, after the new login."""
     stones.bury_user("1", stone(at=NOW + 40, heard=NOW))
