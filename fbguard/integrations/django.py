@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final, TypeGuard, cast
+from typing import Final, TypeGuard, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import AppConfig
@@ -36,7 +36,7 @@ from fbguard.integrations.django_settings import guard, policy
 from fbguard.marks import mark
 from fbguard.reports import heed, refusal_of
 from fbguard.streams import LiveBody, LiveStream, SeeingBody, seeing_body
-from fbguard.surroundings import Surroundings
+from fbguard.surroundings import AnsweringSurroundings
 
 __all__ = ["FBGuardConfig", "FBTokenMiddleware", "GuardedRequest", "check_settings", "guard", "policy"]
 
@@ -245,7 +245,7 @@ def tell(info: TokenInfo, request: object) -> bool:
     return True
 
 
-class DjangoSurroundings(Surroundings):
+class DjangoSurroundings(AnsweringSurroundings):
     """A view of Django."""
 
     def __init__(self, request: HttpRequest) -> None:
@@ -268,10 +268,6 @@ class DjangoSurroundings(Surroundings):
         del guard
         return False  # a cache may stand between the middleware and the view
 
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        del guard
-        return view
-
     def marked(self, answer: object, guard: Guard) -> object:
         if isinstance(answer, HttpResponseBase):
             _mark(answer, self.carrier, guard)
@@ -279,10 +275,6 @@ class DjangoSurroundings(Surroundings):
 
     def outgoing(self, answer: object) -> object:
         return _let_stream_see(answer, self.carrier) if isinstance(answer, HttpResponseBase) else answer
-
-    def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
-        del claims
-        return view
 
     def live(self, answer: object, claims: Claims) -> object:
         return _let_stream_end(answer, claims) if isinstance(answer, HttpResponseBase) else answer

@@ -23,7 +23,7 @@ from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
 from fbguard.marks import mark
 from fbguard.streams import LiveBody, SeeingBody, ending_body
-from fbguard.surroundings import Surroundings
+from fbguard.surroundings import AnsweringSurroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
 
 EXTENSION: Final = "fbguard"
@@ -117,7 +117,7 @@ def _hand_down(door: Carrier, environ: Carrier) -> None:
         environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
 
 
-class FlaskSurroundings(Surroundings):
+class FlaskSurroundings(AnsweringSurroundings):
     """A view of Flask."""
 
     def __init__(self) -> None:
@@ -142,10 +142,6 @@ class FlaskSurroundings(Surroundings):
     def have_marked(self, guard: Guard) -> bool:
         del guard
         return False  # a door around what serves Flask does not see what a view has found
-
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        del guard
-        return view
 
     def marked(self, answer: object, guard: Guard) -> object:
         def mark_response(response: flask.Response) -> flask.Response:

@@ -29,7 +29,7 @@ from fbguard.marks import NAMES, mark
 from fbguard.reports import heed
 from fbguard.sends import have_marked
 from fbguard.streams import LiveStream, seeing_body
-from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, Surroundings, is_cut_by_door
+from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, AnsweringSurroundings, is_cut_by_door
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
@@ -139,7 +139,7 @@ def response_of(conn: HTTPConnection, refused: Refused) -> Response:
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 
-class StarletteSurroundings(Surroundings):
+class StarletteSurroundings(AnsweringSurroundings):
     """A view of Starlette or FastAPI; ``carrier`` is the scope of its own request.
 
     ``connection`` is the object that has the scope: a request, or an endpoint.
@@ -170,10 +170,6 @@ class StarletteSurroundings(Surroundings):
 
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
-
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        del guard
-        return view
 
     def marked(self, answer: object, guard: Guard) -> object:
         if not isinstance(answer, Response):
