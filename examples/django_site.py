@@ -1,15 +1,16 @@
 """A Django API in one file, for both kinds of server: the middleware, settings, decorated views.
 
-Try it against a local Facebook. In one terminal::
+Needs ``pip install "fbguard[demo,django]" django-cors-headers``. Try it against a local Facebook. In one
+terminal::
 
     fbguard sandbox
 
-In another, with the three ``export`` lines that it prints, one of::
+In another, with the ``export`` lines that it prints, one of::
 
     uvicorn --lifespan off examples.django_site:application
     gunicorn examples.django_site:wsgi_application
 
-A token comes from the ``curl`` line that ``fbguard sandbox`` prints; then::
+One of them is ``TOKEN``, a token that the sandbox has issued; then::
 
     curl -i http://127.0.0.1:8000/me -H "Authorization: Bearer $TOKEN"
 """

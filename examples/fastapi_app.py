@@ -4,11 +4,11 @@ Try it against a local Facebook. In one terminal::
 
     fbguard sandbox
 
-In another, with the three ``export`` lines that it prints::
+In another, with the ``export`` lines that it prints::
 
     uvicorn examples.fastapi_app:app
 
-A token comes from the ``curl`` line that ``fbguard sandbox`` prints; then::
+One of them is ``TOKEN``, a token that the sandbox has issued; then::
 
     curl -i http://127.0.0.1:8000/me -H "Authorization: Bearer $TOKEN"
 (/docs shows the scopes of each route.)

@@ -1,14 +1,14 @@
 """A Flask API with the extension: an app factory, a blueprint, CORS, settings in ``app.config``.
 
-Try it against a local Facebook. In one terminal::
+Needs ``pip install "fbguard[demo]" flask-cors``. Try it against a local Facebook. In one terminal::
 
     fbguard sandbox
 
-In another, with the three ``export`` lines that it prints::
+In another, with the ``export`` lines that it prints::
 
     flask --app examples/flask_extension run
 
-A token comes from the ``curl`` line that ``fbguard sandbox`` prints; then::
+One of them is ``TOKEN``, a token that the sandbox has issued; then::
 
     curl -i http://127.0.0.1:5000/shop/orders -H "Authorization: Bearer $TOKEN"
 """

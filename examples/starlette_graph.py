@@ -4,7 +4,7 @@ Try it against a local Facebook. In one terminal::
 
     fbguard sandbox
 
-In another, with the three ``export`` lines that it prints::
+In another, with the ``export`` lines that it prints::
 
     uvicorn examples.starlette_graph:app
 """

@@ -54,7 +54,10 @@ class _Decorate:
         if inspect.isclass(view):
             return self._decorate_class(cast("type", view))
         if not callable(view):
-            raise TypeError("require_fb_token decorates functions, methods and class-based views")
+            raise TypeError(
+                "require_fb_token decorates functions, methods and class-based views; requirements have "
+                "names, as in require_fb_token(scopes=[...])"
+            )
         if inspect.isasyncgenfunction(view):
             raise TypeError(
                 "require_fb_token cannot answer for an async generator, whose first step comes too late: "

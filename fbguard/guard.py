@@ -95,7 +95,7 @@ class Guard(EndsSessions):
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 
-        refuse_later(later)
+        refuse_later(later, Guard.__init__.__kwdefaults__ or ())
         refresh_ahead = settings.fraction("refresh_ahead", refresh_ahead)
         refuse_process(needs_timers=refresh_ahead > 0)
         secrets = settings.app_secrets(app_secret)

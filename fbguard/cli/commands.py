@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated, Final
 
 import typer
@@ -124,8 +125,8 @@ def sandbox(
     """Run a local Facebook until Ctrl-C: it issues access tokens and answers Graph's calls about them.
 
     Point a guard at it with `FBGUARD_GRAPH_URL`. Let things happen to tokens and people with
-    `POST /sandbox/METHOD`: issue_token, expire, log_out, change_password, remove_app, fail, recover
-    and the other methods of `fbguard.sandbox.Sandbox`.
+    `POST /sandbox/METHOD` and keywords as JSON: issue_token, expire, log_out, change_password, remove_app,
+    fail, recover, advance and others. docs/index.md lists them all.
     """
     from fbguard.cli.local_facebook import run  # noqa: PLC0415
 
@@ -134,7 +135,8 @@ def sandbox(
     except ValueError as error:  # names the option, never its value
         raise typer.BadParameter(str(error)) from None
     except OSError as error:
-        typer.echo(f"fbguard: cannot listen on 127.0.0.1:{port}: {error.strerror}", err=True)
+        hint = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+        typer.echo(f"fbguard: cannot listen on 127.0.0.1:{port}: {error.strerror}{hint}", err=True)
         raise typer.Exit(1) from None
 
 

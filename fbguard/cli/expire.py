@@ -164,6 +164,10 @@ _CACHED: Final = (
 )
 
 
+_NOT_THERE: Final = (
+    "The URL is where the app mounts callbacks_asgi() or callbacks_wsgi(); its policy must leave that path "
+    "public."
+)
 _NOBODY: Final = (
     "No guard was listening. One that starts later refuses the token, too; but if workers are running, they "
     "have another app id or Graph URL than this command, or another store."
@@ -198,6 +202,8 @@ def _print(ending: Ending, terminal: Terminal) -> None:
     for name, value in _rows(ending):
         if value is not None:
             sheet.row(name, value)
+    if ending.where == "endpoint" and ending.ended is None:
+        sheet.row("Note", _NOT_THERE)
 
 
 def _rows(ending: Ending) -> list[tuple[str, str | None]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
@@ -40,11 +41,12 @@ _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds
 _NEEDED: Final = frozenset({"app_id", "app_secret"})
 
 
-def refuse_later(options: Mapping[str, object]) -> None:
-    """Raise TypeError for an option that does not exist, ValueError for one that is not built yet."""
+def refuse_later(options: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise TypeError for an option that is not among the known, ValueError for one that is not built yet."""
     for option, value in options.items():
         if option not in _LATER:
-            raise TypeError(f"Guard has no option {option!r}")
+            near = get_close_matches(option, [*known, *_LATER], 1)
+            raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
         default = _LATER[option]
         is_default = value == default and isinstance(value, bool) == isinstance(default, bool)
         if not is_default:

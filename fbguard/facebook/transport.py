@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
+from ssl import SSLCertVerificationError
 from typing import Final, cast
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from fbguard.facebook.quiet import hide_tokens_in_logs, our_call
 
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"}
 _FORM: Final = {**_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
+_DEEPEST: Final = 16  # exceptions behind one exception
 _PAUSE: Final = (0.05, 0.15)  # seconds before the second try
 
 logger = logging.getLogger("fbguard")
@@ -32,6 +34,7 @@ class GraphClient:
     def __init__(self, pool: Pool) -> None:
         hide_tokens_in_logs()
         self._pool = pool
+        self._has_told = False  # of a certificate
 
     async def get(
         self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
@@ -68,6 +71,7 @@ class GraphClient:
             for is_last in (False, True):
                 try:
                     async with self._pool.send(build()) as incoming:
+                        self._has_told = False
                         return await _read(incoming, most)
                 except Exception as exc:
                     if is_last or not self._pool.is_unanswered(exc):
@@ -76,9 +80,21 @@ class GraphClient:
                 await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - so that not all come back at once
         except Exception as exc:  # noqa: BLE001 - whatever a transport raises, nobody has answered
             logger.debug("Graph did not answer: %s", type(exc).__name__)
+            self._tell_of_certificate(exc)
         finally:
             our_call.reset(under_way)
         return None
+
+    def _tell_of_certificate(self, error: BaseException) -> None:
+        """Warn, once, of a certificate that is not accepted: no waiting helps."""
+        why = _refusal_of_certificate(error)
+        if why is not None and not self._has_told:
+            self._has_told = True
+            logger.warning(
+                "nothing can be looked up: the certificate of Graph's host is not accepted (%s); a private "
+                "CA needs transport=",
+                why,
+            )
 
     async def aclose(self) -> None:
         """Close the connections; on the loop they were opened on."""
@@ -121,6 +137,16 @@ def _encoded(values: Mapping[str, str | Secret], before: str = "") -> Secret:
             {name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()}
         )
     )
+
+
+def _refusal_of_certificate(error: BaseException | None) -> str | None:
+    """Tell why a certificate is not accepted, if that is behind an exception of a client."""
+    for _ in range(_DEEPEST):
+        error = getattr(error, "certificate_error", error)  # aiohttp's own is of that type, but has no text
+        if error is None or isinstance(error, SSLCertVerificationError):
+            break
+        error = error.__cause__ or error.__context__
+    return None if error is None else str(getattr(error, "verify_message", type(error).__name__))
 
 
 async def _read(incoming: Incoming, most: int) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from inspect import signature
 from typing import TYPE_CHECKING, cast
 
 from fbguard.sandbox.wire import Reply, Request, json_reply
@@ -35,13 +36,21 @@ def control(sandbox: Sandbox, request: Request) -> Reply:
         return json_reply({"result": [asdict(call) for call in sandbox.calls]})
     method = _methods(sandbox).get(name)
     if method is None:
-        return _error(404, "there is no such method")
+        return _error(404, f"there is no such method; there are {', '.join(sorted(_methods(sandbox)))}")
     if request.method != "POST":
         return _error(405, "use POST")
     try:
-        return json_reply({"result": method(**_keywords(request.body))})
+        return json_reply({"result": method(**_taken(name, method, _keywords(request.body)))})
     except (TypeError, ValueError) as error:
         return _error(400, str(error))
+
+
+def _taken(name: str, method: Callable[..., object], keywords: dict[str, object]) -> dict[str, object]:
+    taken = signature(method).parameters
+    unknown = sorted(keywords.keys() - taken.keys())
+    if unknown:
+        raise TypeError(f"{name} has no {', '.join(unknown)}; it takes {', '.join(taken)}")
+    return keywords
 
 
 def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:

@@ -366,3 +366,9 @@ def test_the_guards_log_names_no_token(sandbox, endpoint, expire, caplog):
     assert expire(token, "--endpoint", endpoint)[0] == 0
     assert "its session was ended" in caplog.text
     assert no_secret_in(caplog.text, token)
+
+
+def test_where_no_callbacks_are_it_is_said_what_the_url_is(expire, endpoint, sandbox):
+    code, out = expire(sandbox.issue_token(), "--endpoint", f"{endpoint}/elsewhere")
+    assert code == 1
+    assert "where the app mounts callbacks_asgi()" in " ".join(out.split())

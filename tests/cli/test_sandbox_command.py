@@ -84,7 +84,8 @@ def test_a_port_that_is_taken_is_one_line():
         port = taken.getsockname()[1]
         done = fbguard("sandbox", "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"fbguard: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    hint = "Address already in use; --port 0 takes a free one"
+    assert done.stderr == f"fbguard: cannot listen on 127.0.0.1:{port}: {hint}\n"
 
 
 @pytest.mark.parametrize("words", [["--app-id", "abc"], ["--app-secret", "se cret"], ["--port", "65536"]])

@@ -150,3 +150,17 @@ def test_what_the_environment_must_not_have(environ, name, value, named):
         Guard.from_env()
     assert SECRET not in str(caught.value)
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [("tll", "ttl"), ("stale_if_eror", "stale_if_error"), ("limitedlogin", "limited_login")],
+)
+def test_an_option_that_is_nearly_one_is_named(option, meant):
+    with pytest.raises(TypeError, match=f"{option!r}; is it {meant!r}"):
+        make_guard(**{option: 1})
+
+
+def test_and_one_that_is_near_to_none_is_not():
+    with pytest.raises(TypeError, match=r"'quux'$"):
+        make_guard(quux=1)

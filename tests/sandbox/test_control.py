@@ -83,6 +83,7 @@ def test_over_the_wire_and_not_in_the_log(graph: Graph, sandbox: Sandbox) -> Non
     ("method", "keywords", "named"),
     [
         ("issue_token", {"nonsense": 1}, "nonsense"),
+        ("issue_token", {"targets": ["1"]}, "it takes user_id, scopes, granular_scopes"),
         ("issue_token", {"scopes": "email"}, "scopes"),
         ("issue_token", {"expires_in": "1"}, "expires_in"),
         ("expire", {}, "token"),
@@ -143,3 +144,9 @@ def test_which_paths_are_the_control_apis() -> None:
     assert is_control("/sandbox/calls")
     assert not is_control("/v26.0/sandbox/calls")
     assert not is_control("/sandboxes")
+
+
+def test_an_unknown_method_is_answered_with_those_there_are(sandbox: Sandbox) -> None:
+    status, body = post(sandbox, "isue_token")
+    assert status == 404
+    assert "there are advance, batch," in body["error"]

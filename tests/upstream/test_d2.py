@@ -65,11 +65,19 @@ def test_d10_a_good_certificate(opened: Opened, tls_server: Started, trusted: Ce
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_d10_a_bad_certificate(opened: Opened, tls_server: Started, trusted: Certificates, name: str) -> None:
+def test_d10_a_bad_certificate(
+    opened: Opened, tls_server: Started, trusted: Certificates, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     server = tls_server(trusted.context(name))
-    assert opened(server.url).ask().brief == UNAVAILABLE
+    asked = opened(server.url)
+    assert asked.ask().brief == UNAVAILABLE
     assert server.requests == []  # neither the token nor the secret was sent
     assert 1 <= server.connections <= 2
+    # An operator must hear of it, and once is enough.
+    asked.ask()
+    [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "certificate of Graph's host is not accepted" in warning
+    assert {"expired": "expired", "wrong_name": "mismatch", "self_signed": "self-signed"}[name] in warning
 
 
 def test_d10_an_authority_of_nobody(opened: Opened, tls_server: Started, certificates: Certificates) -> None:

@@ -71,7 +71,10 @@ def parsed(url: Secret) -> Address:
     if scheme == "unix":
         return _unix(url, options)
     if scheme not in _SCHEMES:
-        raise ValueError("store: the URL must begin with redis://, rediss://, redis+sentinel:// or the like")
+        raise ValueError(
+            "store: the URL must begin with redis://, rediss://, redis+sentinel:// or the like; a file is "
+            "SQLiteStore(path)"
+        )
     kind, tls = _SCHEMES[scheme]
     _check(kind, options)
     service, db = _path(kind, url)

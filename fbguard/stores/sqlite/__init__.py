@@ -267,7 +267,7 @@ def _path(value: object) -> str:
     if os.path.isdir(path):
         raise ValueError("path must be that of a file, not of a directory")
     if not os.path.isdir(os.path.dirname(path)):
-        raise ValueError("path must be in a directory that exists")
+        raise ValueError(f"path must be in a directory that exists, not in {os.path.dirname(path)!r}")
     return path
 
 
