@@ -280,13 +280,16 @@ def _surroundings(arguments: list[object], given: GuardSource | None) -> Surroun
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
         found = flask_views.surroundings_of()
-    carrier = None if door is None else _carrier_among(arguments, door, given)
-    if found is None and carrier is door and "starlette" in sys.modules:
-        from fbguard.integrations import starlette  # noqa: PLC0415
+        if found is not None:  # it knows what it serves; a view of it may call an app of WSGI
+            carrier = _carrier_among(arguments, found.carrier, given)
+            return found if carrier is found.carrier else Surroundings(carrier)
+    if found is None and door is not None:
+        carrier = _carrier_among(arguments, door, given)
+        if carrier is door and "starlette" in sys.modules:
+            from fbguard.integrations import starlette  # noqa: PLC0415
 
-        found = starlette.surroundings_of(door, [])
-    if found is None and carrier is not None:
-        found = Surroundings(carrier)
+            found = starlette.surroundings_of(door, [])
+        found = found or Surroundings(carrier)
     if found is None:
         raise RuntimeError(
             "require_fb_token found no request: put FBTokenMiddleware around the app, or give the view the "

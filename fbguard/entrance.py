@@ -163,7 +163,7 @@ def check_app(app: object, *, speaks: str) -> None:
         raise TypeError(f"app must be an app of {speaks}, not {type(app).__name__}")
     owner = getattr(app, "__self__", app)
     is_async = iscoroutinefunction(app) or iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
-    if is_async if speaks == "WSGI" else hasattr(owner, "wsgi_app"):
+    if is_async if speaks == "WSGI" else hasattr(owner, "wsgi_app") and not is_async:
         other = "asgi" if speaks == "WSGI" else "wsgi"
         raise TypeError(f"this app speaks {other.upper()}: its door is fbguard.{other}.FBTokenMiddleware")
 

@@ -309,6 +309,25 @@ def test_nor_one_that_is_made_anew_for_a_plain_view(guard, sent):
     assert Server().serve(door, wsgi_environ("/x", headers=mine)).status == 200
 
 
+@pytest.mark.parametrize("kind", ["copied", "new"])
+def test_nor_one_that_a_view_of_flask_asks_an_app_of_wsgi(guard, kind):
+    app = flask.Flask(__name__)
+    FBGuard(app, guard)
+
+    @app.get("/x")
+    def asking() -> str:
+        asked = wsgi_environ("/quota", headers=[("Authorization", f"Bearer {TOKEN}")])
+        environ = {**flask.request.environ, **asked} if kind == "copied" else asked
+        with pytest.raises(Refused) as caught:
+            wsgi_admin(environ, lambda *_: None)
+        assert caught.value.status == 403
+        assert wsgi_admin(flask.request.environ, lambda *_: None) == [b"in"]
+        return flask.g.fb_token.user_id
+
+    environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {SERVICE}")])
+    assert Server().serve(app, environ).body == b"999"
+
+
 def test_what_a_view_is_given_besides_is_no_request(guard):
     """An event, say, that a client has sent: with headers, and with callables behind it."""
 
