@@ -34,7 +34,6 @@ from fbguard.entrance import (
     Way,
     approach,
     behind,
-    check_app,
     check_door,
     known_to,
     log_failed_preflight,
@@ -69,7 +68,6 @@ class FBTokenMiddleware:
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
-        check_app(app, speaks="ASGI")
         check_door(guard, policy)
         self.app = app
         self._guard = guard

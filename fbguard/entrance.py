@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from inspect import iscoroutinefunction
 from typing import Final, NamedTuple, Protocol, cast
 
 from fbguard.core import preflight
@@ -155,17 +154,6 @@ def _mounts(app: object) -> Iterator[object]:
     mounts: object = getattr(app, "mounts", None)
     if isinstance(mounts, Mapping):
         yield from cast("Mapping[object, object]", mounts).values()
-
-
-def check_app(app: object, *, speaks: str) -> None:
-    """Raise TypeError for what is no app, or one that surely speaks the other protocol."""
-    if not callable(app):
-        raise TypeError(f"app must be an app of {speaks}, not {type(app).__name__}")
-    owner = getattr(app, "__self__", app)
-    is_async = iscoroutinefunction(app) or iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
-    if is_async if speaks == "WSGI" else hasattr(owner, "wsgi_app") and not is_async:
-        other = "asgi" if speaks == "WSGI" else "wsgi"
-        raise TypeError(f"this app speaks {other.upper()}: its door is fbguard.{other}.FBTokenMiddleware")
 
 
 def root_path_of(app: object) -> str | None:

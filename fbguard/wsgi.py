@@ -19,7 +19,6 @@ from fbguard.core.secret import Secret, recalled
 from fbguard.entrance import (
     Way,
     approach,
-    check_app,
     check_door,
     known_to,
     log_failed_preflight,
@@ -52,7 +51,6 @@ class FBTokenMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
-        check_app(app, speaks="WSGI")
         check_door(guard, policy)
         self.app = app
         self._guard = guard

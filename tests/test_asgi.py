@@ -7,8 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from asgiref.wsgi import WsgiToAsgi
-from flask import Flask
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -17,7 +15,6 @@ from starlette.websockets import WebSocket
 
 from fbguard import Guard, Policy, Refused, Requirement, Rule, current_token, require_fb_token
 from fbguard.asgi import FBTokenMiddleware
-from fbguard.wsgi import FBTokenMiddleware as WSGIDoor
 from tests.support import TOKEN, call_asgi, http_scope, until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
@@ -410,34 +407,3 @@ def test_of_an_app_that_answers_a_preflight_twice_the_first_answer_counts(guard,
 
     answer = call(FBTokenMiddleware(app, guard), http_scope("/", "OPTIONS", PREFLIGHT))
     assert answer.status == answered
-
-
-async def asgi_only(scope: Any, receive: Any, send: Any) -> None:
-    raise AssertionError("not called")
-
-
-def wsgi_only(environ: Any, start_response: Any) -> list[bytes]:
-    raise AssertionError("not called")
-
-
-@pytest.mark.parametrize(
-    ("door", "app", "named"),
-    [
-        (FBTokenMiddleware, None, "app must be an app of ASGI, not NoneType"),
-        (WSGIDoor, "main:app", "app must be an app of WSGI, not str"),
-        (WSGIDoor, asgi_only, "fbguard.asgi"),
-        (WSGIDoor, Starlette(), "fbguard.asgi"),
-        (FBTokenMiddleware, Flask("x"), "fbguard.wsgi"),
-        (FBTokenMiddleware, Flask("x").wsgi_app, "fbguard.wsgi"),
-    ],
-)
-def test_a_door_says_what_it_cannot_stand_around(guard, door, app, named):
-    with pytest.raises(TypeError, match=named):
-        door(app, guard)
-
-
-@pytest.mark.parametrize("app", [wsgi_only, Flask("x"), Flask("x").wsgi_app])
-def test_and_stands_around_the_others(guard, app):
-    WSGIDoor(app, guard)
-    FBTokenMiddleware(WsgiToAsgi(app), guard)
-    FBTokenMiddleware(Starlette(), guard)
