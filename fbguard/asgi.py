@@ -44,6 +44,7 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
+from fbguard.marks import note_marking
 from fbguard.refusals import RefusalResponse, teach
 from fbguard.reports import heed, refusal_of
 from fbguard.sends import OnlyThePermission, closing_first, marking
@@ -193,6 +194,7 @@ class FBTokenMiddleware:
             if way is Way.PREFLIGHT:
                 await self._answer_preflight(scope, receive, outgoing.send)
             elif way is Way.MARKED:
+                note_marking(scope, self.guard.sources)
                 await enter(scope, receive, marking(scope, outgoing.send, self.guard.sources))
             else:
                 await enter(scope, receive, outgoing.send)

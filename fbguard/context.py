@@ -12,7 +12,7 @@ from fbguard.guard import Guard
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 LEFT: Final = "fbguard.left"  # Left
-REPLACED: Final = "fbguard.replaced"  # tokens whose facts another guard's took the place of, in a tuple
+LET_IN: Final = "fbguard.let_in"  # tokens that guards which read more than headers have let in, in a tuple
 FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -91,9 +91,10 @@ def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: 
 
 
 def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
-    if carrier.get(TOKEN) is not None and (before := credential_of(carrier)) != left[4]:
-        replaced: tuple[Secret | None, ...] = carrier.get(REPLACED, ())
-        carrier[REPLACED] = replaced if before in replaced else (*replaced, before)
+    _, judge, _, _, token = left
+    if token is not None and judge is not None and judge.sources.need_marks:
+        let_in: tuple[Secret, ...] = carrier.get(LET_IN, ())  # another guard's may take its place
+        carrier[LET_IN] = let_in if token in let_in else (*let_in, token)
     carrier[TOKEN] = info
     carrier[LEFT] = left
     if is_asgi(carrier):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
-from typing import Any
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Self, cast
 
 from fbguard.claims import LIVE
-from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
+from fbguard.context import LEFT, LET_IN, STATE_ATTRIBUTE, TOKEN, door_of, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.guard import Guard
 from fbguard.heads import head_of
+from fbguard.marks import MARKING
 
 
 def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
@@ -30,11 +31,43 @@ def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
     return token is not None and token != guard.sources.find(head_of(around))
 
 
+def carriers_among(arguments: Sequence[object]) -> Iterator[Carrier]:
+    """Give the scopes and environs among the arguments of a view: of apps, and of requests that have one."""
+    found = [getattr(argument, "scope", None) for argument in arguments]
+    scope, environ, last = [None, None, None, *arguments][-3:]
+    if callable(environ) and callable(last):
+        found.append(scope)  # in front of receive and send
+    if callable(last):
+        found.append(environ)  # in front of start_response
+    for one in found:
+        if isinstance(one, dict) and _is_carrier(cast("Carrier", one)):
+            yield cast("Carrier", one)
+
+
+def _is_carrier(one: Carrier) -> bool:
+    """Tell a scope or environ from what a client may have sent: JSON knows no bytes and no streams."""
+    if one.get("type") not in {"http", "websocket"}:
+        return "REQUEST_METHOD" in one and "wsgi.input" in one
+    headers: object = one.get("headers")
+    if isinstance(headers, Iterator):
+        headers = one["headers"] = [*cast("Iterator[object]", headers)]  # it is read more than once
+    return isinstance(headers, list | tuple) and all(map(_is_header, cast("Sequence[object]", headers)))
+
+
+def _is_header(pair: object) -> bool:
+    match pair:
+        case [bytes(), bytes()]:
+            return True
+        case _:
+            return False
+
+
 def disown(carrier: Carrier) -> None:
     """Forget what a copy has brought along of another request; the door's guard is still around it."""
-    _have_own_facts_in_state(carrier)
+    _have_own_facts_in_state(carrier, carrier_of_request.get())
     carrier[TOKEN], carrier[LEFT] = None, (door_of(carrier), None, (), (), None)
-    carrier.pop(LIVE, None)
+    for key in (LIVE, LET_IN, MARKING):
+        carrier.pop(key, None)
 
 
 def part(scope: Carrier, guard: Guard) -> None:
@@ -48,12 +81,17 @@ def part(scope: Carrier, guard: Guard) -> None:
     if not isinstance(scope["headers"], list | tuple):
         scope["headers"] = list(scope["headers"])  # any iterable may be, and it is read more than once
     if guard.sources.find(head_of(scope)) != guard.sources.find(head_of(around)):
-        _have_own_facts_in_state(scope)
+        _have_own_facts_in_state(scope, around)
 
 
-def _have_own_facts_in_state(carrier: Carrier) -> None:
-    if is_asgi(carrier) and "state" in carrier:
+def _have_own_facts_in_state(carrier: Carrier, around: Carrier | None) -> None:
+    """Part the facts in the state that the copy of a scope shares with the original, if it does."""
+    if not is_asgi(carrier) or "state" not in carrier:
+        return
+    if around is None or carrier["state"] is around.get("state"):
         carrier["state"] = _State(carrier["state"])
+    else:
+        carrier["state"][STATE_ATTRIBUTE] = None
 
 
 class _State(MutableMapping[str, Any]):
@@ -61,7 +99,7 @@ class _State(MutableMapping[str, Any]):
 
     def __init__(self, shared: MutableMapping[str, Any]) -> None:
         self._shared: MutableMapping[str, Any] = shared
-        self._own: dict[str, Any] = {}
+        self._own: dict[str, Any] = {STATE_ATTRIBUTE: None}
 
     def _of(self, key: str) -> MutableMapping[str, Any]:
         return self._own if key == STATE_ATTRIBUTE else self._shared
@@ -82,6 +120,17 @@ class _State(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    # What a dict can besides: frameworks take it for one.
+
     def copy(self) -> dict[str, Any]:
-        """Return a dict of it, as a dict's ``copy`` does."""
         return dict(self)
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self}
+
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
+        self.update(other)
+        return self

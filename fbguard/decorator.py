@@ -6,12 +6,12 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.context import LEFT, door_of
-from fbguard.copies import is_asked_by
-from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.copies import carriers_among, is_asked_by
+from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
@@ -25,8 +25,8 @@ R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
 _ON_A_LOOP = (
-    "FastAPI calls a generator endpoint on its event loop, which must not wait for Facebook there: use "
-    "Depends(FBToken(...)), or return a streaming response"
+    "a generator is called on the event loop (by FastAPI, say), which must not wait for Facebook there: have "
+    "a door judge this path first, or use Depends(FBToken(...))"
 )
 _GUARDS = "fbguard_guards"  # of a guarded dispatch: itself, and whose requirements it asks for
 _DISPATCH = ("dispatch_request", "dispatch")  # of class-based views: Flask's, Django's and Starlette's
@@ -112,7 +112,7 @@ class _Decorate:
 
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
         is_generator = inspect.isgeneratorfunction(inspect.unwrap(view))  # FastAPI looks there, too
-        lets_in = _no if is_generator else self._short.lets_in
+        lets_in = self._short.lets_in
 
         @functools.wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -126,12 +126,12 @@ class _Decorate:
                 finally:
                     del answer  # it may be raised, and would hold this frame, which holds it
             request = self._request_of(args, kwargs)
-            if is_generator and is_asgi(request.surroundings.carrier) and _is_on_a_loop():
-                raise RuntimeError(_ON_A_LOOP)
             try:
                 with request.entered():
                     demands, verdict = request.consider(self._requirement)
                     if isinstance(verdict, Secret):
+                        if is_generator and _is_on_a_loop():
+                            raise RuntimeError(_ON_A_LOOP)
                         request.inject(request.guard.settle(demands, verdict))
                     return request.outgoing(request.running(view)(*args, **kwargs))
             except (Refused, OAuthException, ExceptionGroup) as error:
@@ -207,11 +207,6 @@ def _is_on_a_loop() -> bool:
     return True
 
 
-def _no(_arguments: object, _options: object) -> bool:
-    """Be the short way of a view that has none."""
-    return False
-
-
 def _guards_of(dispatch: object) -> tuple[_Decorate, ...]:
     """Return whose requirements a dispatch asks for; functools.wraps copies the mark to what asks none."""
     marked, guards = getattr(dispatch, _GUARDS, (None, ()))
@@ -237,7 +232,7 @@ def _is_async(view: Callable[..., Any]) -> bool:
 
 def _carrier_among(arguments: list[object], door: Carrier, given: GuardSource | None) -> Carrier:
     """Return the door's carrier, or another one with another token: of what the app asks of itself."""
-    for one in _carriers(arguments):
+    for one in carriers_among(arguments):
         guard = named_guard(given) or door_of(one) or door_of(door)
         if guard is None or one is door:
             continue
@@ -248,19 +243,6 @@ def _carrier_among(arguments: list[object], door: Carrier, given: GuardSource | 
             one[LEFT] = (door_of(door), None, (), (), None)  # no copy, but one of the app's own
             return one
     return door
-
-
-def _carriers(arguments: list[object]) -> Iterator[Carrier]:
-    """Give the scopes and environs among the arguments of a view: of apps, and of requests that have one."""
-    for argument in arguments:
-        scope = getattr(argument, "scope", None)
-        if isinstance(scope, dict) and "headers" in scope:
-            yield cast("Carrier", scope)
-    # scope, receive, send; environ, start_response
-    for count, key in ((3, "headers"), (2, "REQUEST_METHOD")):
-        first = arguments[-count] if len(arguments) >= count else None
-        if isinstance(first, dict) and key in first and all(map(callable, arguments[1 - count :])):
-            yield cast("Carrier", first)
 
 
 def _surroundings(arguments: list[object], given: GuardSource | None) -> Surroundings:

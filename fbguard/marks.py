@@ -5,15 +5,16 @@ Shared caches keep away from that header by themselves (RFC 9111 section 3.5), a
 
 from __future__ import annotations
 
-from fbguard.context import REPLACED, TOKEN, credential_of
+from typing import Final
+
+from fbguard.context import LET_IN
 from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import from_authorization
 from fbguard.core.secret import Secret
 from fbguard.core.sources import TokenSources, merged_vary, private_cache_control
 from fbguard.entrance import Head
 
-#: The headers that :func:`mark` may change.
-NAMES = frozenset({"vary", "cache-control", "referrer-policy"})
+MARKING: Final = "fbguard.marking"  # of a request: the places whose tokens doors around mark, in a tuple
 
 
 def mark(
@@ -23,23 +24,32 @@ def mark(
 
     Where the token is in the address, no page that the answer links to may hear of that.
     """
-    outside = _outside(carrier, head)
-    if not outside:
+    tokens = outside(carrier, head)
+    if not tokens:
         return headers
     headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), sources.vary()))
     headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
-    if _values(headers, "referrer-policy") or not any(sources.is_in_query(head, token) for token in outside):
+    if _values(headers, "referrer-policy") or not any(sources.is_in_query(head, token) for token in tokens):
         return headers
     return [*headers, ("Referrer-Policy", "no-referrer")]
 
 
-def _outside(carrier: Carrier, head: Head) -> list[Secret | None]:
+def outside(carrier: Carrier, head: Head) -> list[Secret]:
     """Return the tokens that a request was let in with and that are not in its Authorization header."""
-    tokens: list[Secret | None] = [*carrier.get(REPLACED, ())]
-    if carrier.get(TOKEN) is not None:
-        tokens.append(credential_of(carrier))
+    tokens: tuple[Secret, ...] = carrier.get(LET_IN, ())
     sent = from_authorization(head.header("authorization")) if tokens else None
-    return [token for token in tokens if token is None or token != sent]
+    return [token for token in tokens if token != sent]
+
+
+def are_covered(sources: TokenSources, carrier: Carrier) -> bool:
+    """Tell whether a door around marks what comes from these places."""
+    doors: tuple[TokenSources, ...] = carrier.get(MARKING, ())
+    return any(door.reads_at_least(sources) for door in doors)
+
+
+def note_marking(carrier: Carrier, sources: TokenSources) -> None:
+    """Note that a door marks the answer to this very request, by what is found in these places."""
+    carrier[MARKING] = (*carrier.get(MARKING, ()), sources)
 
 
 def _values(headers: list[tuple[str, str]], name: str) -> list[str]:

@@ -12,7 +12,7 @@ from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.sources import TokenSources
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, ScopeHead
-from fbguard.marks import mark
+from fbguard.marks import are_covered, mark
 from fbguard.refusals import encoded, text_of
 
 if TYPE_CHECKING:
@@ -75,10 +75,12 @@ def marking_start(
 def have_marked(carrier: Carrier, guard: Guard) -> bool:
     """Have the answer of a view whose guard reads more than a header marked; False where nobody can."""
     sources, door = guard.sources, door_of(carrier)
-    if not sources.need_marks and not (sources.websocket and carrier.get("type") == "websocket"):
+    is_socket = sources.websocket and carrier.get("type") == "websocket"
+    if not sources.need_marks and not is_socket:
         return True
-    if door is not None and door.sources == sources and carrier_of_request.get() is carrier:
-        return True  # the door does, by the same request
+    is_answered = not is_socket or (door is not None and door.sources.websocket)
+    if is_answered and are_covered(sources, carrier) and carrier_of_request.get() is carrier:
+        return True  # by a door, which looks at this very carrier: not at a copy
     outgoing: Outgoing | None = carrier.get(OUTGOING)
     if outgoing is None:
         return False

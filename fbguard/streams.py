@@ -108,6 +108,7 @@ class LiveBody(Watched, Generic[T]):
 
     def _check(self) -> None:
         if self.finding is not None:
+            self.unwatch()  # not everybody closes a body
             raise self._error(self.finding, cast("Guard", self.ended_by))
 
     def close(self) -> None:

@@ -20,6 +20,8 @@ from fbguard.core.requirement import PathParams, is_live
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
+from fbguard.heads import head_of
+from fbguard.marks import outside
 from fbguard.sends import have_marked, marking_start
 from fbguard.streams import ending_body
 
@@ -42,7 +44,7 @@ _UNKNOWN_ANSWER: Final = (
 )
 _OF_ASGI: Final = 3  # arguments: scope, receive, send
 _OF_WSGI: Final = 2  # environ, start_response
-_COMPLETE: Final = (str, bytes, bytearray, Mapping, list, tuple, type(None))
+_COMPLETE: Final = (str, bytes, bytearray, int, float, Mapping, list, tuple, type(None))
 
 
 class Surroundings:
@@ -159,7 +161,9 @@ def _mark_start(
 ) -> object:
     """Call a view that is a WSGI app, or a method that is one, and mark what it starts to answer."""
     if options or len(args) < _OF_WSGI or not isinstance(args[-_OF_WSGI], dict):
-        raise RuntimeError(NEEDS_A_DOOR)  # a view of some framework
+        if outside(carrier, head_of(carrier)):
+            raise RuntimeError(NEEDS_A_DOOR)  # a view of some framework
+        return view(*args, **options)
     *own, environ, start_response = args
     return view(*own, environ, marking_start(cast("dict[str, Any]", carrier), start_response, guard.sources))
 

@@ -26,6 +26,7 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, bearer_in_environ
+from fbguard.marks import note_marking
 from fbguard.sends import marking_start
 from fbguard.streams import ending_body
 from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
@@ -72,6 +73,7 @@ class FBTokenMiddleware:
         if way is Way.PREFLIGHT:
             return self._answer_preflight(environ, start_response)
         if way is Way.MARKED:
+            note_marking(environ, self.guard.sources)
             return self._enter_in(environ, marking_start(environ, start_response, self.guard.sources))
         return self._enter_in(environ, start_response)
 

@@ -78,7 +78,8 @@ def teach(app: object) -> None:
         register = getattr(owner, "register_error_handler", None)
         if register is None or getattr(owner, "_got_first_request", False):
             continue
-        if "flask" in modules:
+        flask = modules.get("flask")
+        if flask is not None and isinstance(owner, flask.Flask):
             import_module(_FLASK).attach(owner)
         known = getattr(owner, "error_handler_spec", {}).get(None, {}).get(None, {})
         graph_error = GraphErrorHandler(owner)

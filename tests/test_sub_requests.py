@@ -205,6 +205,8 @@ def test_all_else_in_the_state_is_shared_as_before(guard, inner, policy):
         request.state.wrote = request.state.fb_token.user_id
         assert {**request.scope["state"]}.keys() == {"count", "wrote", "gone", "fb_token"}
         assert len(request.scope["state"].copy()) == 4
+        assert (request.scope["state"] | {"more": 1}).keys() == ({"more": 1} | request.scope["state"]).keys()
+        request.scope["state"] |= {"last": 1}
         del request.state.gone
         return PlainTextResponse("in")
 
@@ -220,6 +222,7 @@ def test_all_else_in_the_state_is_shared_as_before(guard, inner, policy):
     assert asyncio.run(call_asgi(door, {**asked, "state": {}})).body == b"in"
     assert (seen[0]["count"], seen[0]["wrote"]) == (2, "999")
     assert "gone" not in seen[0]
+    assert seen[0]["last"] == 1
     assert getattr(seen[0]["fb_token"], "user_id", None) == (None if policy == "views decide" else "1")
 
 
@@ -332,14 +335,30 @@ def test_what_a_view_is_given_besides_is_no_request(guard):
     """An event, say, that a client has sent: with headers, and with callables behind it."""
 
     @require_fb_token(scopes=["admin"])
-    def handle(event: Any, on_done: Any) -> str:
+    def handle(*_event: Any) -> str:
         return current_token(required=True).user_id or ""
 
-    event = {"REQUEST_METHOD": "GET", "headers": [["authorization", f"Bearer {TOKEN}"]]}
+    sent = [["authorization", f"Bearer {TOKEN}"]]
+    events: list[Any] = [
+        {"REQUEST_METHOD": "GET", "headers": sent},
+        {"type": "http", "headers": sent},
+        {"type": "http", "headers": {"content-type": "a/b"}},
+        {"type": "http", "headers": None},
+        {"type": "http", "headers": [1]},
+        {"headers": {}},
+    ]
+
+    class Holder:
+        def __init__(self, scope: Any) -> None:
+            self.scope = scope
+
+        handle = require_fb_token(scopes=["admin"])(lambda self: current_token(required=True).user_id)
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
+        for event in events:
+            assert Holder(event).handle() == handle(event, print) == handle(event, "done") == "999"
         start_response("200 OK", [])
-        return [handle(event, "done").encode()]
+        return [handle(events[0], print).encode()]
 
     environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {SERVICE}")])
     assert Server().serve(wsgi.FBTokenMiddleware(app, guard), environ).body == b"999"
@@ -358,6 +377,60 @@ def test_g_keeps_the_facts_of_its_own_request(guard):
 
     environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
     assert Server().serve(app, environ).body == b"1 1"
+
+
+def test_a_copy_that_has_a_state_of_its_own_gets_its_facts_there(guard):
+    own: dict[str, Any] = {"mine": 1}
+
+    async def asking(request: Request) -> PlainTextResponse:
+        copied = {**request.scope, "path": "/quota", "headers": bearer(SERVICE), "state": own}
+        await call_asgi(whoami_apps(guard)["a door"], copied)
+        return PlainTextResponse(request.state.fb_token.user_id)
+
+    door = asgi.FBTokenMiddleware(Starlette(routes=[Route("/x", asking)]), guard)
+    asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert asyncio.run(call_asgi(door, asked)).body == b"1"
+    assert (own["fb_token"].user_id, own["mine"]) == ("999", 1)
+
+
+@pytest.mark.parametrize("with_fbguard", [True, False])
+def test_what_flask_does_at_the_end_of_a_request_finds_its_own_facts(guard, with_fbguard):
+    """Functions for the end run in the order opposite to that in which they were registered."""
+    seen: list[tuple[str, str, str | None]] = []
+    app = flask.Flask(__name__)
+
+    @app.teardown_request
+    def audit(_error: BaseException | None) -> None:
+        current = current_token()
+        seen.append((flask.request.path, flask.g.fb_token.user_id, current and current.user_id))
+
+    if with_fbguard:
+        FBGuard(app, guard)
+    else:
+        app.wsgi_app = wsgi.FBTokenMiddleware(app.wsgi_app, guard)  # type: ignore[method-assign]
+
+    @app.get("/x")
+    def asking() -> str:
+        app.test_client().get("/in", headers={"Authorization": f"Bearer {SERVICE}"})
+        return ""
+
+    app.add_url_rule("/in", "in", lambda: "")
+    app.test_client().get("/x", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert seen == [("/in", "999", "999"), ("/x", "1", "1")]
+
+
+def test_an_app_that_is_no_flask_is_not_taken_for_one(guard):
+    class Micro:
+        def register_error_handler(self, _kind: Any, _handler: Any) -> None:
+            pass
+
+        def __call__(self, _environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [])
+            return [b"x"]
+
+    door = wsgi.FBTokenMiddleware(Micro(), guard)
+    environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
+    assert Server().serve(door, environ).body == b"x"
 
 
 def test_a_backend_keeps_its_facts_out_of_the_state_around(guard):

@@ -92,7 +92,9 @@ class _Gate:
         self._live = f"fbguard.live.{id(self):x}"  # of an environ: what this door, no other, has let in
 
     def stand_in(self, app: flask.Flask) -> None:
-        app.teardown_request(_leave)  # first: Flask refuses it once the app has served a request
+        app.teardown_request(_leave)  # now: Flask refuses it once the app has served a request
+        teardown = app.teardown_request_funcs[None]
+        teardown.insert(0, teardown.pop())  # the first runs last: those of the app still find their request
         # In front of what the app has registered so far: nobody's before_request runs unguarded. And as
         # the last of after_request, whose functions run from the end of the list.
         before = app.before_request_funcs.setdefault(None, [])

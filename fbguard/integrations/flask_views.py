@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from typing import Any, Final, NoReturn, cast
 from uuid import UUID
 
@@ -93,7 +94,7 @@ def put_back(environ: Carrier) -> None:
 def attach(app: flask.Flask) -> None:
     """Have an app below a plain WSGI door show what it has found, as :class:`FBGuard` does: also None."""
     app.before_request_funcs.setdefault(None, []).insert(0, _show_found)
-    app.teardown_request_funcs.setdefault(None, []).append(_put_found_back)
+    app.teardown_request_funcs.setdefault(None, []).insert(0, _put_found_back)  # the first runs last
 
 
 def _show_found() -> None:
@@ -143,11 +144,12 @@ class FlaskSurroundings(AnsweringSurroundings):
         del guard
         return False  # a door around what serves Flask does not see what a view has found
 
-    def marked(self, answer: object, guard: Guard) -> object:
-        def mark_response(response: flask.Response) -> flask.Response:
-            return marked_by(response, guard)
+    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+        self.marked(None, guard)  # it may also raise, or abort() with a response
+        return view
 
-        flask.after_this_request(mark_response)
+    def marked(self, answer: object, guard: Guard) -> object:
+        flask.after_this_request(partial(marked_by, guard=guard))  # again: after what the view does to it
         return answer
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:

@@ -25,7 +25,8 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
-from fbguard.marks import NAMES, mark
+from fbguard.marks import mark
+from fbguard.refusals import encoded
 from fbguard.reports import heed
 from fbguard.sends import have_marked
 from fbguard.streams import LiveStream, seeing_body
@@ -176,10 +177,10 @@ class StarletteSurroundings(AnsweringSurroundings):
             if self.carrier["type"] == "websocket":
                 return answer  # nobody keeps one
             raise RuntimeError(NEEDS_A_DOOR)
-        head = ScopeHead(self.carrier)
-        for name, value in mark(answer.headers.items(), guard.sources, self.carrier, head):
-            if name.lower() in NAMES:
-                answer.headers[name] = value
+        # In place: its headers are a view of these.
+        answer.raw_headers[:] = encoded(
+            mark(answer.headers.items(), guard.sources, self.carrier, ScopeHead(self.carrier))
+        )
         return answer
 
     def outgoing(self, answer: object) -> object:

@@ -362,8 +362,33 @@ def test_a_generator_endpoint_of_fastapi_says_that_it_would_block_the_loop(guard
     app.get("/s")(require_fb_token(live=live)(around(ticks)))
     with TestClient(FBTokenMiddleware(app, guard, policy=None)) as client:
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="FastAPI calls a generator endpoint on its event loop"):
+            with pytest.raises(RuntimeError, match="must not wait for Facebook there: have a door judge"):
                 client.get("/s", headers=HEADERS)
+        guard.check(TOKEN)
+        assert client.get("/s", headers=HEADERS).status_code == 200  # nothing is to be waited for
+    for _ in range(2):
+        with TestClient(FBTokenMiddleware(app, make_guard())) as client:
+            assert client.get("/s", headers=HEADERS).text == '"tick"\n'
+
+
+def test_a_generator_endpoint_of_fastapi_that_is_live_is_cut(guard):
+    app = FastAPI()
+
+    @app.get("/s")
+    @require_fb_token(live=True)
+    def ticks() -> Iterator[str]:
+        yield from _chunks(guard)
+
+    async def test() -> None:
+        guard.check(TOKEN)
+        wire = Wire("http", "/s")
+        with pytest.raises((OSError, ExceptionGroup)):
+            await wire.serve(FBTokenMiddleware(app, guard, policy=None))
+        assert b"".join(message.get("body", b"") for message in wire.sent) == b'"one"\n'
+        assert all(message.get("more_body", True) for message in wire.sent)
+        assert len(guard.live) == 0
+
+    run(test)
 
 
 def test_other_generators_may_wait(guard):

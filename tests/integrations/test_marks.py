@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
+import flask
 import pytest
 from asgiref.wsgi import WsgiToAsgi
 
@@ -24,6 +26,7 @@ from starlette.authentication import requires
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
@@ -576,6 +579,124 @@ def test_a_view_that_reads_a_cookie_below_a_door_that_reads_the_query_names_both
         door = FBTokenMiddleware(Starlette(routes=[Route("/", text)]), outer, policy=None)
         answer = TestClient(door).get("/", **sent("cookie", sandbox.issue_token(user_id="42")))
     assert is_marked(answer.headers)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+@pytest.mark.parametrize("where", ["cookie", "query"])
+def test_what_the_outer_of_two_doors_has_found_is_marked_on_every_hit(sandbox, kind, where):
+    asked = sent(where, sandbox.issue_token(user_id="42"))
+    asked["headers"] = {**asked.get("headers", {}), **sandbox.bearer(sandbox.issue_token(user_id="7"))}
+
+    def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Cache-Control", "public, max-age=60")])
+        return [user().encode()]
+
+    async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(user(), headers={"Cache-Control": "public, max-age=60"})(scope, receive, send)
+
+    with sandbox.guard(token_from=["cookie:fb", "query"]) as outer, sandbox.guard() as inner:
+        if kind == "asgi":
+            client: Any = TestClient(FBTokenMiddleware(FBTokenMiddleware(asgi_app, inner), outer))
+        else:
+            doors = wsgi.FBTokenMiddleware(wsgi.FBTokenMiddleware(wsgi_app, inner), outer)
+            client = Client(doors, use_cookies=False)
+        for _ in range(3):
+            if kind == "asgi":
+                answer = client.get("/", **asked)
+            else:
+                answer = client.get("/", headers=asked["headers"], query_string=asked.get("params"))
+            assert answer.text == "user 7"
+            assert {"cookie"} <= names(answer.headers["vary"])
+            assert names(answer.headers["cache-control"]) == {"max-age=60", "private"}
+            assert answer.headers.get("referrer-policy") == ("no-referrer" if where == "query" else None)
+
+
+@pytest.mark.parametrize("doors", [[["header", "cookie:fb", "query"]], [["header"], ["header", "cookie:fb"]]])
+@pytest.mark.parametrize("own", [["header", "cookie:fb"], ["cookie:fb"]])
+def test_a_view_of_an_unknown_framework_is_marked_by_any_door_that_reads_as_much(sandbox, doors, own):
+    with contextlib.ExitStack() as stack:
+        guard = stack.enter_context(sandbox.guard(token_from=own))
+        view = require_fb_token(guard=guard)(lambda _route: user())
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            body = view("route").encode()
+            start_response("200 OK", [])
+            return [body]
+
+        door: Any = app
+        for places in doors:
+            around = stack.enter_context(sandbox.guard(token_from=places))
+            door = wsgi.FBTokenMiddleware(door, around, policy=None)
+        client = Client(door, use_cookies=False)
+        answer = client.get("/", headers=sent("cookie", sandbox.issue_token(user_id="42"))["headers"])
+    assert answer.text == "user 42"
+    assert is_marked(answer.headers)
+
+
+def test_nor_does_it_need_one_for_a_token_in_the_header(sandbox, guard):
+    view = require_fb_token(guard=guard)(user)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        body = view().encode()
+        start_response("200 OK", [])
+        return [body]
+
+    with sandbox.guard() as outer:
+        client = Client(wsgi.FBTokenMiddleware(app, outer, policy=None), use_cookies=False)
+        answer = client.get("/", headers=sandbox.bearer(sandbox.issue_token(user_id="42")))
+    assert answer.text == "user 42"
+    assert is_untouched(answer.headers)
+
+
+def test_what_an_app_has_said_several_times_stays(sandbox, guard):
+    @require_fb_token
+    async def view(request: Any) -> PlainTextResponse:
+        response = PlainTextResponse("x")
+        for value in ("private", "max-age=600"):
+            response.headers.append("Cache-Control", value)
+        for value in ("Authorization, Cookie", "Accept"):
+            response.headers.append("Vary", value)
+        return response
+
+    async def late(request: Any, call_next: Any) -> Any:
+        response = await call_next(request)
+        response.headers["X-Late"] = "1"
+        return response
+
+    app = Starlette(routes=[Route("/", view)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=late)])
+    app.state.fbguard = guard
+    answer = TestClient(app).get("/", **sent("cookie", sandbox.issue_token()))
+    assert names(answer.headers["cache-control"]) == {"private", "max-age=600"}
+    assert names(answer.headers["vary"]) == {"authorization", "cookie", "accept"}
+    assert answer.headers["x-late"] == "1"
+
+
+@pytest.mark.parametrize("how", ["abort", "raise"])
+def test_what_a_view_of_flask_raises_is_marked_as_what_it_returns(sandbox, guard, place, how):
+    app = Flask("x")
+    app.extensions["fbguard"] = guard
+
+    @app.errorhandler(LookupError)
+    def not_found(error: LookupError) -> tuple[Response, int]:
+        return public_response(), 404
+
+    def public_response() -> Response:
+        response = make_response(f"user {flask.g.fb_token.user_id}")
+        response.headers["Cache-Control"] = "public, max-age=60"
+        return response
+
+    @app.get("/")
+    @require_fb_token
+    def view() -> str:
+        if how == "abort":
+            flask.abort(public_response())
+        raise LookupError
+
+    asked = sent(place, sandbox.issue_token(user_id="42"))
+    client = Client(app, use_cookies=False)
+    answer = client.get("/", headers=asked.get("headers"), query_string=asked.get("params"))
+    assert is_right(place, answer.headers)
+    assert answer.status_code == (200 if how == "abort" else 404)
 
 
 # -- where the token stood, not whether some header is there -------------------------------------------------
