@@ -21,7 +21,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from fbguard.claims import Claims, make_live_by_rule
-from fbguard.context import TOKEN, inject
+from fbguard.context import LET_IN, TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import PathParams
@@ -129,7 +129,7 @@ def _inject(
 def _finish(
     response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way, claims: Claims | None
 ) -> HttpResponseBase:
-    if way is Way.MARKED:
+    if way is Way.MARKED or LET_IN in carrier:  # by a view's own guard, and then it has raised something, say
         _mark(response, carrier, judge)
     response = _let_stream_see(response, carrier)
     return response if claims is None else _let_stream_end(response, claims)

@@ -14,7 +14,7 @@ from tests.integrations.django_site import GUARDING, SERVERS, Site
 
 # isort: split
 from django.core.cache import cache
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
 from django.views import View
@@ -900,3 +900,26 @@ def test_what_nobody_is_told_is_cached(sandbox):
         assert [served.send("/all").body for _ in range(2)] == [b"all", b"all"]
     cache.clear()
     assert runs == ["everybody"]
+
+
+def test_what_a_view_of_django_raises_is_marked_by_the_middleware(sandbox, guard, place, server):
+    """Its own guard reads more than that of the settings."""
+
+    @require_fb_token(guard=guard)
+    def missing(request: HttpRequest) -> HttpResponse:
+        raise Http404(user())
+
+    class missings:  # noqa: N801 - stands for a module
+        urlpatterns = (path("x", missing),)
+
+    options = {
+        "app_id": sandbox.app_id,
+        "app_secret": sandbox.app_secret,
+        "transport": sandbox.transport,
+        "clock": sandbox.clock,
+        "policy": None,
+    }
+    with override_settings(ROOT_URLCONF=missings, MIDDLEWARE=[GUARDING], FBGUARD=options):
+        answer = send(Site(server), "/x", place, sandbox.issue_token(user_id="42"))
+    assert answer.status == 404
+    assert ("private" in names(answer.header("cache-control"))) == (place != "header")
