@@ -42,7 +42,7 @@ FLOORS = (
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("testing",),
-    ("cli",),
+    ("cli", "__main__"),
 )  # fmt: skip
 
 # Where third-party packages may be imported; everywhere else it is the standard library only.

@@ -143,3 +143,6 @@ class OAuthException(Exception):  # noqa: N818 - the name that Graph gives it
 
 class StoreUnavailable(Exception):  # noqa: N818 - as its neighbours
     """The shared store is away: what was asked for took effect in this process only."""
+
+    def __str__(self) -> str:
+        return super().__str__() or "the store is away: this took effect in this process only"

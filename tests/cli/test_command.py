@@ -27,6 +27,11 @@ def test_version():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"fbguard {fbguard.__version__}\n", "")
 
 
+def test_it_is_a_module_too():
+    done = run([sys.executable, "-m", "fbguard", "--version"])
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fbguard {fbguard.__version__}\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -189,3 +189,10 @@ def test_the_reason_follows_the_numbers():
     assert error.reason == "expired"
     error.is_transient = True
     assert error.reason == "unavailable"
+
+
+def test_a_store_that_is_away_says_what_that_means():
+    from fbguard.stores import StoreUnavailable
+
+    assert str(StoreUnavailable()) == "the store is away: this took effect in this process only"
+    assert str(StoreUnavailable("in words of its own")) == "in words of its own"

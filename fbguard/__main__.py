@@ -1,0 +1,5 @@
+"""``python -m fbguard`` is ``fbguard``."""
+
+from fbguard.cli import main
+
+main()
