@@ -44,10 +44,9 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
-from fbguard.marks import note_marking
 from fbguard.refusals import RefusalResponse, teach
 from fbguard.reports import heed, refusal_of
-from fbguard.sends import OnlyThePermission, closing_first, marking
+from fbguard.sends import OnlyThePermission, closing_first, have_marked
 
 __all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
@@ -193,10 +192,9 @@ class FBTokenMiddleware:
             way = await self._admit(scope)
             if way is Way.PREFLIGHT:
                 await self._answer_preflight(scope, receive, outgoing.send)
-            elif way is Way.MARKED:
-                note_marking(scope, self.guard.sources)
-                await enter(scope, receive, marking(scope, outgoing.send, self.guard.sources))
             else:
+                if way is Way.MARKED:
+                    have_marked(scope, self.guard)
                 await enter(scope, receive, outgoing.send)
         except Exception as error:  # noqa: BLE001 - raised again, unless it is for us
             await self._answer(error, scope, receive, outgoing)

@@ -14,9 +14,9 @@ from fbguard.claims import LIVE, Claims
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import Refused
 from fbguard.core.reasons import Finding
-from fbguard.core.sources import TokenSources
 from fbguard.guard import Guard
 from fbguard.live import Breakable, Cut, comes_of_cut, is_cut
+from fbguard.marks import Marks
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,7 +45,7 @@ class Outgoing:
     server: Send
     started = False
     closed = False
-    marks: frozenset[tuple[int, TokenSources]] = frozenset()  # by whose request, for which places
+    marks: Marks | None = None  # what it lets the answer tell
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send."""

@@ -9,10 +9,11 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands
 from fbguard.guard import Guard
+from fbguard.heads import head_of
+from fbguard.marks import marks_of
 
 TOKEN: Final = "fbguard.token"  # noqa: S105 - TokenInfo or None
 LEFT: Final = "fbguard.left"  # Left
-LET_IN: Final = "fbguard.let_in"  # tokens that guards which read more than headers have let in, in a tuple
 FORGOTTEN: Final = "fbguard.forgotten"  # the facts that were dropped because Graph told a view so
 STATE_ATTRIBUTE: Final = "fb_token"  # Starlette's request.state.fb_token
 
@@ -93,8 +94,7 @@ def inject_facts(carrier: Carrier, guard: Guard, info: TokenInfo | None, token: 
 def _put(carrier: Carrier, info: TokenInfo | None, left: Left) -> None:
     _, judge, _, _, token = left
     if token is not None and judge is not None and judge.sources.need_marks:
-        let_in: tuple[Secret, ...] = carrier.get(LET_IN, ())  # another guard's may take its place
-        carrier[LET_IN] = let_in if token in let_in else (*let_in, token)
+        marks_of(carrier).note(judge.sources, head_of(carrier), token)
     carrier[TOKEN] = info
     carrier[LEFT] = left
     if is_asgi(carrier):

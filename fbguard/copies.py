@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self, cast
 
 from fbguard.claims import LIVE
-from fbguard.context import LEFT, LET_IN, STATE_ATTRIBUTE, TOKEN, door_of, left_in
+from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.guard import Guard
 from fbguard.heads import head_of
-from fbguard.marks import MARKING
+from fbguard.marks import MARKS
 
 
 def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
@@ -46,12 +46,16 @@ def carriers_among(arguments: Sequence[object]) -> Iterator[Carrier]:
 
 def _is_carrier(one: Carrier) -> bool:
     """Tell a scope or environ from what a client may have sent: JSON knows no bytes and no streams."""
-    if one.get("type") not in {"http", "websocket"}:
-        return "REQUEST_METHOD" in one and "wsgi.input" in one
+    kind: object = one.get("type")
+    if not isinstance(kind, str) or kind not in {"http", "websocket"}:
+        return "REQUEST_METHOD" in one and hasattr(one.get("wsgi.input"), "read")
     headers: object = one.get("headers")
     if isinstance(headers, Iterator):
         headers = one["headers"] = [*cast("Iterator[object]", headers)]  # it is read more than once
-    return isinstance(headers, list | tuple) and all(map(_is_header, cast("Sequence[object]", headers)))
+    if not isinstance(headers, list | tuple):
+        return False
+    pairs = cast("Sequence[object]", headers)
+    return all(map(_is_header, pairs)) and (bool(pairs) or isinstance(one.get("query_string"), bytes))
 
 
 def _is_header(pair: object) -> bool:
@@ -64,10 +68,9 @@ def _is_header(pair: object) -> bool:
 
 def disown(carrier: Carrier) -> None:
     """Forget what a copy has brought along of another request; the door's guard is still around it."""
-    _have_own_facts_in_state(carrier, carrier_of_request.get())
+    _have_own_facts_in_state(carrier)
     carrier[TOKEN], carrier[LEFT] = None, (door_of(carrier), None, (), (), None)
-    for key in (LIVE, LET_IN, MARKING):
-        carrier.pop(key, None)
+    carrier.pop(LIVE, None)
 
 
 def part(scope: Carrier, guard: Guard) -> None:
@@ -81,17 +84,13 @@ def part(scope: Carrier, guard: Guard) -> None:
     if not isinstance(scope["headers"], list | tuple):
         scope["headers"] = list(scope["headers"])  # any iterable may be, and it is read more than once
     if guard.sources.find(head_of(scope)) != guard.sources.find(head_of(around)):
-        _have_own_facts_in_state(scope, around)
+        _have_own_facts_in_state(scope)
+        scope.pop(MARKS, None)
 
 
-def _have_own_facts_in_state(carrier: Carrier, around: Carrier | None) -> None:
-    """Part the facts in the state that the copy of a scope shares with the original, if it does."""
-    if not is_asgi(carrier) or "state" not in carrier:
-        return
-    if around is None or carrier["state"] is around.get("state"):
-        carrier["state"] = _State(carrier["state"])
-    else:
-        carrier["state"][STATE_ATTRIBUTE] = None
+def _have_own_facts_in_state(carrier: Carrier) -> None:
+    if is_asgi(carrier) and "state" in carrier:
+        carrier["state"] = _State(carrier["state"])  # which the original has, too, or may have
 
 
 class _State(MutableMapping[str, Any]):

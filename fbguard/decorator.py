@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.context import LEFT, door_of
 from fbguard.copies import carriers_among, is_asked_by
-from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
@@ -130,7 +130,7 @@ class _Decorate:
                 with request.entered():
                     demands, verdict = request.consider(self._requirement)
                     if isinstance(verdict, Secret):
-                        if is_generator and _is_on_a_loop():
+                        if is_generator and is_asgi(request.surroundings.carrier) and _is_on_a_loop():
                             raise RuntimeError(_ON_A_LOOP)
                         request.inject(request.guard.settle(demands, verdict))
                     return request.outgoing(request.running(view)(*args, **kwargs))

@@ -7,49 +7,66 @@ from __future__ import annotations
 
 from typing import Final
 
-from fbguard.context import LET_IN
 from fbguard.core.carrier import Carrier
 from fbguard.core.credentials import from_authorization
 from fbguard.core.secret import Secret
 from fbguard.core.sources import TokenSources, merged_vary, private_cache_control
 from fbguard.entrance import Head
 
-MARKING: Final = "fbguard.marking"  # of a request: the places whose tokens doors around mark, in a tuple
+MARKS: Final = "fbguard.marks"  # of a request, and of its copies: Marks
 
 
-def mark(
-    headers: list[tuple[str, str]], sources: TokenSources, carrier: Carrier, head: Head
-) -> list[tuple[str, str]]:
-    """Merge what an answer depends on into ``Vary``, and ``private`` into ``Cache-Control``.
+class Marks:
+    """What the answer to one request must tell, by all guards that have let it in.
 
-    Where the token is in the address, no page that the answer links to may hear of that.
+    A copy of the request has the same one: whoever marks the answer knows what views below have found. It
+    holds no token, and nothing that holds the request.
     """
-    tokens = outside(carrier, head)
-    if not tokens:
-        return headers
-    headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), sources.vary()))
-    headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
-    if _values(headers, "referrer-policy") or not any(sources.is_in_query(head, token) for token in tokens):
-        return headers
-    return [*headers, ("Referrer-Policy", "no-referrer")]
+
+    __slots__ = ("_in_query", "_is_private", "_names", "is_applied", "subprotocol")
+
+    def __init__(self) -> None:
+        self.is_applied = False  # whether a door of WSGI does it
+        self.subprotocol: str | None = None  # what a server selects if the app selects nothing
+        self._is_private = False
+        self._in_query = False
+        self._names: tuple[str, ...] = ()
+
+    @property
+    def is_private(self) -> bool:
+        """Whether shared caches must keep away."""
+        return self._is_private
+
+    def depend_on(self, sources: TokenSources) -> None:
+        """Note places at which a guard looks for a token."""
+        self._names = tuple(dict.fromkeys((*self._names, *sources.vary())))
+
+    def note(self, sources: TokenSources, head: Head, token: Secret) -> None:
+        """Note a token with which a guard that reads these places has let the request in."""
+        if from_authorization(head.header("authorization")) == token:
+            return
+        self._is_private = True
+        self._in_query = self._in_query or sources.is_in_query(head, token)
+        self.depend_on(sources)
+
+    def on(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Merge what the answer depends on into ``Vary``, and ``private`` into ``Cache-Control``.
+
+        Where a token is in the address, no page that the answer links to may hear of that.
+        """
+        if not self._is_private:
+            return headers
+        headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), [*self._names]))
+        headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))
+        if not self._in_query or _values(headers, "referrer-policy"):
+            return headers
+        return [*headers, ("Referrer-Policy", "no-referrer")]
 
 
-def outside(carrier: Carrier, head: Head) -> list[Secret]:
-    """Return the tokens that a request was let in with and that are not in its Authorization header."""
-    tokens: tuple[Secret, ...] = carrier.get(LET_IN, ())
-    sent = from_authorization(head.header("authorization")) if tokens else None
-    return [token for token in tokens if token != sent]
-
-
-def are_covered(sources: TokenSources, carrier: Carrier) -> bool:
-    """Tell whether a door around marks what comes from these places."""
-    doors: tuple[TokenSources, ...] = carrier.get(MARKING, ())
-    return any(door.reads_at_least(sources) for door in doors)
-
-
-def note_marking(carrier: Carrier, sources: TokenSources) -> None:
-    """Note that a door marks the answer to this very request, by what is found in these places."""
-    carrier[MARKING] = (*carrier.get(MARKING, ()), sources)
+def marks_of(carrier: Carrier) -> Marks:
+    """Return the marks of a request."""
+    marks: Marks = carrier.setdefault(MARKS, Marks())
+    return marks
 
 
 def _values(headers: list[tuple[str, str]], name: str) -> list[str]:

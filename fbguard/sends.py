@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from fbguard.connections import OUTGOING, Message, Outgoing, Scope, Send
-from fbguard.context import door_of
+from fbguard.connections import OUTGOING, Message, Outgoing, Send
 from fbguard.core import preflight
-from fbguard.core.carrier import Carrier, carrier_of_request
-from fbguard.core.sources import TokenSources
+from fbguard.core.carrier import Carrier
 from fbguard.guard import Guard
-from fbguard.heads import EnvironHead, ScopeHead
-from fbguard.marks import are_covered, mark
+from fbguard.heads import ScopeHead
+from fbguard.marks import MARKS, Marks, marks_of
 from fbguard.refusals import encoded, text_of
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
-
-_MARKED: Final = frozenset({"http.response.start", "websocket.accept"})
+    from wsgiref.types import StartResponse
 
 
 def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
@@ -36,59 +31,50 @@ def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
     return closing
 
 
-def marking(scope: Scope, send: Send, sources: TokenSources) -> Send:
+def _marking(marks: Marks, send: Send) -> Send:
     """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
-    asked: Scope | None = scope
 
     async def marked(message: Message) -> None:
-        nonlocal asked
-        if asked is not None and message["type"] in _MARKED:
-            message = _marked(message, asked, sources)
-            asked = None  # a copy of a scope has the Outgoing that may hold this: no circle
+        if message["type"] == "http.response.start":
+            pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
+            message = {**message, "headers": encoded(marks.on(pairs))}
+        elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
+            message = {**message, "subprotocol": marks.subprotocol}
         await send(message)
 
     return marked
 
 
-def _marked(message: Message, scope: Scope, sources: TokenSources) -> Message:
-    if message["type"] == "http.response.start":
-        pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
-        return {**message, "headers": encoded(mark(pairs, sources, scope, ScopeHead(scope)))}
-    if message.get("subprotocol"):
-        return message
-    return {**message, "subprotocol": sources.answered_subprotocol(ScopeHead(scope))}
-
-
-def marking_start(
-    environ: WSGIEnvironment, start_response: StartResponse, sources: TokenSources
-) -> StartResponse:
-    """Do so for a ``start_response``."""
+def marking_start(marks: Marks, start_response: StartResponse) -> StartResponse:
+    """Return a ``start_response`` that does so."""
+    marks.is_applied = True
 
     def marked(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        return start_response(status, mark(headers, sources, environ, EnvironHead(environ)), exc_info)
+        return start_response(status, marks.on(headers), exc_info)
 
     return marked
 
 
 def have_marked(carrier: Carrier, guard: Guard) -> bool:
     """Have the answer of a view whose guard reads more than a header marked; False where nobody can."""
-    sources, door = guard.sources, door_of(carrier)
+    sources = guard.sources
     is_socket = sources.websocket and carrier.get("type") == "websocket"
     if not sources.need_marks and not is_socket:
         return True
-    is_answered = not is_socket or (door is not None and door.sources.websocket)
-    if is_answered and are_covered(sources, carrier) and carrier_of_request.get() is carrier:
-        return True  # by a door, which looks at this very carrier: not at a copy
     outgoing: Outgoing | None = carrier.get(OUTGOING)
     if outgoing is None:
-        return False
-    # Once, however many views there are. Until an answer begins, the mark keeps the carrier alive.
-    mark_of_this = (id(carrier), sources)
-    if mark_of_this not in outgoing.marks:
-        outgoing.marks |= {mark_of_this}
-        outgoing.server = marking(carrier, outgoing.server, sources)
+        return marks_of(carrier).is_applied
+    if outgoing.started:
+        return True  # that answer is out; nothing of this one is
+    if outgoing.marks is None:
+        outgoing.marks = marks_of(carrier)
+        outgoing.server = _marking(outgoing.marks, outgoing.server)
+    carrier[MARKS] = marks = outgoing.marks  # middleware may have made a copy before there were any
+    marks.depend_on(sources)
+    if is_socket:
+        marks.subprotocol = marks.subprotocol or sources.answered_subprotocol(ScopeHead(carrier))
     return True
 
 

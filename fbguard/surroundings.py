@@ -20,8 +20,7 @@ from fbguard.core.requirement import PathParams, is_live
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
-from fbguard.heads import head_of
-from fbguard.marks import outside
+from fbguard.marks import marks_of
 from fbguard.sends import have_marked, marking_start
 from fbguard.streams import ending_body
 
@@ -81,7 +80,8 @@ class Surroundings:
 
         For views that return an answer :meth:`marked` does that.
         """
-        return partial(_mark_start, view, self.carrier, guard)  # a view is a WSGI app: in ASGI a door marks
+        del guard
+        return partial(_mark_start, view, self.carrier)  # here a view is a WSGI app: in ASGI a door marks
 
     def marked(self, answer: object, guard: Guard) -> object:
         """Return a view's answer so that shared caches know on whom it depends; raises RuntimeError."""
@@ -156,16 +156,14 @@ def is_cut_by_door(carrier: Carrier) -> bool:
     return is_cut
 
 
-def _mark_start(
-    view: Callable[..., object], carrier: Carrier, guard: Guard, *args: Any, **options: object
-) -> object:
+def _mark_start(view: Callable[..., object], carrier: Carrier, *args: Any, **options: object) -> object:
     """Call a view that is a WSGI app, or a method that is one, and mark what it starts to answer."""
     if options or len(args) < _OF_WSGI or not isinstance(args[-_OF_WSGI], dict):
-        if outside(carrier, head_of(carrier)):
+        if marks_of(carrier).is_private:
             raise RuntimeError(NEEDS_A_DOOR)  # a view of some framework
         return view(*args, **options)
     *own, environ, start_response = args
-    return view(*own, environ, marking_start(cast("dict[str, Any]", carrier), start_response, guard.sources))
+    return view(*own, environ, marking_start(marks_of(carrier), start_response))
 
 
 def _cut_response(view: Callable[..., Any], claims: Claims, *args: Any, **options: object) -> Any:

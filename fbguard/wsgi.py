@@ -26,7 +26,7 @@ from fbguard.entrance import (
 )
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead, bearer_in_environ
-from fbguard.marks import note_marking
+from fbguard.marks import MARKS, marks_of
 from fbguard.sends import marking_start
 from fbguard.streams import ending_body
 from fbguard.wsgi_refusals import ExcInfo, RefusalResponse, answer_to, status_line, teach
@@ -73,8 +73,9 @@ class FBTokenMiddleware:
         if way is Way.PREFLIGHT:
             return self._answer_preflight(environ, start_response)
         if way is Way.MARKED:
-            note_marking(environ, self.guard.sources)
-            return self._enter_in(environ, marking_start(environ, start_response, self.guard.sources))
+            marks = marks_of(environ)
+            marks.depend_on(self.guard.sources)
+            return self._enter_in(environ, marking_start(marks, start_response))
         return self._enter_in(environ, start_response)
 
     @property
@@ -141,6 +142,8 @@ class FBTokenMiddleware:
 
     def _admit(self, environ: WSGIEnvironment) -> Way:
         """Judge the request and inject the facts; raises Refused."""
+        if carrier_of_request.get() is None:
+            environ.pop(MARKS, None)  # of a request that was served before
         inject(environ, self.guard, None)
         way, demands, verdict, token = approach(self.guard, self.policy, EnvironHead(environ))
         if isinstance(verdict, Secret):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -263,13 +264,13 @@ def test_a_request_for_a_lesser_token_is_not_let_in_by_the_greater_one(guard, ki
     answers: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        copy = {**scope, "path": "/quota", "headers": bearer(TOKEN)}
+        copied = {**scope, "path": "/quota", "headers": bearer(TOKEN)}
 
         async def again(_scope: Any, _receive: Any, _send: Any) -> None:
-            await carry({**copy})
+            await carry({**copied})
 
         if kind == "copied":
-            await carry(copy)
+            await carry(copied)
         else:
             await require_fb_token(again)({**scope, "headers": bearer(TOKEN)}, receive, send)
         await PlainTextResponse("out")(scope, receive, send)
@@ -345,8 +346,14 @@ def test_what_a_view_is_given_besides_is_no_request(guard):
         {"type": "http", "headers": {"content-type": "a/b"}},
         {"type": "http", "headers": None},
         {"type": "http", "headers": [1]},
+        {"type": "http", "headers": []},
+        {"type": []},
+        {"type": {}, "headers": sent},
+        {"REQUEST_METHOD": "GET", "wsgi.input": 0, "HTTP_AUTHORIZATION": f"Bearer {TOKEN}"},
+        {"REQUEST_METHOD": "GET", "wsgi.input": 0, "fbguard.left": 1},
         {"headers": {}},
     ]
+    before = copy.deepcopy(events)
 
     class Holder:
         def __init__(self, scope: Any) -> None:
@@ -357,6 +364,8 @@ def test_what_a_view_is_given_besides_is_no_request(guard):
     def app(environ: Any, start_response: Any) -> list[bytes]:
         for event in events:
             assert Holder(event).handle() == handle(event, print) == handle(event, "done") == "999"
+            assert handle(event, print, print) == "999"
+        assert events == before
         start_response("200 OK", [])
         return [handle(events[0], print).encode()]
 
@@ -380,17 +389,16 @@ def test_g_keeps_the_facts_of_its_own_request(guard):
 
 
 def test_a_copy_that_has_a_state_of_its_own_gets_its_facts_there(guard):
-    own: dict[str, Any] = {"mine": 1}
-
     async def asking(request: Request) -> PlainTextResponse:
+        own = {"mine": 1}
         copied = {**request.scope, "path": "/quota", "headers": bearer(SERVICE), "state": own}
         await call_asgi(whoami_apps(guard)["a door"], copied)
+        assert (copied["state"]["fb_token"].user_id, copied["state"]["mine"]) == ("999", 1)
         return PlainTextResponse(request.state.fb_token.user_id)
 
     door = asgi.FBTokenMiddleware(Starlette(routes=[Route("/x", asking)]), guard)
     asked = http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
     assert asyncio.run(call_asgi(door, asked)).body == b"1"
-    assert (own["fb_token"].user_id, own["mine"]) == ("999", 1)
 
 
 @pytest.mark.parametrize("with_fbguard", [True, False])
@@ -431,6 +439,40 @@ def test_an_app_that_is_no_flask_is_not_taken_for_one(guard):
     door = wsgi.FBTokenMiddleware(Micro(), guard)
     environ = wsgi_environ("/x", headers=[("Authorization", f"Bearer {TOKEN}")])
     assert Server().serve(door, environ).body == b"x"
+
+
+def test_a_worker_that_began_in_another_request_keeps_its_facts_out_of_this_one(guard):
+    """It has the context of the first request, and serves copies of later ones."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        waiting: asyncio.Queue[Any] = asyncio.Queue()
+        workers: list[Any] = []
+
+        async def work() -> None:
+            while True:
+                scope, done = await waiting.get()
+                copied = {**scope, "path": "/quota", "headers": bearer(SERVICE)}
+                await call_asgi(whoami_apps(guard)["a door"], copied)
+                done.set_result(None)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if not workers:
+                workers.append(asyncio.create_task(work()))
+            done = asyncio.get_running_loop().create_future()
+            waiting.put_nowait((scope, done))
+            await done
+            seen.append(scope["state"]["fb_token"].user_id)
+            await PlainTextResponse("")(scope, receive, send)
+
+        door = asgi.FBTokenMiddleware(app, guard)
+        for _ in range(2):
+            await call_asgi(door, http_scope("/x", headers=[("Authorization", f"Bearer {TOKEN}")]))
+        workers[0].cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    asyncio.run(main())
+    assert seen == ["1", "1"]
 
 
 def test_a_backend_keeps_its_facts_out_of_the_state_around(guard):

@@ -104,10 +104,6 @@ class TokenSources:
         """Whether a token may come where shared caches do not look: answers must tell them."""
         return self.query or self.cookie is not None
 
-    def reads_at_least(self, other: TokenSources) -> bool:
-        """Tell whether these are all of the places of others that need marks."""
-        return (self.query or not other.query) and other.cookie in {None, self.cookie}
-
     def find(self, request: RequestHead) -> Secret | Finding | None:
         """Return the request's token, None for none, or why it is refused unasked."""
         if self.header_only:

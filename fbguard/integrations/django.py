@@ -21,7 +21,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from fbguard.claims import Claims, make_live_by_rule
-from fbguard.context import LET_IN, TOKEN, inject
+from fbguard.context import TOKEN, inject
 from fbguard.core.carrier import Carrier, entered, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.requirement import PathParams
@@ -33,7 +33,7 @@ from fbguard.guard import Guard
 from fbguard.heads import UNDECODABLE, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
-from fbguard.marks import mark
+from fbguard.marks import MARKS, marks_of
 from fbguard.reports import heed, refusal_of
 from fbguard.streams import LiveBody, LiveStream, SeeingBody, seeing_body
 from fbguard.surroundings import AnsweringSurroundings
@@ -87,7 +87,7 @@ class FBTokenMiddleware:
         claims = make_live_by_rule(carrier, judge)
         with entered(carrier):
             response = self.get_response(request)
-        return _finish(response, carrier, judge, found.way, claims)
+        return _finish(response, carrier, claims)
 
     async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
         carrier, judge = carrier_of(request), guard()
@@ -102,7 +102,7 @@ class FBTokenMiddleware:
         claims = make_live_by_rule(carrier, judge)
         with entered(carrier):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        return _finish(response, carrier, judge, found.way, claims)
+        return _finish(response, carrier, claims)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a refusal, and what Graph said of this request's token; leave all else to Django."""
@@ -126,17 +126,15 @@ def _inject(
     request.fb_token = info  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _finish(
-    response: HttpResponseBase, carrier: Carrier, judge: Guard, way: Way, claims: Claims | None
-) -> HttpResponseBase:
-    if way is Way.MARKED or LET_IN in carrier:  # by a view's own guard, and then it has raised something, say
-        _mark(response, carrier, judge)
+def _finish(response: HttpResponseBase, carrier: Carrier, claims: Claims | None) -> HttpResponseBase:
+    if MARKS in carrier:  # also by a view's own guard, which may have raised something
+        _mark(response, carrier)
     response = _let_stream_see(response, carrier)
     return response if claims is None else _let_stream_end(response, claims)
 
 
-def _mark(response: HttpResponseBase, carrier: Carrier, judge: Guard) -> None:
-    for name, value in mark(list(response.items()), judge.sources, carrier, head_of(carrier)):
+def _mark(response: HttpResponseBase, carrier: Carrier) -> None:
+    for name, value in marks_of(carrier).on(list(response.items())):
         response.headers[name] = value
 
 
@@ -270,7 +268,7 @@ class DjangoSurroundings(AnsweringSurroundings):
 
     def marked(self, answer: object, guard: Guard) -> object:
         if isinstance(answer, HttpResponseBase):
-            _mark(answer, self.carrier, guard)
+            _mark(answer, self.carrier)
         return answer
 
     def outgoing(self, answer: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from functools import partial
 from typing import Any, Final, NoReturn, cast
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.heads import EnvironHead
-from fbguard.marks import mark
+from fbguard.marks import marks_of
 from fbguard.streams import LiveBody, SeeingBody, ending_body
 from fbguard.surroundings import AnsweringSurroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
@@ -149,7 +148,8 @@ class FlaskSurroundings(AnsweringSurroundings):
         return view
 
     def marked(self, answer: object, guard: Guard) -> object:
-        flask.after_this_request(partial(marked_by, guard=guard))  # again: after what the view does to it
+        del guard
+        flask.after_this_request(marked)  # again: after what the view does to it
         return answer
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
@@ -194,11 +194,9 @@ def _has_own_words(kind: type[Exception]) -> bool:
     return any(not (handler in {None, ours[0]} or isinstance(handler, ours)) for handler in handlers)
 
 
-def marked_by(response: flask.Response, guard: Guard) -> flask.Response:
+def marked(response: flask.Response) -> flask.Response:
     """Tell shared caches what a response depends on, and on whom."""
-    environ = flask.request.environ
-    head = EnvironHead(environ)
-    response.headers = Headers(mark(list(response.headers), guard.sources, environ, head))
+    response.headers = Headers(marks_of(flask.request.environ).on(list(response.headers)))
     return response
 
 

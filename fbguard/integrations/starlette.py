@@ -25,7 +25,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.heads import ScopeHead
-from fbguard.marks import mark
+from fbguard.marks import marks_of
 from fbguard.refusals import encoded
 from fbguard.reports import heed
 from fbguard.sends import have_marked
@@ -178,9 +178,7 @@ class StarletteSurroundings(AnsweringSurroundings):
                 return answer  # nobody keeps one
             raise RuntimeError(NEEDS_A_DOOR)
         # In place: its headers are a view of these.
-        answer.raw_headers[:] = encoded(
-            mark(answer.headers.items(), guard.sources, self.carrier, ScopeHead(self.carrier))
-        )
+        answer.raw_headers[:] = encoded(marks_of(self.carrier).on(answer.headers.items()))
         return answer
 
     def outgoing(self, answer: object) -> object:

@@ -371,6 +371,22 @@ def test_a_generator_endpoint_of_fastapi_says_that_it_would_block_the_loop(guard
             assert client.get("/s", headers=HEADERS).text == '"tick"\n'
 
 
+def test_a_generator_view_of_flask_may_be_tried_where_a_loop_runs(guard):
+    """In a notebook, say: Flask itself waits there, too."""
+    app = Flask(__name__)
+    FBGuard(app, guard, policy=None)
+
+    @app.get("/s")
+    @require_fb_token
+    def ticks() -> Iterator[str]:
+        yield "tick"
+
+    async def main() -> None:
+        assert app.test_client().get("/s", headers=HEADERS).text == "tick"
+
+    asyncio.run(main())
+
+
 def test_a_generator_endpoint_of_fastapi_that_is_live_is_cut(guard):
     app = FastAPI()
 

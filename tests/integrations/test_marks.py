@@ -529,6 +529,90 @@ def test_however_often_a_view_of_its_own_guard_is_called_its_answer_is_marked_on
     assert is_marked(answer.headers)
 
 
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("places", [["header"], PLACES])
+def test_however_many_requests_an_app_asks_of_itself_its_answer_is_marked_once(sandbox, guard, kind, places):
+    tokens = [sandbox.issue_token(user_id=str(number)) for number in range(1, 4)]
+
+    @require_fb_token(guard=guard)
+    async def asked(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse(user())(scope, receive, send)
+
+    async def swallow(message: Any) -> None:
+        pass
+
+    async def ask(scope: Any, receive: Any) -> None:
+        for number in range(1200):
+            cookie = f"fb={tokens[number % 3]}".encode()
+            headers = [(b"host", b"testserver"), (b"origin", b"http://testserver"), (b"cookie", cookie)]
+            await asked({**scope, "headers": headers}, receive, swallow)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await ask(scope, receive)
+            await send({"type": "websocket.send", "text": "done"})
+            await send({"type": "websocket.close"})
+        elif scope["type"] == "http":
+            await ask(scope, receive)
+            await PlainTextResponse("done")(scope, receive, send)
+
+    with sandbox.guard(token_from=places) as outer:
+        client = TestClient(FBTokenMiddleware(app, outer, policy=None))
+        if kind == "websocket":
+            with client.websocket_connect("/") as socket:
+                assert socket.receive_text() == "done"
+        else:
+            assert client.get("/").text == "done"
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_between_two_doors_and_a_copy_an_answer_is_marked(sandbox, guard, place, kind):
+    """The outer door looks at its own request; the facts are in a copy, and the inner door reads headers."""
+    asked = sent(place, sandbox.issue_token(user_id="42"))
+
+    @require_fb_token(guard=guard)
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [user().encode()]
+
+    with sandbox.guard() as headers_only:
+        if kind == "asgi":
+            app = Starlette(routes=[Route("/", require_fb_token(guard=guard)(text.__wrapped__))])
+            inner: Any = FBTokenMiddleware(app, headers_only, policy=None)
+            answer: Any = TestClient(FBTokenMiddleware(Copying(inner), guard, policy=None)).get("/", **asked)
+        else:
+            inner = wsgi.FBTokenMiddleware(view, headers_only, policy=None)
+            outer = wsgi.FBTokenMiddleware(
+                lambda environ, start: inner({**environ}, start), guard, policy=None
+            )
+            client = Client(outer, use_cookies=False)
+            answer = client.get("/", headers=asked.get("headers"), query_string=asked.get("params"))
+    assert answer.text == "user 42"
+    assert is_right(place, answer.headers)
+
+
+def test_an_environ_that_is_served_again_is_marked_for_itself(sandbox, guard):
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return []
+
+    told: list[list[tuple[str, str]]] = []
+
+    def start_response(_status: str, headers: list[tuple[str, str]], _exc_info: Any = None) -> Any:
+        told.append(headers)
+        return lambda _data: None
+
+    door = wsgi.FBTokenMiddleware(app, guard)
+    environ = wsgi_environ("/", headers=[("Cookie", f"fb={sandbox.issue_token()}")])
+    door(environ, start_response)
+    del environ["HTTP_COOKIE"]
+    environ["HTTP_AUTHORIZATION"] = f"Bearer {sandbox.issue_token()}"
+    door(environ, start_response)
+    assert [bool(headers) for headers in told] == [True, False]
+
+
 def test_a_plain_wsgi_view_that_is_given_a_copy_marks_its_answer(sandbox, guard, place):
     @require_fb_token(guard=guard)
     def view(environ: Any, start_response: Any) -> list[bytes]:
