@@ -28,6 +28,7 @@ from fbguard.integrations.flask_views import (
     put_back,
     response_of,
     show,
+    showing,
 )
 from fbguard.reports import heed
 
@@ -76,6 +77,7 @@ class FBGuard:
         policy = _policy_of(app, self.policy)
         check_door(guard, policy)
         _Gate(guard, policy).stand_in(app)
+        showing.add(app)
         # The door carries the request's context, also for streamed bodies. What it guards is said by the
         # gate, inside Flask, so that a refusal passes after_request (CORS headers, sessions, logging).
         door = wsgi.FBTokenMiddleware(app.wsgi_app, guard, policy=None)

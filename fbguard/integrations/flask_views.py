@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, NoReturn, cast
 from uuid import UUID
+from weakref import WeakSet
 
 import flask
 import flask.views
@@ -30,6 +31,7 @@ EXTENSION: Final = "fbguard"
 _SHOWN: Final = "fbguard.shown"  # whose environ, and what g held before: another request's facts, or None
 _NOTHING: Final = object()
 _ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
+showing: Final[WeakSet[flask.Flask]] = WeakSet()  # apps that show facts in g by themselves
 # Without the proxies around them, which cost more than all the rest of a view's short way.
 _current_request: Callable[[], flask.Request] = cast("Any", flask.request)._get_current_object  # noqa: SLF001
 _current_g: Callable[[], Any] = cast("Any", flask.g)._get_current_object  # noqa: SLF001
@@ -91,18 +93,20 @@ def put_back(environ: Carrier) -> None:
 
 
 def attach(app: flask.Flask) -> None:
-    """Have an app below a plain WSGI door show what it has found, as :class:`FBGuard` does: also None."""
-    app.before_request_funcs.setdefault(None, []).insert(0, _show_found)
-    app.teardown_request_funcs.setdefault(None, []).insert(0, _put_found_back)  # the first runs last
+    """Have an app below a plain WSGI door show what was found, also None, as ``FBGuard`` does. Once."""
+    if app not in showing:
+        showing.add(app)
+        app.before_request_funcs.setdefault(None, []).insert(0, _show_found)
+        app.teardown_request_funcs.setdefault(None, []).insert(0, _put_found_back)  # the first runs last
 
 
 def _show_found() -> None:
-    environ = flask.request.environ
+    environ = _current_request().environ
     show(environ, environ.get(TOKEN))
 
 
 def _put_found_back(_error: BaseException | None) -> None:
-    put_back(flask.request.environ)
+    put_back(_current_request().environ)
 
 
 def _hand_down(door: Carrier, environ: Carrier) -> None:
