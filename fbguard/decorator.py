@@ -233,8 +233,10 @@ def _is_async(view: Callable[..., Any]) -> bool:
 def _carrier_among(arguments: list[object], door: Carrier, given: GuardSource | None) -> Carrier:
     """Return the door's carrier, or another one with another token: of what the app asks of itself."""
     for one in carriers_among(arguments):
+        if one is door:
+            continue
         guard = named_guard(given) or door_of(one) or door_of(door)
-        if guard is None or one is door:
+        if guard is None:
             continue
         if LEFT in one:
             if is_asked_by(door, one, guard):

@@ -23,19 +23,14 @@ class Marks:
     holds no token, and nothing that holds the request.
     """
 
-    __slots__ = ("_in_query", "_is_private", "_names", "is_applied", "subprotocol")
+    __slots__ = ("_in_query", "_names", "is_applied", "is_private", "subprotocol")
 
     def __init__(self) -> None:
         self.is_applied = False  # whether a door of WSGI does it
         self.subprotocol: str | None = None  # what a server selects if the app selects nothing
-        self._is_private = False
+        self.is_private = False  # shared caches must keep away
         self._in_query = False
         self._names: tuple[str, ...] = ()
-
-    @property
-    def is_private(self) -> bool:
-        """Whether shared caches must keep away."""
-        return self._is_private
 
     def depend_on(self, sources: TokenSources) -> None:
         """Note places at which a guard looks for a token."""
@@ -45,7 +40,7 @@ class Marks:
         """Note a token with which a guard that reads these places has let the request in."""
         if from_authorization(head.header("authorization")) == token:
             return
-        self._is_private = True
+        self.is_private = True
         self._in_query = self._in_query or sources.is_in_query(head, token)
         self.depend_on(sources)
 
@@ -54,7 +49,7 @@ class Marks:
 
         Where a token is in the address, no page that the answer links to may hear of that.
         """
-        if not self._is_private:
+        if not self.is_private:
             return headers
         headers = _merged(headers, "Vary", merged_vary(_values(headers, "vary"), [*self._names]))
         headers = _merged(headers, "Cache-Control", private_cache_control(_values(headers, "cache-control")))

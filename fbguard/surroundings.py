@@ -11,7 +11,7 @@ from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Final, cast
 
 from fbguard.claims import Claims, refusal_at_end
-from fbguard.connections import LiveResponse, has_door_that_cuts
+from fbguard.connections import LiveResponse, Receive, Send, has_door_that_cuts
 from fbguard.context import demands_of, inject_facts
 from fbguard.copies import disown
 from fbguard.core.carrier import Carrier, is_asgi
@@ -75,17 +75,15 @@ class Surroundings:
         """Have whatever goes out marked for shared caches, whoever makes it; False where nobody can."""
         return have_marked(self.carrier, guard)
 
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    def marking_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return a view whose answer nobody else can mark; raises RuntimeError.
 
         For views that return an answer :meth:`marked` does that.
         """
-        del guard
         return partial(_mark_start, view, self.carrier)  # here a view is a WSGI app: in ASGI a door marks
 
-    def marked(self, answer: object, guard: Guard) -> object:
+    def marked(self, answer: object) -> object:
         """Return a view's answer so that shared caches know on whom it depends; raises RuntimeError."""
-        del guard
         return answer
 
     def outgoing(self, answer: object) -> object:
@@ -137,9 +135,8 @@ class Surroundings:
 class AnsweringSurroundings(Surroundings):
     """A view of a framework whose views return, or raise, what is answered: so that is what is looked at."""
 
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    def marking_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return the view: :meth:`marked` does the rest."""
-        del guard
         return view
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
@@ -178,6 +175,11 @@ def _cut_response(view: Callable[..., Any], claims: Claims, *args: Any, **option
 async def _run_cut(view: Callable[..., Awaitable[None]], claims: Claims, *args: Any) -> None:
     """Await the view; raises Refused for an end before it has answered."""
     *own, scope, receive, send = args
+    await live_response(claims, scope, receive, send).run(partial(view, *own), scope)
+
+
+def live_response(claims: Claims, scope: Carrier, receive: Receive, send: Send) -> LiveResponse:
+    """Return what ends a live view's response with its tokens, where the view sends by itself."""
     live = LiveResponse(receive, send, partial(refusal_at_end, scope, claims.guard, claims.demands))
     claims.begin(live)
-    await live.run(partial(view, *own), scope)
+    return live

@@ -153,7 +153,7 @@ class ViewRequest:
     def running(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Return what to call for the view."""
         if self.guard.sources.need_marks and not self.is_marked:
-            view = self.surroundings.marking_view(view, self.guard)
+            view = self.surroundings.marking_view(view)
         return view if self._claims is None else self.surroundings.live_view(view, self._claims)
 
     def say(self, error: Refused | OAuthException | ExceptionGroup) -> object:
@@ -175,7 +175,7 @@ class ViewRequest:
     def outgoing(self, answer: object) -> object:
         """Do for a view's answer what a door does, where there is none."""
         if self.guard.sources.need_marks and not self.is_marked:
-            answer = self.surroundings.marked(answer, self.guard)
+            answer = self.surroundings.marked(answer)
         if not self._is_entered:
             answer = self.surroundings.outgoing(answer)
         return answer if self._claims is None else self.surroundings.live(answer, self._claims)

@@ -225,6 +225,16 @@ def behind_a_backend(guard: Guard) -> Any:
     return Starlette(routes=[Route("/x", plain_view)], middleware=[middleware])
 
 
+async def serve_and_forget(door: Any, headers: list[tuple[bytes, bytes]], status: int) -> None:
+    for _ in range(3):
+        connection = Connection("http", "/x", list(headers))
+        await door(connection.scope, connection.receive, connection.send)
+        assert connection.sent[0]["status"] == status
+        gone = weakref.ref(connection)
+        del connection
+        assert gone() is None
+
+
 # No sync view: for a moment its worker thread still has hold of what it has done.
 REFUSING = {
     "door": lambda guard: asgi.FBTokenMiddleware(app, guard, policy=Policy(Rule("/x", scopes=["email"]))),
@@ -252,13 +262,7 @@ def test_of_a_request_that_may_be_refused(guard, graph, which, headers, scopes, 
     door = REFUSING[which](guard)
 
     async def main() -> None:
-        for _ in range(3):
-            connection = Connection("http", "/x", list(headers))
-            await door(connection.scope, connection.receive, connection.send)
-            assert connection.sent[0]["status"] == status
-            gone = weakref.ref(connection)
-            del connection
-            assert gone() is None
+        await serve_and_forget(door, headers, status)
 
     asyncio.run(main())
 
@@ -299,13 +303,7 @@ def test_of_an_answer_that_is_marked_below_a_copy(guard, which, status):
     async def main(own: Guard) -> None:
         door = asgi.FBTokenMiddleware(Copies(with_own_guard(which, own)), guard, policy=None)
         await own.acheck(TOKEN)  # a look-up has hold of its context for a moment, and of what is in that
-        for _ in range(3):
-            connection = Connection("http", "/x", list(headers))
-            await door(connection.scope, connection.receive, connection.send)
-            assert connection.sent[0]["status"] == status
-            gone = weakref.ref(connection)
-            del connection
-            assert gone() is None
+        await serve_and_forget(door, headers, status)
 
     with make_guard(token_from=["cookie:fb"]) as own:
         asyncio.run(main(own))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
@@ -45,6 +44,8 @@ def refuse_later(options: Mapping[str, object], known: Iterable[str]) -> None:
     """Raise TypeError for an option that is not among the known, ValueError for one that is not built yet."""
     for option, value in options.items():
         if option not in _LATER:
+            from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+
             near = get_close_matches(option, [*known, *_LATER], 1)
             raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
         default = _LATER[option]

@@ -266,7 +266,7 @@ class DjangoSurroundings(AnsweringSurroundings):
         del guard
         return False  # a cache may stand between the middleware and the view
 
-    def marked(self, answer: object, guard: Guard) -> object:
+    def marked(self, answer: object) -> object:
         if isinstance(answer, HttpResponseBase):
             _mark(answer, self.carrier)
         return answer

@@ -24,7 +24,7 @@ from fbguard.integrations.flask_views import (
     EXTENSION,
     FlaskSurroundings,
     let_stream_end,
-    marked,
+    mark_response,
     put_back,
     response_of,
     show,
@@ -141,7 +141,7 @@ class _Gate:
         environ = flask.request.environ
         way = environ.get(_WAY)
         if way is Way.MARKED:
-            response = marked(response)
+            response = mark_response(response)
         if way is not Way.PREFLIGHT:
             return response
         if not preflight.is_answered(response.status_code):

@@ -147,13 +147,12 @@ class FlaskSurroundings(AnsweringSurroundings):
         del guard
         return False  # a door around what serves Flask does not see what a view has found
 
-    def marking_view(self, view: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-        self.marked(None, guard)  # it may also raise, or abort() with a response
+    def marking_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
+        self.marked(None)  # it may also raise, or abort() with a response
         return view
 
-    def marked(self, answer: object, guard: Guard) -> object:
-        del guard
-        flask.after_this_request(marked)  # again: after what the view does to it
+    def marked(self, answer: object) -> object:
+        flask.after_this_request(mark_response)  # again: after what the view does to it
         return answer
 
     def live_view(self, view: Callable[..., Any], claims: Claims) -> Callable[..., Any]:
@@ -198,7 +197,7 @@ def _has_own_words(kind: type[Exception]) -> bool:
     return any(not (handler in {None, ours[0]} or isinstance(handler, ours)) for handler in handlers)
 
 
-def marked(response: flask.Response) -> flask.Response:
+def mark_response(response: flask.Response) -> flask.Response:
     """Tell shared caches what a response depends on, and on whom."""
     response.headers = Headers(marks_of(flask.request.environ).on(list(response.headers)))
     return response

@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response, StreamingResponse
 
 from fbguard import refusals
-from fbguard.claims import Claims, refusal_at_end, watch_for
+from fbguard.claims import Claims, watch_for
 from fbguard.connections import OUTGOING, LiveResponse, Outgoing, Receive, Scope, Send
 from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
 from fbguard.copies import disown, is_asked_by
@@ -30,7 +30,13 @@ from fbguard.refusals import encoded
 from fbguard.reports import heed
 from fbguard.sends import have_marked
 from fbguard.streams import LiveStream, seeing_body
-from fbguard.surroundings import NEEDS_A_DOOR, NOTHING_TO_CUT, AnsweringSurroundings, is_cut_by_door
+from fbguard.surroundings import (
+    NEEDS_A_DOOR,
+    NOTHING_TO_CUT,
+    AnsweringSurroundings,
+    is_cut_by_door,
+    live_response,
+)
 
 #: For ``Starlette(exception_handlers=EXCEPTION_HANDLERS)``, and FastAPI, where no door stands around the
 #: app: what to answer when a Refused or an OAuthException leaves a view.
@@ -172,7 +178,7 @@ class StarletteSurroundings(AnsweringSurroundings):
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
 
-    def marked(self, answer: object, guard: Guard) -> object:
+    def marked(self, answer: object) -> object:
         if not isinstance(answer, Response):
             if self.carrier["type"] == "websocket":
                 return answer  # nobody keeps one
@@ -193,13 +199,8 @@ class StarletteSurroundings(AnsweringSurroundings):
         if is_cut_by_door(self.carrier) or not isinstance(endpoint, HTTPEndpoint):
             return view
         # It sends by itself, so nobody sees what it sends.
-        live = LiveResponse(
-            endpoint.receive,
-            endpoint.send,
-            partial(refusal_at_end, self.carrier, claims.guard, claims.demands),
-        )
+        live = live_response(claims, self.carrier, endpoint.receive, endpoint.send)
         endpoint.receive, endpoint.send = live.receive, live.send
-        claims.begin(live)
         return partial(_run_live, live, view, self.carrier)
 
     def live(self, answer: object, claims: Claims) -> object:

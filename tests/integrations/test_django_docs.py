@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integrations.django_site import GUARDING
+from tests.integrations.django_site import GUARDING, options
 
 # isort: split
 from django.http import JsonResponse
@@ -41,11 +41,6 @@ def urls(*patterns):
     module = types.ModuleType("urls")
     vars(module)["urlpatterns"] = patterns
     return module
-
-
-def options(sandbox, **more):
-    wired = {"app_id": sandbox.app_id, "app_secret": sandbox.app_secret}
-    return wired | {"transport": sandbox.transport, "clock": sandbox.clock} | more
 
 
 def test_there_are_as_many_blocks_as_tests_know():

@@ -10,7 +10,7 @@ import flask
 import pytest
 from asgiref.wsgi import WsgiToAsgi
 
-from tests.integrations.django_site import GUARDING, SERVERS, Site
+from tests.integrations.django_site import GUARDING, SERVERS, Site, options
 
 # isort: split
 from django.core.cache import cache
@@ -527,6 +527,7 @@ def test_however_often_a_view_of_its_own_guard_is_called_its_answer_is_marked_on
         answer = client.get("/", headers=asked)
     assert answer.text == "user 42" * 1500
     assert is_marked(answer.headers)
+    assert len(answer.headers["vary"].split(",")) == len(names(answer.headers["vary"]))
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
@@ -564,7 +565,10 @@ def test_however_many_requests_an_app_asks_of_itself_its_answer_is_marked_once(s
             with client.websocket_connect("/") as socket:
                 assert socket.receive_text() == "done"
         else:
-            assert client.get("/").text == "done"
+            answer = client.get("/")
+            assert answer.text == "done"
+            assert is_marked(answer.headers)  # it may tell of what was asked for
+            assert len(answer.headers["vary"].split(",")) == len(names(answer.headers["vary"]))
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
@@ -913,17 +917,11 @@ def site(request, sandbox) -> Iterator[Any]:
     """Give ``serve(server, token_from)``: Django without the middleware, with it, and with its policy."""
     cache.clear()
     runs.clear()
-    options = {
-        "app_id": sandbox.app_id,
-        "app_secret": sandbox.app_secret,
-        "transport": sandbox.transport,
-        "clock": sandbox.clock,
-        "token_from": PLACES,
-        "policy": Policy() if request.param == "everything" else None,
-    }
+    policy = Policy() if request.param == "everything" else None
+    guarding = options(sandbox, token_from=PLACES, policy=policy)
     middleware = [] if request.param is None else [GUARDING]
     caches = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "marks"}}
-    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=middleware, FBGUARD=options, CACHES=caches):
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=middleware, FBGUARD=guarding, CACHES=caches):
         yield Site
         cache.clear()
 
@@ -996,14 +994,8 @@ def test_what_a_view_of_django_raises_is_marked_by_the_middleware(sandbox, guard
     class missings:  # noqa: N801 - stands for a module
         urlpatterns = (path("x", missing),)
 
-    options = {
-        "app_id": sandbox.app_id,
-        "app_secret": sandbox.app_secret,
-        "transport": sandbox.transport,
-        "clock": sandbox.clock,
-        "policy": None,
-    }
-    with override_settings(ROOT_URLCONF=missings, MIDDLEWARE=[GUARDING], FBGUARD=options):
+    guarding = options(sandbox, policy=None)
+    with override_settings(ROOT_URLCONF=missings, MIDDLEWARE=[GUARDING], FBGUARD=guarding):
         answer = send(Site(server), "/x", place, sandbox.issue_token(user_id="42"))
     assert answer.status == 404
     assert ("private" in names(answer.header("cache-control"))) == (place != "header")

@@ -29,6 +29,7 @@ from fbguard.core.carrier import carrier_of_request
 from fbguard.integrations.flask import FBGuard
 from fbguard.sandbox import Sandbox
 from fbguard.testing import assert_refused
+from tests.integrations.django_site import options
 from tests.integrations.flask_apps import loud
 
 GUARDING = "fbguard.integrations.django.FBTokenMiddleware"
@@ -94,14 +95,8 @@ class urls:  # noqa: N801 - stands for a module
 @pytest.fixture(params=[(), (GUARDING,)], ids=["no middleware", "middleware"])
 def site(request) -> Iterator[Sandbox]:
     sandbox = Sandbox()
-    options = {
-        "app_id": sandbox.app_id,
-        "app_secret": sandbox.app_secret,
-        "transport": sandbox.transport,
-        "clock": sandbox.clock,
-        "policy": None,
-    }
-    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=list(request.param), FBGUARD=options):
+    guarding = options(sandbox, policy=None)
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=list(request.param), FBGUARD=guarding):
         yield sandbox
 
 

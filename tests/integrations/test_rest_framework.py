@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.django_site import GUARDING, SERVERS, Site
+from tests.integrations.django_site import GUARDING, SERVERS, Site, options
 
 # isort: split
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -143,16 +143,10 @@ class urls:  # noqa: N801 - stands for a module
 @pytest.fixture(params=[(), (GUARDING,)], ids=["alone", "middleware"])
 def site(request, server, caplog) -> Iterator[tuple[Sandbox, Site]]:
     sandbox = Sandbox()
-    options = {
-        "app_id": sandbox.app_id,
-        "app_secret": sandbox.app_secret,
-        "transport": sandbox.transport,
-        "clock": sandbox.clock,
-        "policy": None,
-    }
+    guarding = options(sandbox, policy=None)
     with (
         caplog.at_level(logging.WARNING),
-        override_settings(ROOT_URLCONF=urls, MIDDLEWARE=list(request.param), FBGUARD=options),
+        override_settings(ROOT_URLCONF=urls, MIDDLEWARE=list(request.param), FBGUARD=guarding),
     ):
         yield sandbox, Site(server)
     assert loud(caplog.get_records("call")) == []
@@ -199,9 +193,8 @@ def test_a_target_is_read_from_the_route(site, kind):
 
 def test_a_whole_api_view_under_a_policy(server):
     sandbox = Sandbox()
-    options = {"app_id": sandbox.app_id, "app_secret": sandbox.app_secret, "transport": sandbox.transport}
-    options |= {"clock": sandbox.clock, "policy": Policy()}
-    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[GUARDING], FBGUARD=options):
+    guarding = options(sandbox, policy=Policy())
+    with override_settings(ROOT_URLCONF=urls, MIDDLEWARE=[GUARDING], FBGUARD=guarding):
         served = Site(server)
         assert served.send("/function", method="POST").status == 401
         assert served.send("/function", sandbox.issue_token(), "POST").status == 403  # the view's own

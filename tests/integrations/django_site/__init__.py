@@ -52,3 +52,9 @@ class Site:
             }
 
         return asyncio.run(all_of_them())
+
+
+def options(sandbox: Any, **more: Any) -> dict[str, Any]:
+    """Return ``settings.FBGUARD`` for a local Facebook."""
+    wired = {"app_id": sandbox.app_id, "app_secret": sandbox.app_secret}
+    return wired | {"transport": sandbox.transport, "clock": sandbox.clock} | more
