@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from fbguard import refusals
 from fbguard.claims import Claims, watch_for
 from fbguard.connections import OUTGOING, LiveResponse, Outgoing, Receive, Scope, Send
-from fbguard.context import TOKEN, demands_of, door_of, inject, inject_facts
+from fbguard.context import demands_of, door_of, inject, inject_facts
 from fbguard.copies import disown, is_asked_by
 from fbguard.core.carrier import Carrier, carrier_of_request, entered
 from fbguard.core.errors import OAuthException, Refused
@@ -155,20 +155,9 @@ class StarletteSurroundings(AnsweringSurroundings):
     def __init__(self, carrier: Carrier, connection: object = None) -> None:
         super().__init__(carrier)
         self._connection = connection
-        self._door = carrier_of_request.get()
 
     def disown(self) -> None:
         _disown(self.carrier, self._connection)
-
-    def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
-        super().inject(guard, info, token)
-        door, outgoing = self._door, self.carrier.get(OUTGOING)
-        # Where middleware has copied the scope: by its own one the door tells whose answer it marks.
-        if door is None or door is self.carrier or outgoing is None:
-            return
-        is_copy = door.get(OUTGOING) is outgoing and not is_asked_by(door, self.carrier, guard)
-        if is_copy and door.get(TOKEN) is None:
-            inject_facts(door, guard, info, token)
 
     def application_guard(self) -> Guard | None:
         state: Any = getattr(self.carrier.get("app"), "state", None)
