@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from fbguard.core.clock import Clock
 from fbguard.core.governor import Governor
 from fbguard.core.limits import MissLimit
 from fbguard.core.secret import Secret
+from fbguard.events import Tell, TombstoneDropped
 from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Graph
 from fbguard.facebook.upstream import Upstream
@@ -21,8 +21,6 @@ from fbguard.revocation.tombstones import Tombstones
 from fbguard.stores.codec import SCHEMA, Codec
 from fbguard.stores.protocol import Store
 from fbguard.stores.shared import SharedStore
-
-logger = logging.getLogger("fbguard")
 
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -47,13 +45,9 @@ def make_cache(
     )
 
 
-def make_tombstones(clock: Clock) -> Tombstones:
-    """Return the tombstones; it is said when one must go before its time."""
-
-    def dropped() -> None:
-        logger.warning("more sessions were ended than can be remembered: the oldest is forgotten")
-
-    return Tombstones(clock.time, dropped)
+def make_tombstones(clock: Clock, tell: Tell) -> Tombstones:
+    """Return the tombstones; it is told when one must go before its time."""
+    return Tombstones(clock.time, lambda: tell(TombstoneDropped()))
 
 
 def redis_store(url: Secret, named: str = "store") -> Store:
@@ -75,6 +69,7 @@ def make_shared(
     secrets: Sequence[Secret],
     *,
     parts: Sequence[str],
+    tell: Tell,
 ) -> SharedStore | None:
     """Return the guard's side of a shared store, wired to what ends sessions here; None without a store.
 
@@ -90,7 +85,8 @@ def make_shared(
     app_id, url, version = parts
     where = _place(url)
     codec = Codec((app_id, where), version, secrets)
-    revoker.shared = SharedStore(cast("Store", store), f"{SCHEMA}:{app_id}:{where}", codec, clock, revoker)
+    named = f"{SCHEMA}:{app_id}:{where}"
+    revoker.shared = SharedStore(cast("Store", store), named, codec, clock, revoker, tell=tell)
     cache.eras = revoker.shared.eras
     return revoker.shared
 
@@ -114,6 +110,7 @@ def make_upstream(
     max_queued: int,
     max_calls_per_second: float | None,
     batch: bool,
+    tell: Tell,
 ) -> Upstream:
     """Return Graph with all that stands in front of it."""
     governor = Governor(
@@ -123,8 +120,8 @@ def make_upstream(
         max_calls_per_second=settings.optional_rate("max_calls_per_second", max_calls_per_second),
         patience=deadline,
     )
-    credentials = Credentials(graph.app_id, secrets, clock.monotonic)
-    return Upstream(graph, governor, credentials, clock, batch=settings.flag("batch", batch))
+    credentials = Credentials(graph.app_id, secrets, clock.monotonic, tell)
+    return Upstream(graph, governor, credentials, clock, batch=settings.flag("batch", batch), tell=tell)
 
 
 def make_miss_limit(

@@ -24,6 +24,7 @@ from fbguard.core.process import refuse_process
 from fbguard.core.signing import Signer
 from fbguard.core.sources import TokenSources
 from fbguard.core.validator import Validator
+from fbguard.events import Event, teller
 from fbguard.facebook.graph import CredentialPlace, Graph
 from fbguard.legacy.sessions import SessionRegistry
 from fbguard.revocation.live import LiveConnections
@@ -55,6 +56,8 @@ class Guard(EndsSessions):
     ``token_from`` are the places where a request may carry its token (:mod:`fbguard.core.sources`).
     ``clock`` is an object with ``time()`` and ``monotonic()``; ``transport`` an
     ``httpx.AsyncBaseTransport`` (tests), or a callable that makes one for each event loop (proxies, CAs).
+    ``on_event`` is called with each :class:`fbguard.events.Event`, where it happens: on event loops and
+    in threads, so it must return at once; what it raises is logged.
 
     Wrong values raise TypeError or ValueError naming the option; so does what is not built yet
     (:class:`fbguard.core.options.LaterOptions`). RuntimeError under eventlet.
@@ -88,6 +91,7 @@ class Guard(EndsSessions):
         trusted_proxies: Sequence[str] = (),
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport] | None = None,
+        on_event: Callable[[Event], object] | None = None,
         **later: Unpack[LaterOptions],
     ) -> None:
         app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # first: no traceback shows it
@@ -115,6 +119,7 @@ class Guard(EndsSessions):
             credential_in=settings.one_of("credential_in", credential_in, ("header", "query")),
         )
         clock = SystemClock() if clock is None else settings.clock(clock)
+        tell = teller(on_event)
         self.graph_url: Final = self._graph.url
         self.graph_version: Final = self._graph.version
         self.signer: Final = Signer(secrets[0])
@@ -136,22 +141,25 @@ class Guard(EndsSessions):
             max_queued=max_queued,
             max_calls_per_second=max_calls_per_second,
             batch=batch,
+            tell=tell,
         )
         self.plain, self.wall, self.mark = self._cache.plain, clock.time, object()
-        tombstones = assembly.make_tombstones(clock)
+        tombstones = assembly.make_tombstones(clock, tell)
         self.live = LiveConnections(clock)
-        self._revoker = Revoker(self._cache, tombstones, self.live, self.signer)
+        self._revoker = Revoker(self._cache, tombstones, self.live, self.signer, tell)
         parts = (site.app_id, self.graph_url, self.graph_version)
         self._look_ups = LookUps(
             upstream,
             self._cache,
             tombstones,
-            assembly.make_shared(store, self._cache, self._revoker, clock, secrets, parts=parts),
+            assembly.make_shared(store, self._cache, self._revoker, clock, secrets, parts=parts, tell=tell),
             self.live,
             app_id=site.app_id,
             signer=self.signer,
             deadline=self._deadline,
-            open_client=client_maker(transport),
+            open_client=client_maker(transport, tell),
+            monotonic=clock.monotonic,
+            tell=tell,
         )
         self._validator = Validator(
             self._look_ups,

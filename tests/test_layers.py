@@ -15,8 +15,9 @@ ROOT = Path(fbguard.__file__).parent
 FLOORS = (
     (
         "core.answers", "core.carrier", "core.clock", "core.errors", "core.forks", "core.health",
-        "core.languages", "core.messages", "core.options", "core.process", "core.reasons",
-        "core.secret", "core.settings", "core.signing", "core.token", "core.user_index",
+        "core.html", "core.languages", "core.messages", "core.options", "core.process", "core.reasons",
+        "core.refusal_page", "core.rendering", "core.secret", "core.settings", "core.signing", "core.token",
+        "core.user_index", "events",
     ),
     (
         "core.challenge", "core.credentials", "core.policy", "core.preflight", "core.requirement",

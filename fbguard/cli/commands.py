@@ -252,6 +252,27 @@ def expire_session(
 @app.command(
     epilog="""Examples:
 
+- `fbguard doctor`
+- `fbguard doctor --json`
+
+Exit codes: 0 a guard can work here, 1 it cannot.
+"""
+)
+def doctor(*, as_json: _AsJson = False) -> None:
+    """Find out whether a guard can work here, and if not, why.
+
+    Looks at the `FBGUARD_*` variables as `Guard.from_env()` reads them, at Graph (is it reached, does it take
+    each app secret, is its clock ours), at the look-up of a token that nobody has issued, and at the shared
+    store. Prints no secret. Asks Graph two or three times.
+    """
+    from fbguard.cli.doctor import run  # noqa: PLC0415
+
+    raise typer.Exit(run(as_json=as_json))
+
+
+@app.command(
+    epilog="""Examples:
+
 - `fbguard explain 190 463`
 - `fbguard explain expired`
 - `fbguard explain --all`

@@ -31,6 +31,7 @@ def _print_help(terminal: Terminal, sandbox: Sandbox, url: str, *, show_secret: 
         terminal,
         "Point a guard at it (Guard.from_env)",
         f"export FBGUARD_GRAPH_URL={url}",
+        f"export FBGUARD_DIALOG_URL={url}",
         f"export FBGUARD_APP_ID={sandbox.app_id}",
         f"export FBGUARD_APP_SECRET={secret if show_secret else '...'}",
     )

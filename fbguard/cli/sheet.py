@@ -45,6 +45,13 @@ class Sheet:
             shown = "" if number else name
             self._terminal.line((" " * _INDENT + shown.ljust(_NAME), "dim"), line)
 
+    def marked(self, mark: str, style: str, name: str, value: str) -> None:
+        """Print a row with a mark in front of it."""
+        for number, line in enumerate(self._folded(value, _INDENT + _NAME)):
+            shown = "" if number else name
+            sign = " " * len(mark) if number else mark
+            self._terminal.line((f"{sign} ", style), (shown.ljust(_NAME), "dim"), line)
+
     def _folded(self, text: str, used: int, hang: int = 0) -> list[str]:
         width = max(self._terminal.width - used, _NARROWEST)
         return textwrap.wrap(

@@ -1,12 +1,10 @@
-"""A refusal as the wire sees it: status, headers, body; no protocol yet."""
+"""What is said on the wire, in no protocol's words yet."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from fbguard.core import messages
-from fbguard.core.reasons import Action, AuthType, Reason
+from fbguard.core.reasons import Action, AuthType
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +13,8 @@ class Relogin:
 
     ``url`` is Facebook's login dialog, without ``state`` (whoever follows it adds their own);
     None without a ``redirect_uri``. ``scopes`` are what the dialog should ask for. ``retry_after``
-    is seconds. ``message`` is English; :func:`problem` chooses the client's language.
+    is seconds. ``message`` is English; the client gets it in its own language
+    (:func:`fbguard.core.rendering.render`).
     """
 
     action: Action
@@ -33,50 +32,3 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
-
-
-def problem(
-    reason: Reason,
-    *,
-    code: int | None,
-    subcode: int | None,
-    relogin: Relogin,
-    challenge: str | None,
-    language: str | None,
-) -> Answer:
-    """Render a refusal as ``application/problem+json`` (RFC 9457).
-
-    ``challenge`` is the value of ``WWW-Authenticate`` or None; ``language`` is the request's
-    Accept-Language. All members are always there; what is unknown is null.
-    """
-    tag = messages.choose(language)
-    body = json.dumps({
-        "type": f"urn:fbguard:reason:{reason.name}",
-        "title": reason.title,
-        "status": reason.status,
-        "detail": reason.detail,
-        "reason": reason.name,
-        "code": code,
-        "subcode": subcode,
-        "relogin": {
-            "action": relogin.action,
-            "url": relogin.url,
-            "auth_type": relogin.auth_type,
-            "scopes": list(relogin.scopes),
-            "retry_after": relogin.retry_after,
-            "message": messages.message(reason.name, tag),
-        },
-    }).encode()  # fmt: skip
-    headers = [
-        ("Content-Type", "application/problem+json"),
-        ("Content-Length", str(len(body))),
-        ("Content-Language", tag),
-        ("Cache-Control", "no-store"),
-        ("Vary", "Authorization, Accept, Accept-Language"),
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    if challenge is not None:
-        headers.append(("WWW-Authenticate", challenge))
-    if relogin.retry_after is not None:
-        headers.append(("Retry-After", str(relogin.retry_after)))
-    return Answer(reason.status, headers, body)

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fbguard.core import messages
-from fbguard.core.answers import Answer, Relogin, problem
+from fbguard.core.answers import Answer, Relogin
 from fbguard.core.reasons import REASONS, Finding, classify_call_error
+from fbguard.core.rendering import render
 
 Category = Literal["login_recoverable", "transient", "other"]
 
@@ -49,15 +50,16 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
         """Return the refusal as status, headers and body, rendered for one request.
 
         ``accept`` and ``language`` are the values of the request's Accept and Accept-Language
-        headers. Every client gets the problem body (RFC 9457) today, whatever it accepts.
+        headers. A browser that follows a link (``Accept: text/html``) gets a page, everybody else the
+        problem body (RFC 9457).
         """
-        del accept  # a page for browser navigations will read it
-        return problem(
+        return render(
             self._reason,
             code=self.code,
             subcode=self.subcode,
             relogin=self.relogin,
             challenge=self.challenge,
+            accept=accept,
             language=language,
         )
 

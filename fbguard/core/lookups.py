@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import os
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from fbguard.core.loops import PerLoop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
-from fbguard.core.token import TokenInfo
+from fbguard.core.token import TokenError, TokenInfo
+from fbguard.events import LookUpAnswer, Tell, TokenLookedUp
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client
 from fbguard.facebook.upstream import Connection, Upstream
@@ -30,8 +30,6 @@ from fbguard.stores.shared import Look, SharedStore
 
 _ASKS = 2  # of one look-up: a token may be forgotten while Graph is asked about it
 _CLOSING = 1.0  # seconds to wait for a loop of another thread to close what is on it
-
-logger = logging.getLogger("fbguard")
 
 
 class _Start(NamedTuple):
@@ -60,6 +58,8 @@ class LookUps:
         signer: Signer,
         deadline: float,
         open_client: Callable[[], Client],
+        monotonic: Callable[[], float],
+        tell: Tell,
     ) -> None:
         self._upstream = upstream
         self._cache = cache
@@ -68,6 +68,8 @@ class LookUps:
         self._live = live
         self._app_id = app_id
         self._signer = signer
+        self._monotonic = monotonic
+        self._tell = tell
         self._refreshing: set[tuple[int, bytes]] = set()
         self._local = PerLoop(lambda: LoopLookUps(upstream.connect(open_client()), deadline))
 
@@ -222,15 +224,28 @@ class LookUps:
 
     async def _said(self, connection: Connection, token: Secret, start: _Start) -> Fact | Finding:
         """Ask Graph."""
-        fingerprint = self._signer.fingerprint(token)
+        fingerprint, asked = self._signer.fingerprint(token), self._monotonic()
         outcome = await self._upstream.debug_token(connection, token, fingerprint)
         if isinstance(outcome, Finding):
-            logger.debug("token %s: %s (code %s)", fingerprint, outcome.reason, outcome.code)
+            self._tell_of(fingerprint, "unknown", outcome, asked)
             return outcome
         now = self._cache.now()
         good = outcome.is_valid and outcome.app_id == self._app_id and not 0 < outcome.expires <= now
-        logger.debug("token %s: %s", fingerprint, "valid" if good else "not valid")
+        self._tell_of(fingerprint, "yes" if good else "no", outcome.error, asked)
         return Fact(outcome, now, min(start.began, self._cache.since(key_of(token)) or start.began), good)
+
+    def _tell_of(
+        self, token: str, answer: LookUpAnswer, why: Finding | TokenError | None, asked: float
+    ) -> None:
+        self._tell(
+            TokenLookedUp(
+                token=token,
+                answer=answer,
+                reason=None if why is None else why.reason,
+                code=None if why is None else why.code,
+                seconds=max(self._monotonic() - asked, 0.0),
+            )
+        )
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""

@@ -14,6 +14,7 @@ from fbguard.core.languages import id as indonesian
 
 DEFAULT_LANGUAGE: Final = "en"
 CATALOGUES: Final = {"en": en.MESSAGES, "id": indonesian.MESSAGES}
+LABELS: Final = {"en": en.LABELS, "id": indonesian.LABELS}
 
 # One element of Accept-Language: a language range and its weight (RFC 9110 sections 12.4.2, 12.5.4).
 _RANGE: Final = re.compile(
@@ -42,3 +43,8 @@ def choose(accept_language: str | None) -> str:
 def message(reason: str, language: str) -> str:
     """Return what is said to the person about ``reason`` in the catalogue ``language``."""
     return CATALOGUES[language][reason]
+
+
+def labels(language: str) -> dict[str, str]:
+    """Return what stands on a page beside that: on its button, by the action of the hint, and below."""
+    return LABELS[language]

@@ -13,12 +13,10 @@ class LaterOptions(TypedDict, total=False):
     """Options whose feature this version has not: each takes only its default."""
 
     limited_login: bool
-    on_event: object
 
 
 _LATER: Final[Mapping[str, object]] = {
     "limited_login": False,
-    "on_event": None,
 }
 
 STORE: Final = "FBGUARD_REDIS_URL"
@@ -35,6 +33,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "FBGUARD_STALE_IF_ERROR": "stale_if_error",
     STORE: "store",
 }
+VARIABLES: Final = tuple(_ENVIRONMENT)
 _NUMBERS: Final = frozenset({"ttl", "negative_ttl", "deadline", "stale_if_error"})
 _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds a password
 _NEEDED: Final = frozenset({"app_id", "app_secret"})
@@ -49,8 +48,7 @@ def refuse_later(options: Mapping[str, object], known: Iterable[str]) -> None:
             near = get_close_matches(option, [*known, *_LATER], 1)
             raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
         default = _LATER[option]
-        is_default = value == default and isinstance(value, bool) == isinstance(default, bool)
-        if not is_default:
+        if type(value) is not type(default) or value != default:
             raise ValueError(f"{option} is not available in this version of fbguard")
 
 

@@ -7,19 +7,19 @@ Even then one look-up a second is tried: the first that Graph answers proves tha
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 from weakref import WeakSet
 
+from fbguard import events
 from fbguard.core import forks
 from fbguard.core.secret import Secret
+from fbguard.events import Tell
 
 PROBE_EVERY: Final = 60.0  # seconds
 TRY_EVERY: Final = 1.0  # seconds, while all are refused
 
-logger = logging.getLogger("fbguard")
 
 _all: WeakSet[Credentials] = WeakSet()
 
@@ -27,9 +27,16 @@ _all: WeakSet[Credentials] = WeakSet()
 class Credentials:
     """``app_id|app_secret`` for each secret, the first first; ``monotonic`` gives seconds."""
 
-    def __init__(self, app_id: str, secrets: Sequence[Secret], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        app_id: str,
+        secrets: Sequence[Secret],
+        monotonic: Callable[[], float],
+        tell: Tell = events.log,
+    ) -> None:
         self._all = [Secret(f"{app_id}|{secret.reveal()}") for secret in secrets]
         self._monotonic = monotonic
+        self._tell = tell
         self._lock = threading.Lock()
         self._current = 0
         self._next_probe = self._next_try = float("-inf")
@@ -76,20 +83,20 @@ class Credentials:
         """Note that Graph takes a credential, and keep it."""
         number = self._all.index(credential)
         if number != self._current:
-            logger.warning("Graph refuses one of the app's secrets; another one is used")
+            self._tell(events.SecretReplaced())
         self._current = number
         self.are_taken()
 
     def refuse(self) -> None:
         """Note that Graph takes none of them."""
         self.are_refused = True
-        logger.warning("Graph refuses the app's own credential: check app_id and app_secret")
+        self._tell(events.CredentialRefused())
 
     def are_taken(self) -> None:
         """Note that Graph has answered a call that carried the current one."""
         if self.are_refused:
             self.are_refused = False
-            logger.info("Graph takes the app's credential again")
+            self._tell(events.CredentialAccepted())
 
     def renew_lock(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""

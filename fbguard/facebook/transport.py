@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 
 import httpx
 
+from fbguard import events
 from fbguard.core.secret import Secret
+from fbguard.events import Tell
 from fbguard.facebook.graph import MAX_REPLY, Reply
 from fbguard.facebook.pools import AiohttpPool, Call, HttpxPool, Incoming, Pool
 from fbguard.facebook.quiet import hide_tokens_in_logs, our_call
@@ -31,9 +33,10 @@ class GraphClient:
     Time-outs are the caller's: one deadline around the whole call, which a drip of bytes does not extend.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, tell: Tell = events.log) -> None:
         hide_tokens_in_logs()
         self._pool = pool
+        self._tell = tell
         self._has_told = False  # of a certificate
 
     async def get(
@@ -90,11 +93,7 @@ class GraphClient:
         why = _refusal_of_certificate(error)
         if why is not None and not self._has_told:
             self._has_told = True
-            logger.warning(
-                "nothing can be looked up: the certificate of Graph's host is not accepted (%s); a private "
-                "CA needs transport=",
-                why,
-            )
+            self._tell(events.CertificateRefused(why=why))
 
     async def aclose(self) -> None:
         """Close the connections; on the loop they were opened on."""
@@ -105,15 +104,15 @@ class GraphClient:
         self._pool.abandon()
 
 
-def client_maker(transport: object) -> Callable[[], GraphClient]:
+def client_maker(transport: object, tell: Tell = events.log) -> Callable[[], GraphClient]:
     """Return what makes a client for the running loop, over the ``transport`` option.
 
     TypeError if that is neither an ``httpx.AsyncBaseTransport`` nor a callable that returns one.
     """
     if transport is None:
-        return lambda: GraphClient(AiohttpPool())
+        return lambda: GraphClient(AiohttpPool(), tell)
     if isinstance(transport, httpx.AsyncBaseTransport):
-        return lambda: GraphClient(HttpxPool(transport))
+        return lambda: GraphClient(HttpxPool(transport), tell)
     is_other_class = isinstance(transport, type) and not issubclass(
         cast("type[object]", transport), httpx.AsyncBaseTransport
     )
@@ -124,7 +123,7 @@ def client_maker(transport: object) -> Callable[[], GraphClient]:
         one: object = transport()
         if not isinstance(one, httpx.AsyncBaseTransport):
             raise TypeError("what transport() returns must be an httpx.AsyncBaseTransport")
-        return GraphClient(HttpxPool(one))
+        return GraphClient(HttpxPool(one), tell)
 
     return made
 

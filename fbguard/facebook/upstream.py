@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from fbguard import events
 from fbguard.core.clock import Clock
 from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
@@ -20,6 +21,7 @@ from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.events import Tell
 from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Client, Graph, Outcome
 from fbguard.facebook.line import Line
@@ -67,13 +69,21 @@ class Upstream:
     """
 
     def __init__(
-        self, graph: Graph, governor: Governor, credentials: Credentials, clock: Clock, *, batch: bool
+        self,
+        graph: Graph,
+        governor: Governor,
+        credentials: Credentials,
+        clock: Clock,
+        *,
+        batch: bool,
+        tell: Tell = events.log,
     ) -> None:
         self._graph = graph
         self._governor = governor
         self._credentials = credentials
         self._clock = clock
         self._batch = batch
+        self._tell = tell
         self._alone_until = self._foreign_said = -math.inf  # monotonic seconds
         self._foreign = 0  # in a row
         self._state: tuple[str | None, float] = (None, 0.0)
@@ -154,7 +164,7 @@ class Upstream:
             outcomes, usage = await self._graph.debug_tokens(client, credential, asked)
         if outcomes is None:
             self._alone_until = self._clock.monotonic() + _ALONE
-            logger.warning("Graph refuses batch calls: for a minute tokens are asked for one by one")
+            self._tell(events.BatchesRefused())
             return [None] * len(asked)
         if isinstance(outcomes, Finding):
             outcomes = [outcomes] * len(asked)
@@ -213,10 +223,7 @@ class Upstream:
         now = self._clock.monotonic()
         if self._foreign >= _MANY_FOREIGN and not 0 <= now - self._foreign_said < _MINUTE:
             self._foreign_said = now
-            logger.warning(
-                "Graph takes the last %d tokens for another app's: check app_id and the app's type",
-                self._foreign,
-            )
+            self._tell(events.TokensOfAnotherApp(count=self._foreign))
 
     # -- whose fault ----------------------------------------------------------------------------------------
 
@@ -258,7 +265,7 @@ class Upstream:
     def _note(self, reason: str | None) -> None:
         if reason != self._state[0]:
             self._state = (reason, self._clock.time())
-            logger.info("Graph: %s", reason or "all is well")
+            self._tell(events.GraphStateChanged(reason=reason))
 
 
 def _with_wait(outcome: Outcome, seconds: int | None) -> Outcome:

@@ -7,7 +7,6 @@ store is needed to tell a genuine code from an invented one, and nobody can read
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fbguard.core.answers import Answer
+from fbguard.core.html import PAGE_HEADERS, document
 from fbguard.core.secret import Secret
 
 # 5 + 10 + 15 bytes are 48 letters and digits of base32, without padding.
@@ -22,17 +22,6 @@ _SECONDS: Final = 5
 _NONCE: Final = 10
 _PROOF: Final = 15
 _CODE: Final = re.compile(r"[A-Z2-7]{48}", re.ASCII)
-
-_STYLE: Final = (
-    ":root{color-scheme:light dark}"
-    "body{font:1.125rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:40rem;padding:0 1rem}"
-    "code{overflow-wrap:anywhere}"
-)
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def code_for(secret: Secret, user_id: str, at: int) -> str:
@@ -73,16 +62,4 @@ def page(code: str, moment: datetime | None) -> Answer:
             "Logins with Facebook from before are no longer accepted.</p>"
             f"<p>Confirmation code: <code>{code}</code></p>"
         )
-    body = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="robots" content="noindex">'
-        f"<title>{title}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{title}</h1>{text}</main></body></html>\n"
-    )
-    headers = [
-        ("Content-Type", "text/html; charset=utf-8"),
-        ("Content-Security-Policy", _POLICY),
-        ("Referrer-Policy", "no-referrer"),
-    ]
-    return Answer(404 if moment is None else 200, headers, body.encode())
+    return Answer(404 if moment is None else 200, list(PAGE_HEADERS), document(title, text, "en"))

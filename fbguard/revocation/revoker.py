@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from fbguard import events
 from fbguard.core.cache import FactCache, key_of
 from fbguard.core.entries import Seen
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
 from fbguard.core.token import TokenInfo
+from fbguard.events import Tell
 from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.tombstones import FOREVER, LIFETIME, Tombstone, Tombstones
 from fbguard.stores.news import News
 from fbguard.stores.shared import SharedStore
 from fbguard.stores.telling import Stones
-
-logger = logging.getLogger("fbguard")
 
 
 class Sessions(Protocol):
@@ -46,12 +45,18 @@ class Revoker:
     """
 
     def __init__(
-        self, cache: FactCache, tombstones: Tombstones, live: LiveConnections, signer: Signer
+        self,
+        cache: FactCache,
+        tombstones: Tombstones,
+        live: LiveConnections,
+        signer: Signer,
+        tell: Tell = events.log,
     ) -> None:
         self._cache = cache
         self._tombstones = tombstones
         self._live = live
         self._signer = signer
+        self._tell = tell
         self.shared: SharedStore | None = None
 
     # -- by token ----------------------------------------------------------------------------------------
@@ -65,7 +70,7 @@ class Revoker:
         key = key_of(token)
         news = News("token", key.hex(), Tombstone("session_invalidated", self._end_of(key)))
         self.hear(news)
-        logger.info("token %s: its session was ended", self._signer.fingerprint(token))
+        self._tell(events.SessionEnded(token=self._signer.fingerprint(token)))
         return news
 
     def _end_of(self, key: bytes) -> float:
@@ -86,7 +91,7 @@ class Revoker:
         now = self._cache.now()
         news = News("user", user_id, Tombstone("not_authorized", now + LIFETIME, at, now))
         self.hear(news)
-        logger.info("user %s: sessions were ended", self._signer.short(user_id))
+        self._tell(events.UserSessionsEnded(user=self._signer.short(user_id)))
         return news
 
     async def forget_user(self, user_id: str) -> None:
@@ -97,7 +102,7 @@ class Revoker:
         """Have every token of a user looked up anew in this process; return what the others should hear."""
         news = News("forget_user", user_id, None)
         self.hear(news)
-        logger.info("user %s: tokens will be looked up anew", self._signer.short(user_id))
+        self._tell(events.UserForgotten(user=self._signer.short(user_id)))
         return news
 
     # -- the effects -------------------------------------------------------------------------------------

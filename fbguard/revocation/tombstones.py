@@ -58,9 +58,9 @@ class Tombstone:
 class _Graves(Generic[K]):
     """Tombstones by key, the oldest first."""
 
-    def __init__(self, most: int, dropped: Callable[[], None]) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._dropped = dropped
+        self.dropped = 0  # before their time, and not told of yet
         self._stones: OrderedDict[K, Tombstone] = OrderedDict()
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class _Graves(Generic[K]):
         while len(self._stones) > self._most:
             _, oldest = self._stones.popitem(last=False)
             if now < oldest.until:
-                self._dropped()
+                self.dropped += 1
         return stone
 
 
@@ -93,8 +93,9 @@ class Tombstones:
     def __init__(self, time: Callable[[], float], dropped: Callable[[], None], most: int = MOST) -> None:
         self._time = time
         self._lock = threading.Lock()
-        self._tokens: _Graves[bytes] = _Graves(most, dropped)
-        self._users: _Graves[str] = _Graves(most, dropped)
+        self._dropped = dropped
+        self._tokens: _Graves[bytes] = _Graves(most)
+        self._users: _Graves[str] = _Graves(most)
         _all.add(self)
 
     def __len__(self) -> int:
@@ -102,13 +103,19 @@ class Tombstones:
 
     def bury(self, key: bytes, stone: Tombstone) -> None:
         """Refuse the token under ``key`` from now on."""
-        with self._lock:
-            self._tokens.put(key, stone, self._time())
+        self._put(self._tokens, key, stone)
 
     def bury_user(self, user_id: str, stone: Tombstone) -> Tombstone:
         """Refuse the user's tokens from before an event; return the tombstone that is there now."""
+        return self._put(self._users, user_id, stone)
+
+    def _put(self, graves: _Graves[K], key: K, stone: Tombstone) -> Tombstone:
         with self._lock:
-            return self._users.put(user_id, stone, self._time())
+            stone = graves.put(key, stone, self._time())
+            dropped, graves.dropped = graves.dropped, 0
+        for _ in range(dropped):  # not with the lock held: whoever hears of it may end sessions
+            self._dropped()
+        return stone
 
     def heed_user(self, user_id: str | None, stone: Tombstone | None) -> None:
         """Take over a tombstone by user that was found elsewhere, if there is one."""

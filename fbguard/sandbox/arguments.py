@@ -15,6 +15,7 @@ from typing import cast
 GranularScopes = tuple[tuple[str, tuple[str, ...] | None], ...]
 
 _YEAR = 365 * 86_400
+_TYPES = frozenset({"USER", "PAGE", "SYSTEM_USER", "APP"})
 _DIGITS = re.compile(r"[0-9]{1,32}")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # scope-token of RFC 6749, section 3.3
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # token of RFC 9110, section 5.6.2
@@ -64,6 +65,16 @@ def integer(name: str, value: object, least: int, most: int | None = None) -> in
             f"{name} must be at least {least}" + ("" if most is None else f" and at most {most}")
         )
     return value
+
+
+def check_type(kind: str, user_id: object, profile_id: object, granular_scopes: object) -> None:
+    """Refuse a type that Facebook does not have, and what does not go with it."""
+    if text("type", kind) not in _TYPES:
+        raise ValueError(f"type must be one of {', '.join(sorted(_TYPES))}")
+    if kind != "PAGE" and profile_id is not None:
+        raise ValueError("profile_id belongs to type PAGE")
+    if kind == "APP" and (user_id is not None or granular_scopes is not None):
+        raise ValueError("type APP takes neither user_id nor granular_scopes")
 
 
 def moment(name: str, seconds: object, now: float) -> int:

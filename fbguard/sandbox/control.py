@@ -62,6 +62,7 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "session_key": sandbox.session_key,
         "signed_request": sandbox.signed_request,
         "permissions_event": sandbox.permissions_event,
+        "log_in": sandbox.log_in,
         "log_out": sandbox.log_out,
         "change_password": sandbox.change_password,
         "remove_app": sandbox.remove_app,

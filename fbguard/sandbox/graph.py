@@ -1,7 +1,7 @@
 """Graph as a pure function: from the state, a request and the time to a reply.
 
 No I/O, no sleep and no clock in here; carriers do all three. The only calls that change the
-state are those that take permissions away and those that end a session.
+state are those of a login, those that take permissions away and those that end a session.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from functools import partial
 from fbguard.sandbox.application import application
 from fbguard.sandbox.batch import batch
 from fbguard.sandbox.debug_token import debug_token
+from fbguard.sandbox.dialog import PATH as DIALOG
+from fbguard.sandbox.dialog import dialog
 from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, no_such_node, throttled
 from fbguard.sandbox.nodes import me, node
 from fbguard.sandbox.oauth import access_token
@@ -46,13 +48,16 @@ def respond(world: World, request: Request, now: float, failure: Failure | None 
 def answer(world: World, request: Request, now: float, unversioned: str = _UNVERSIONED) -> Reply:
     """Return Graph's reply to ``request`` at ``now`` (unix seconds), with or without a ``/vN.N`` in front.
 
-    ``unversioned`` is the version that serves a call without one. The old REST API answers at its own path.
+    ``unversioned`` is the version that serves a call without one. The old REST API and the login dialog,
+    which on Facebook are on hosts of their own, answer at their own paths.
     """
     found = _VERSION.match(request.path)
     version = found[1] if found else unversioned
     path = request.path[found.end() :] if found else request.path
     if path == PATH and request.method in {"GET", "POST"}:
         return restserver(world, request, now)
+    if path == DIALOG and request.method in {"GET", "HEAD", "POST"}:
+        return dialog(world, request, now)
     trace = _trace_id(request, now)
     try:
         if world.throttled is not None:

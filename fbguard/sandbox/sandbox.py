@@ -9,6 +9,7 @@ from fbguard.sandbox import arguments, errors, tokens
 from fbguard.sandbox.batch import MAX_ITEMS
 from fbguard.sandbox.callbacks import SignsCallbacks
 from fbguard.sandbox.clock import SandboxClock
+from fbguard.sandbox.dialog import answered
 from fbguard.sandbox.graph import respond
 from fbguard.sandbox.restserver import mint_session_key
 from fbguard.sandbox.world import App, Batching, Call, Failure, IssuedToken, World
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _DAY = 86_400
 # Facebook calls a token of one or two hours short-lived and tells `issued_at` of longer ones only.
 _SHORT_LIVED = 2 * 3_600
-_TYPES = frozenset({"USER", "PAGE", "SYSTEM_USER", "APP"})
 _MAX_DELAY = 3_600.0
 
 
@@ -97,7 +97,7 @@ class Sandbox(SignsCallbacks):
         ``{"scope": ..., "target_ids": [...]}``; None leaves the key out. With another ``app_id`` the
         token belongs to that app.
         """
-        _check_type(type, user_id, profile_id, granular_scopes)
+        arguments.check_type(type, user_id, profile_id, granular_scopes)
         owner = self.app_id if app_id is None else arguments.digits("app_id", app_id)
         now = self._clock.time()
         record = IssuedToken(
@@ -139,6 +139,18 @@ class Sandbox(SignsCallbacks):
         key = mint_session_key(user_id)
         self._world.add_session_key(key, token)
         return key
+
+    def log_in(
+        self, url: str, *, user_id: str | None = None, decline: Iterable[str] = (), cancel: bool = False
+    ) -> str:
+        """Answer the login dialog at ``url`` as a person; return the address that the browser is sent to.
+
+        ``url`` is ``relogin.url`` of a refusal, or an app's own, with its ``state``. ``decline`` are
+        permissions that the person keeps back. ValueError tells why there is no such dialog.
+        """
+        declined = arguments.scope_names("decline", decline)
+        decision = None if arguments.flag("cancel", cancel) else _id("user_id", user_id)
+        return answered(self.handle, arguments.text("url", url), decision, declined)
 
     # -- people: what they do ends the tokens issued to them so far ----------------------------
 
@@ -280,16 +292,6 @@ class Sandbox(SignsCallbacks):
         if not self._world.knows(arguments.digits("user_id", user_id)):
             raise ValueError("user_id has no token of this sandbox")
         return user_id
-
-
-def _check_type(kind: str, user_id: object, profile_id: object, granular_scopes: object) -> None:
-    """Refuse a type that Facebook does not have, and what does not go with it."""
-    if arguments.text("type", kind) not in _TYPES:
-        raise ValueError(f"type must be one of {', '.join(sorted(_TYPES))}")
-    if kind != "PAGE" and profile_id is not None:
-        raise ValueError("profile_id belongs to type PAGE")
-    if kind == "APP" and (user_id is not None or granular_scopes is not None):
-        raise ValueError("type APP takes neither user_id nor granular_scopes")
 
 
 def _id(name: str, given: str | None) -> str:

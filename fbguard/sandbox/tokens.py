@@ -7,13 +7,18 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fbguard.sandbox import errors
+from fbguard.sandbox.world import IssuedToken
 
 if TYPE_CHECKING:
-    from fbguard.sandbox.world import App, IssuedToken, World
+    from fbguard.sandbox.world import App, World
+
+SHORT_LIVED = 3_600  # seconds; Facebook says one to two hours
+LONG_LIVED = 60 * 86_400
+DATA_ACCESS = 90 * 86_400
 
 # 148 random bytes are 200 letters of base64 with two of padding: the length and the tail of real ones.
 _RANDOM_BYTES = 148
@@ -62,6 +67,32 @@ def app_token(app: App) -> str:
     """
     digest = hmac.digest(app.secret.encode(), b"app token " + app.app_id.encode(), hashlib.sha256)
     return f"{app.app_id}|{base64.urlsafe_b64encode(digest)[:27].decode()}"
+
+
+def issue(world: World, user_id: str, scopes: tuple[str, ...], now: float) -> str:
+    """Log a person in to our app; return the short-lived token."""
+    token = mint()
+    record = IssuedToken(
+        app_id=world.app.app_id,
+        type="USER",
+        user_id=user_id,
+        profile_id=None,
+        scopes=scopes,
+        granular_scopes=None,
+        issued_at=int(now),
+        expires_at=int(now) + SHORT_LIVED,
+        data_access_expires_at=int(now) + DATA_ACCESS,
+        long_lived=False,
+    )
+    world.add(token, record)
+    return token
+
+
+def prolong(world: World, record: IssuedToken, now: float) -> str:
+    """Return a new, long-lived token for what a short-lived one stands for; that one stays good."""
+    token = mint()
+    world.add(token, replace(record, issued_at=int(now), expires_at=int(now) + LONG_LIVED, long_lived=True))
+    return token
 
 
 def read(world: World, token: str) -> App | IssuedToken | Unreadable:

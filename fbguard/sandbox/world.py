@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fbguard.sandbox.errors import APP_REMOVED
+from fbguard.sandbox.logins import Logins
 
 if TYPE_CHECKING:
     from fbguard.sandbox.arguments import GranularScopes
@@ -120,6 +121,7 @@ class World:
 
     def __init__(self, app: App) -> None:
         self.app = app
+        self.logins = Logins()
         self._lock = threading.Lock()
         self._tokens: dict[str, IssuedToken] = {}
         self._by_user: dict[str, list[str]] = {}
@@ -213,6 +215,15 @@ class World:
         with self._lock:
             grants = self._grants.get((app_id, user_id))
             return None if grants is None else dict(grants)
+
+    def answer(self, user_id: str, allowed: tuple[str, ...], declined: tuple[str, ...]) -> tuple[str, ...]:
+        """Note what a person answered our app in the login dialog; return all that it is granted now."""
+        with self._lock:
+            grants = self._grants.setdefault((self.app.app_id, user_id), {})
+            grants |= dict.fromkeys(allowed, _GRANTED)
+            for scope in declined:
+                grants.setdefault(scope, _DECLINED)
+            return tuple(scope for scope, status in grants.items() if status == _GRANTED)
 
     def decline(self, user_id: str, app_id: str, scope: str) -> None:
         """Take one permission from every token that the app has of this user."""

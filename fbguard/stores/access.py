@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -11,12 +10,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
+from fbguard import events
 from fbguard.core import forks
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.loops import PerLoop, disown
+from fbguard.events import Tell
 
 T = TypeVar("T")
-logger = logging.getLogger("fbguard")
 
 READ: Final = 0.05  # seconds that a look-up waits for the store
 WRITE: Final = 1.0  # seconds that whoever ends a session does, and a question that nobody waits for any more
@@ -37,8 +37,9 @@ class Access:
     started opens its connections then, and has heard of nothing that ended.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], tell: Tell = events.log) -> None:
         self._monotonic = monotonic
+        self._tell = tell
         self._lock = threading.Lock()
         self._failures = 0
         self._next = 0.0  # monotonic seconds
@@ -105,7 +106,7 @@ class Access:
             self.note_answer()
             return task.result()
         if task.done() and not isinstance(task.exception(), StoreUnavailable | TimeoutError):
-            logger.warning("the store failed: %s", type(task.exception()).__name__)
+            self._tell(events.StoreFailed(what=f"the store failed: {type(task.exception()).__name__}"))
         raise StoreUnavailable
 
     def _may_ask(self) -> bool:

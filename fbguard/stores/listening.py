@@ -10,7 +10,6 @@ store could not be asked is not in doubt for its news, but for a tombstone that 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -20,15 +19,16 @@ from contextvars import Context
 from typing import Any, Final
 from weakref import WeakSet
 
+from fbguard import events
 from fbguard.core import background, forks
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.loops import disown
+from fbguard.events import Tell
 from fbguard.stores.protocol import Space
-
-logger = logging.getLogger("fbguard")
 
 SOONEST: Final = 0.1  # seconds until a lost link is tried again, twice as long each time ...
 LATEST: Final = 1.0  # ... up to so many
+_TOO_MANY: Final = "too many news in the store: not heard for a moment"
 MOST: Final = 5_000  # news in a second; whoever says more is not believed to be one of us
 
 _all: WeakSet[Listening] = WeakSet()
@@ -42,11 +42,16 @@ class Listening:
     """
 
     def __init__(
-        self, space: Space, hear: Callable[[bytes], None], catch_up: Callable[[], Awaitable[None]]
+        self,
+        space: Space,
+        hear: Callable[[bytes], None],
+        catch_up: Callable[[], Awaitable[None]],
+        tell: Tell = events.log,
     ) -> None:
         self._space = space
         self._hear = hear
         self._catch_up = catch_up
+        self._tell = tell
         self._lock = threading.Lock()
         self._work: tuple[int, Future[None]] | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -100,9 +105,9 @@ class Listening:
             except StoreUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001 - nobody may go on believing that he hears
-                logger.warning("the news of the store broke off: %s", type(error).__name__)
+                self._failed("the news of the store broke off", error)
             if self.era is not None or is_new:
-                logger.warning("the link to the store is lost: each token is asked for there now")
+                self._tell(events.StoreLost())
             self.era, is_new = None, False
             await asyncio.sleep(self._wait)
             self._wait = min(self._wait * 2, LATEST)
@@ -117,7 +122,7 @@ class Listening:
                     if catching_up is None:  # the first: from here on
                         catching_up = self._begin()
                     elif not allowance.take():
-                        logger.warning("too many news in the store: not heard for a moment")
+                        self._tell(events.StoreFailed(what=_TOO_MANY))
                         return
                     else:
                         self._hear(said)
@@ -131,7 +136,7 @@ class Listening:
     def _begin(self) -> asyncio.Task[None]:
         self._number += 1
         self.era = self._number
-        logger.info("the news of the store are heard")
+        self._tell(events.StoreHeard())
         self._due = asyncio.Event()
         return asyncio.get_running_loop().create_task(self._catch(self._due))
 
@@ -145,8 +150,11 @@ class Listening:
             except StoreUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001 - tried again
-                logger.warning("catching up with the store broke off: %s", type(error).__name__)
+                self._failed("catching up with the store broke off", error)
             await asyncio.sleep(LATEST)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._tell(events.StoreFailed(what=f"{what}: {type(error).__name__}"))
 
     async def aclose_here(self) -> None:
         """Wait for the end of what :meth:`stop` has stopped, if it was on the running loop."""

@@ -14,11 +14,13 @@ from weakref import WeakSet
 
 from cachetools import LRUCache
 
+from fbguard import events
 from fbguard.core import background, forks
 from fbguard.core.clock import Clock
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.health import StoreHealth
 from fbguard.core.token import TokenInfo
+from fbguard.events import Tell
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores.access import Access
 from fbguard.stores.codec import Codec, Fact
@@ -78,15 +80,24 @@ class SharedStore:
     session hears of it by StoreUnavailable, and the others do once the store is back.
     """
 
-    def __init__(self, store: Store, namespace: str, codec: Codec, clock: Clock, here: Here) -> None:
+    def __init__(
+        self,
+        store: Store,
+        namespace: str,
+        codec: Codec,
+        clock: Clock,
+        here: Here,
+        *,
+        tell: Tell = events.log,
+    ) -> None:
         self._space: Space = store.space(namespace)
         self._values = Values(codec, clock.time)
         self._questions = Questions(self._space, self._values)
         self._clock = clock
         self._here = here
-        self._access = Access(clock.monotonic)
-        self._telling = Telling(self._space, self._values, self._access, clock.monotonic)
-        self._listening = Listening(self._space, self._heard, self._catch_up)
+        self._access = Access(clock.monotonic, tell)
+        self._telling = Telling(self._space, self._values, self._access, clock.monotonic, tell)
+        self._listening = Listening(self._space, self._heard, self._catch_up, tell)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._was_away = False
         self._checked: int | None = None  # the era in which the open connections were looked after

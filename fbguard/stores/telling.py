@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -10,15 +9,15 @@ from functools import partial
 from typing import Final
 from weakref import WeakSet
 
+from fbguard import events
 from fbguard.core import forks
 from fbguard.core.errors import StoreUnavailable
+from fbguard.events import Tell
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores.access import FAILURES, Access
 from fbguard.stores.news import News
 from fbguard.stores.protocol import Grave, Space
 from fbguard.stores.values import Values
-
-logger = logging.getLogger("fbguard")
 
 _UNSENT: Final = 10_000  # news that wait for the store; the oldest go first
 _AGAIN: Final = 60.0  # seconds for which news are told again: a replica that takes over may lack the last
@@ -33,11 +32,19 @@ _all: WeakSet[Telling] = WeakSet()
 class Telling:
     """What a guard writes into a space when sessions end; ``monotonic`` gives seconds. Safe for threads."""
 
-    def __init__(self, space: Space, values: Values, access: Access, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        values: Values,
+        access: Access,
+        monotonic: Callable[[], float],
+        tell: Tell = events.log,
+    ) -> None:
         self._space = space
         self._values = values
         self._access = access
         self._monotonic = monotonic
+        self._tell_event = tell
         self._unsent: OrderedDict[tuple[str, str], News] = OrderedDict()
         self._sent: deque[tuple[float, News]] = deque(maxlen=_UNSENT)
         self._origin: str | None = None
@@ -64,13 +71,13 @@ class Telling:
         with self._lock:
             said = _joined(self._unsent.get((said.what, said.name)), said)
             self._unsent[said.what, said.name] = said
+            was_overfull = self._is_overfull
             if len(self._unsent) > _UNSENT:
                 self._unsent.popitem(last=False)
-                if not self._is_overfull:
-                    logger.warning(
-                        "more sessions ended than can wait for the store: all are told once it is back"
-                    )
                 self._is_overfull = True
+            is_new = self._is_overfull and not was_overfull
+        if is_new:  # not with the lock held: whoever hears of it may end sessions
+            self._tell_event(events.StoreFallenBehind())
         return said
 
     async def tell_again(self) -> None:
@@ -140,7 +147,7 @@ class Telling:
         """If the space has lost what it had, write all tombstones anew; raises StoreUnavailable."""
         origin = await self._access.write(self._space.origin)
         if self._origin not in {None, origin} or self._is_overfull:
-            logger.warning("the store lacks what it had: the sessions that ended here are written anew")
+            self._tell_event(events.StoreWrittenAnew())
             await self._bury_again(*stones())
             self._is_overfull = False
         self._origin = origin

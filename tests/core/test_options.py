@@ -11,7 +11,6 @@ from tests.support import APP_ID, SECRET, TOKEN, FakeClock, FakeGraph, make_guar
 
 LATER = {
     "limited_login": (False, True),
-    "on_event": (None, print),
 }
 
 

@@ -54,6 +54,11 @@ class Row:
     language: str = "en"
     doors: bool = False
 
+    @property
+    def is_page(self) -> bool:
+        """Tell whether a browser asks, which gets a page if it is refused."""
+        return "Accept: text/html" in self.headers
+
     def fields(self, sandbox: Sandbox) -> list[str]:
         """Return the header fields, with a token that nobody has seen."""
         issued = self.token(sandbox)

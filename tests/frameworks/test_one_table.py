@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -30,6 +32,8 @@ HEADERS = (
     "cache-control",
     "vary",
     "x-content-type-options",
+    "content-security-policy",
+    "referrer-policy",
     "www-authenticate",
     "retry-after",
 )
@@ -86,7 +90,8 @@ def check(row: Row, reply: Reply) -> None:
 
 
 def check_refusal(row: Row, reply: Reply) -> None:
-    assert reply.header("content-type") == "application/problem+json"
+    kind = "text/html; charset=utf-8" if row.is_page else "application/problem+json"
+    assert reply.header("content-type") == kind
     assert reply.header("cache-control") == "no-store"
     assert reply.header("vary") == "Authorization, Accept, Accept-Language"
     assert reply.header("content-language") == row.language
@@ -101,6 +106,9 @@ def check_refusal(row: Row, reply: Reply) -> None:
         assert reply.body == b""
         return
     assert reply.header("content-length") == str(len(reply.body))
+    if row.is_page:
+        check_page(row, reply)
+        return
     body = reply.json
     hint = body["relogin"]
     assert (set(body), set(hint)) == (MEMBERS, HINT)
@@ -111,6 +119,17 @@ def check_refusal(row: Row, reply: Reply) -> None:
     if row.subcode is not None:
         assert (body["code"], body["subcode"]) == (190, row.subcode)
     assert hint["url"] == url_of(row, hint["url"])
+
+
+def check_page(row: Row, reply: Reply) -> None:
+    assert "default-src 'none'" in (reply.header("content-security-policy") or "")
+    assert reply.header("referrer-policy") == "no-referrer"
+    page = reply.body.decode()
+    assert page.startswith(f'<!doctype html><html lang="{row.language}">')
+    assert f"<code>{row.reason}</code>" in page
+    button = re.search('<a class="button" href="([^"]*)">', page)
+    url = None if button is None else unescape(button[1])
+    assert url == url_of(row, url)
 
 
 def url_of(row: Row, url: str | None) -> str | None:

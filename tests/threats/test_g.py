@@ -148,6 +148,47 @@ def test_G02_a_dont_know_challenges_nobody(door, guard, graph, reply):
     assert re.fullmatch("[1-9][0-9]*", answer.header("retry-after") or "")
 
 
+SCRIPTS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'-alert(1)-'",
+    "</style><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "%3Cscript%3Ealert(1)%3C/script%3E",
+]
+
+
+@pytest.mark.parametrize("evil", SCRIPTS)
+@pytest.mark.parametrize(("code", "subcode"), [(190, 463), (4, None)])
+def test_G03_reflected_xss_by_graph(door, guard, graph, evil, code, subcode):
+    wants_page = ("Accept", "text/html")
+    said = dead if code == 190 else envelope
+    graph.replies["plain"] = said(code, subcode)
+    graph.replies["evil"] = said(code, subcode, evil)
+    plain, answer = (door(guard).send(token, headers=[wants_page]) for token in ("plain", "evil"))
+    assert plain.body.startswith(b"<!doctype html>")
+    assert (answer.status, answer.headers, answer.body) == (plain.status, plain.headers, plain.body)
+    assert answer.header("content-security-policy").startswith("default-src 'none'; ")
+    assert answer.header("x-content-type-options") == "nosniff"
+
+
+@pytest.mark.parametrize("evil", SCRIPTS)
+@pytest.mark.parametrize("name", ["Accept", "Accept-Language", "Host", "Referer", "Cookie", "User-Agent"])
+def test_G03_reflected_xss_by_the_client(door, guard, evil, name):
+    behind = door(guard)
+    plain = behind.send(headers=[("Accept", "text/html")])
+    value = f"text/html, {evil}" if name == "Accept" else evil
+    headers = [(name, value), *([] if name == "Accept" else [("Accept", "text/html")])]
+    query = f"next={evil}&access_token={evil}"
+    answer = ask(behind, f"/x/{evil}".replace("//", "/"), query=query, headers=headers)
+    assert answer.status in {400, 401}
+    assert answer.body.startswith(b"<!doctype html>")
+    if answer.status == plain.status:
+        assert (answer.headers, answer.body) == (plain.headers, plain.body)
+    assert b"alert" not in answer.body
+    assert "alert" not in repr(answer.headers)
+
+
 TEXT_458 = "Error validating access token: The user 4444444444 has not authorized application 1234567890."
 LEAKY = [
     (458, TEXT_458),

@@ -119,7 +119,7 @@ def plant_problem(patch):
     def problem(*_, **__):
         return Answer(401, [("X-Debug", CANARIES["app secret"][3:17])], b"")
 
-    patch.setattr(errors, "problem", problem)
+    patch.setattr(errors, "render", problem)
 
 
 def plant_log(patch):

@@ -27,3 +27,10 @@ MESSAGES = {
     "unavailable": "We could not reach Facebook. Please try again in a moment.",
     "misconfigured": "This service cannot reach Facebook at the moment. Please try again later.",
 }
+
+LABELS = {
+    "login": "Continue with Facebook",
+    "visit_facebook": "Go to Facebook",
+    "wait": "Try again",
+    "developers": "For developers",
+}

@@ -27,3 +27,10 @@ MESSAGES = {
     "unavailable": "Kami tidak dapat menghubungi Facebook. Silakan coba lagi sebentar lagi.",
     "misconfigured": "Layanan ini sedang tidak dapat menghubungi Facebook. Silakan coba lagi nanti.",
 }
+
+LABELS = {
+    "login": "Lanjutkan dengan Facebook",
+    "visit_facebook": "Buka Facebook",
+    "wait": "Coba lagi",
+    "developers": "Untuk pengembang",
+}

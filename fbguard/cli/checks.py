@@ -1,0 +1,232 @@
+"""What ``fbguard doctor`` looks at, one thing after the other: the environment, Graph, the store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from email.utils import parsedate_to_datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Literal
+
+import fbguard
+from fbguard.core import settings
+from fbguard.core.errors import Refused
+from fbguard.core.options import STORE, VARIABLES, from_environment
+from fbguard.core.secret import Secret
+from fbguard.events import CertificateRefused, Event
+from fbguard.facebook.graph import Graph, Reply
+from fbguard.facebook.transport import GraphClient, client_maker
+from fbguard.guard import Guard
+
+Result = Literal["good", "warning", "bad"]
+
+_PATIENCE: Final = 10.0  # seconds for each question
+_SKEW: Final = 5.0  # seconds that Graph's clock and ours may differ without a word; it states whole ones
+_BAD_SKEW: Final = 60.0  # as much as a signed_request may be ahead
+_HEARING: Final = 2.0  # seconds that a store has until its news are heard
+_POLL: Final = 0.05
+_UNKNOWN: Final = "EAABfbguardDoctorAsksAboutATokenThatNobodyHasEverIssued0000000000"
+_COMMANDS: Final = frozenset({"FBGUARD_TOKEN", "FBGUARD_SESSION_KEY"})  # what commands read besides
+_PACKAGES: Final = ("aiohttp", "httpx", "cachetools", "redis", "starlette", "fastapi", "flask", "django")
+_DONT_KNOW: Final = 503
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; ``help`` is what to do about it, None if nothing."""
+
+    name: str
+    result: Result
+    found: str
+    help: str | None = None
+
+
+async def examine() -> AsyncIterator[Check]:
+    """Give each check when it is done. Asks Graph, and the store if there is one."""
+    yield Check("Versions", "good", _versions())
+    for check in _unread(os.environ):
+        yield check
+    told: list[Event] = []
+    try:
+        guard = Guard.from_env(on_event=told.append, **_patience())
+    except (TypeError, ValueError, RuntimeError, ImportError) as error:  # which names the option only
+        yield Check("Settings", "bad", str(error), "docs/index.md lists the options and their variables.")
+        return
+    async with guard:
+        for check in _configuration(guard):
+            yield check
+        async for check in _graph(guard, told):
+            yield check
+        async for check in _store(guard):
+            yield check
+
+
+def _versions() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    found = [f"fbguard {fbguard.__version__}", python]
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _patience() -> dict[str, float]:
+    return {} if "FBGUARD_DEADLINE" in os.environ else {"deadline": _PATIENCE}
+
+
+# -- the environment ---------------------------------------------------------------------------------------
+
+
+def _unread(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Tell of variables that look like ours and are not."""
+    for name in sorted(environment):
+        if name.startswith("FBGUARD_") and name not in {*VARIABLES, *_COMMANDS}:
+            near = get_close_matches(name, VARIABLES, 1)
+            hint = f"Is it {near[0]}?" if near else "Options without a variable are arguments of Guard."
+            yield Check("Environment", "warning", f"{name} is set, and nothing reads it.", hint)
+
+
+def _configuration(guard: Guard) -> Iterator[Check]:
+    yield Check("Settings", "good", f"app {guard.app_id}, {guard.graph_url}, {guard.graph_version}")
+    if "FBGUARD_REDIRECT_URI" not in os.environ:
+        yield Check(
+            "Re-login", "warning", "There is no redirect_uri: hints name no address to log in at.",
+            "Set FBGUARD_REDIRECT_URI, unless your clients know where to log in.",
+        )  # fmt: skip
+
+
+# -- Graph -------------------------------------------------------------------------------------------------
+
+
+class _Listener:
+    """A client that keeps the last reply, for its headers."""
+
+    def __init__(self, client: GraphClient) -> None:
+        self._client = client
+        self.reply: Reply | None = None
+        self.post, self.delete = client.post, client.delete
+        self.aclose, self.abandon = client.aclose, client.abandon
+
+    async def get(
+        self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
+    ) -> Reply | None:
+        self.reply = await self._client.get(url, params, credential=credential, in_header=in_header)
+        return self.reply
+
+
+async def _graph(guard: Guard, told: list[Event]) -> AsyncIterator[Check]:
+    listener = _Listener(client_maker(None, told.append)())
+    try:
+        started = time.monotonic()
+        answers = [await _takes(guard, listener, secret) for secret in _secrets()]
+        if listener.reply is None:
+            yield _no_answer(guard, told)
+            return
+        milliseconds = (time.monotonic() - started) * 1000 / len(answers)
+        yield Check("Graph", "good", f"answers, in {milliseconds:.0f} ms")
+        for number, is_taken in enumerate(answers, 1):
+            yield _of_secret(is_taken, "App secret" if len(answers) == 1 else f"App secret {number}")
+        for check in (_of_clock(listener.reply), _of_version(listener.reply, guard.graph_version)):
+            if check is not None:
+                yield check
+    finally:
+        await listener.aclose()
+    yield await _look_up(guard)
+
+
+async def _takes(guard: Guard, client: _Listener, secret: Secret) -> bool | None:
+    graph = Graph(guard.graph_url, guard.graph_version, guard.app_id)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            return await graph.takes(client, Secret(f"{guard.app_id}|{secret.reveal()}"))
+    except TimeoutError:
+        return None
+
+
+def _secrets() -> tuple[Secret, ...]:
+    return settings.app_secrets(settings.boxed(from_environment({})["app_secret"]))
+
+
+def _no_answer(guard: Guard, told: list[Event]) -> Check:
+    for event in told:
+        if isinstance(event, CertificateRefused):
+            return Check("Graph", "bad", str(event), "docs/deployment.md tells of proxies and private CAs.")
+    return Check(
+        "Graph", "bad", f"{guard.graph_url} does not answer.",
+        "Is this machine allowed to connect there? docs/deployment.md tells of proxies.",
+    )  # fmt: skip
+
+
+def _of_secret(is_taken: bool | None, name: str) -> Check:
+    if is_taken:
+        return Check(name, "good", "is taken")
+    if is_taken is None:
+        return Check(name, "warning", "Graph did not say whether it takes it.", "Ask again in a minute.")
+    return Check(
+        name, "bad", "is refused",
+        "App id and secret do not belong together, or the secret was reset in the app's dashboard.",
+    )  # fmt: skip
+
+
+def _of_clock(reply: Reply) -> Check | None:
+    try:
+        theirs = parsedate_to_datetime(reply.header("date") or "").timestamp()
+    except ValueError:
+        return None  # it says no time
+    skew = time.time() - theirs
+    if abs(skew) <= _SKEW:
+        return Check("Clock", "good", "agrees with Graph's")
+    return Check(
+        "Clock", "bad" if abs(skew) > _BAD_SKEW else "warning",
+        f"is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} Graph's",
+        "Tokens end, and callbacks are believed, by this machine's clock: set it by NTP.",
+    )  # fmt: skip
+
+
+def _of_version(reply: Reply, asked: str) -> Check | None:
+    served = reply.header("facebook-api-version")
+    if served is None or served == asked:
+        return None
+    return Check(
+        "Version", "warning", f"{asked} was asked for, and {served} has answered.",
+        f"The time of {asked} is over, or has not come: set FBGUARD_GRAPH_VERSION.",
+    )  # fmt: skip
+
+
+async def _look_up(guard: Guard) -> Check:
+    """Look a token up that nobody has issued: a no is what must come of it."""
+    try:
+        await guard.acheck(_UNKNOWN)
+    except Refused as refused:
+        answer = f"{refused.reason} ({refused.status})"
+        if refused.status != _DONT_KNOW:
+            return Check("Look-ups", "good", f"a token of nobody is refused: {answer}")
+        return Check("Look-ups", "bad", f"nobody can tell: {answer}", refused.relogin.message)
+    return Check("Look-ups", "bad", "a token of nobody was let in", "Who answers there is no Graph.")
+
+
+# -- the store ---------------------------------------------------------------------------------------------
+
+
+async def _store(guard: Guard) -> AsyncIterator[Check]:
+    until = time.monotonic() + _HEARING
+    health = guard.health().store
+    while health is not None and health.status != "ok" and time.monotonic() < until:
+        await asyncio.sleep(_POLL)
+        health = guard.health().store
+    if health is None:
+        return
+    if health.status == "ok":
+        yield Check("Store", "good", "is asked, and its news are heard")
+    else:
+        yield Check(
+            "Store", "bad", f"is {health.status}",
+            f"Look-ups go on without it, but sessions end on this machine only: check {STORE}.",
+        )  # fmt: skip

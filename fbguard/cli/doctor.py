@@ -1,0 +1,50 @@
+"""``fbguard doctor``: whether a guard can work here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from fbguard.cli.checks import Check, examine
+from fbguard.cli.sheet import Sheet
+from fbguard.cli.terminal import Terminal
+
+_STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
+
+
+def run(*, as_json: bool) -> int:
+    """Look at everything and print it; returns the exit code: 1 if anything is bad."""
+    checks = asyncio.run(_examined(None if as_json else Terminal()))
+    is_well = all(check.result != "bad" for check in checks)
+    if as_json:
+        found = {"ok": is_well, "checks": [asdict(check) for check in checks]}
+        sys.stdout.write(f"{json.dumps(found, indent=2)}\n")
+    return 0 if is_well else 1
+
+
+async def _examined(terminal: Terminal | None) -> list[Check]:
+    sheet = None if terminal is None else Sheet(terminal)
+    checks: list[Check] = []
+    async for check in examine():
+        checks.append(check)
+        if terminal is not None and sheet is not None:
+            signs = terminal.signs
+            mark = {"good": signs.good, "warning": "!", "bad": signs.bad}[check.result]
+            sheet.marked(mark, _STYLES[check.result], check.name, check.found)
+            if check.help is not None:
+                sheet.row("", check.help)
+    if sheet is not None:
+        sheet.gap()
+        sheet.headline("", _summary(checks), "")
+    return checks
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    counted = Counter(check.result for check in checks)
+    bad, warnings = counted["bad"], counted["warning"]
+    told = [f"{bad} to mend"] * bool(bad) + [f"{warnings} to look at"] * bool(warnings)
+    return f"{', '.join(told)}." if told else "All is well."

@@ -1,0 +1,251 @@
+"""``fbguard doctor``: each thing that can be wrong is found, and what is right is said to be."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from email.utils import formatdate
+
+import pytest
+
+from fbguard.cli import checks, doctor
+from fbguard.cli.checks import Check
+from fbguard.core.options import VARIABLES
+from fbguard.facebook.graph import Reply
+from fbguard.sandbox import Sandbox
+from tests.cli.processes import fbguard
+
+SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
+OTHER = "0f" * 16
+
+
+@pytest.fixture
+def sandbox():
+    return Sandbox(app_secret=SECRET)
+
+
+@pytest.fixture
+def url(sandbox):
+    with sandbox.serve() as url:
+        yield url
+
+
+@pytest.fixture
+def variables(sandbox, url, monkeypatch):
+    """Set the environment of an app; give what sets more of it."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+    def set_(**more):
+        for name, value in more.items():
+            monkeypatch.setenv(f"FBGUARD_{name}", value)
+
+    set_(APP_ID=sandbox.app_id, APP_SECRET=SECRET, GRAPH_URL=url, REDIRECT_URI="https://app.example/back")
+    return set_
+
+
+@pytest.fixture
+def examined(variables, capsys):
+    """Give ``examined()``: the checks by name, as data; their text holds no secret."""
+
+    def examined():
+        code = doctor.run(as_json=True)
+        out = capsys.readouterr().out
+        assert SECRET not in out
+        assert OTHER not in out
+        read = json.loads(out)
+        assert read["ok"] is (code == 0)
+        return code, {one["name"]: one for one in read["checks"]}
+
+    return examined
+
+
+def test_all_is_well(examined, sandbox, url):
+    code, found = examined()
+    assert code == 0
+    assert [(name, one["result"]) for name, one in found.items()] == [
+        (name, "good") for name in ("Versions", "Settings", "Graph", "App secret", "Clock", "Look-ups")
+    ]
+    assert found["Settings"]["found"] == f"app {sandbox.app_id}, {url}, v26.0"
+    assert "fbguard 0.1.0" in found["Versions"]["found"]
+    assert found["Look-ups"]["found"] == "a token of nobody is refused: malformed_token (401)"
+    assert len(sandbox.calls) == 2
+
+
+def test_for_people(variables, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert doctor.run(as_json=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert [line.split()[1] for line in lines if line.startswith("✓ ")] == [
+        "Versions", "Settings", "Graph", "App", "Clock", "Look-ups",
+    ]  # fmt: skip
+    assert lines[-1] == "All is well."
+
+
+def test_by_the_command(variables, sandbox, url):
+    given = {"FBGUARD_APP_ID": sandbox.app_id, "FBGUARD_APP_SECRET": OTHER, "FBGUARD_GRAPH_URL": url}
+    finished = fbguard("doctor", **given)
+    assert finished.returncode == 1
+    assert "is refused" in finished.stdout
+    assert "2 to mend." in finished.stdout
+    assert OTHER not in finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("APPSECRET", "Is it FBGUARD_APP_SECRET?"),
+        ("GRAPHURL", "Is it FBGUARD_GRAPH_URL?"),
+        ("SOMETHING_ELSE_ENTIRELY", "arguments of Guard"),
+    ],
+)
+def test_a_variable_that_nothing_reads(examined, variables, name, hint):
+    variables(**{name: SECRET})
+    code, found = examined()
+    assert code == 0
+    assert found["Environment"]["result"] == "warning"
+    assert found["Environment"]["found"] == f"FBGUARD_{name} is set, and nothing reads it."
+    assert hint in found["Environment"]["help"]
+
+
+def test_a_command_reads_a_token(examined, variables):
+    variables(TOKEN="EAABx")
+    assert "Environment" not in examined()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("APP_ID", "", "app_id"),
+        ("APP_ID", None, "FBGUARD_APP_ID is not set"),
+        ("APP_SECRET", None, "FBGUARD_APP_SECRET is not set"),
+        ("APP_SECRET", "your app secret", "app_secret"),
+        ("GRAPH_URL", "http://graph.example", "graph_url"),
+        ("TTL", "soon", "FBGUARD_TTL"),
+        ("REDIS_URL", "http://x", "FBGUARD_REDIS_URL"),
+    ],
+)
+def test_settings_that_cannot_be(examined, variables, monkeypatch, name, value, told):
+    if value is None:
+        monkeypatch.delenv(f"FBGUARD_{name}")
+    else:
+        variables(**{name: value})
+    code, found = examined()
+    assert code == 1
+    assert list(found) == ["Versions", "Settings"]
+    assert found["Settings"]["result"] == "bad"
+    assert told in found["Settings"]["found"]
+
+
+def test_no_redirect_uri(examined, monkeypatch):
+    monkeypatch.delenv("FBGUARD_REDIRECT_URI")
+    code, found = examined()
+    assert (code, found["Re-login"]["result"]) == (0, "warning")
+
+
+def test_a_secret_of_another_app(examined, variables):
+    variables(APP_SECRET=OTHER)
+    code, found = examined()
+    assert code == 1
+    assert (found["App secret"]["result"], found["App secret"]["found"]) == ("bad", "is refused")
+    assert found["Look-ups"]["result"] == "bad"
+    assert "misconfigured" in found["Look-ups"]["found"]
+
+
+def test_each_of_several_secrets(examined, variables):
+    variables(APP_SECRET=f"{OTHER},{SECRET}")
+    code, found = examined()
+    assert code == 1
+    assert found["App secret 1"]["result"] == "bad"
+    assert found["App secret 2"]["result"] == "good"
+    assert found["Look-ups"]["result"] == "good"  # the guard finds the one that works
+
+
+def test_nobody_is_there(examined, variables):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables(GRAPH_URL=f"http://127.0.0.1:{free.getsockname()[1]}")
+        code, found = examined()
+    assert code == 1
+    assert list(found)[-1] == "Graph"
+    assert "does not answer" in found["Graph"]["found"]
+
+
+def test_an_outage(examined, sandbox):
+    sandbox.fail(500)
+    code, found = examined()
+    assert code == 1
+    assert found["App secret"]["result"] == "warning"
+    assert found["Look-ups"]["found"] == "nobody can tell: unavailable (503)"
+
+
+def test_who_says_yes_to_all_is_no_graph(examined, sandbox):
+    now = int(time.time())
+    yes = {"app_id": sandbox.app_id, "type": "USER", "is_valid": True, "user_id": "1", "scopes": [],
+           "application": "x", "expires_at": now + 3600, "data_access_expires_at": now + 3600}  # fmt: skip
+    sandbox.fail(200, json.dumps({"data": yes, "id": sandbox.app_id}))
+    code, found = examined()
+    assert code == 1
+    assert found["Look-ups"]["found"] == "a token of nobody was let in"
+
+
+def test_a_store_that_is_away(examined, variables):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables(REDIS_URL=f"redis://:{OTHER}@127.0.0.1:{free.getsockname()[1]}")
+        code, found = examined()
+    assert code == 1
+    assert found["Store"]["result"] == "bad"
+    assert "FBGUARD_REDIS_URL" in found["Store"]["help"]
+
+
+def test_a_store_that_is_there(examined, variables, redis_server):
+    variables(REDIS_URL=redis_server.url)
+    code, found = examined()
+    assert code == 0
+    assert found["Store"]["result"] == "good"
+
+
+def reply(**headers: str) -> Reply:
+    return Reply(200, b"{}", headers.get)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "result"),
+    [(0, "good"), (4, "good"), (-4, "good"), (20, "warning"), (-20, "warning"), (90, "bad"), (-90, "bad")],
+)
+def test_the_clock(ahead, result):
+    check = checks._of_clock(reply(date=formatdate(time.time() - ahead, usegmt=True)))
+    assert check is not None
+    assert check.result == result
+    if result != "good":
+        assert ("ahead of" if ahead > 0 else "behind") in check.found
+
+
+@pytest.mark.parametrize("date", ["", "now", "Sun, 99 Foo 2026 00:00:00 GMT"])
+def test_a_reply_without_the_time(date):
+    assert checks._of_clock(reply(date=date)) is None
+
+
+def test_another_version_of_graph():
+    assert checks._of_version(reply(), "v26.0") is None
+    assert checks._of_version(Reply(200, b"", {"facebook-api-version": "v26.0"}.get), "v26.0") is None
+    check = checks._of_version(Reply(200, b"", {"facebook-api-version": "v27.0"}.get), "v26.0")
+    assert check is not None
+    assert check.found == "v26.0 was asked for, and v27.0 has answered."
+
+
+@pytest.mark.parametrize(
+    ("results", "told"),
+    [
+        (["good"], "All is well."),
+        (["good", "warning"], "1 to look at."),
+        (["bad", "bad", "warning"], "2 to mend, 1 to look at."),
+        (["bad"], "1 to mend."),
+    ],
+)
+def test_the_last_line(results, told):
+    assert doctor._summary([Check("x", result, "y") for result in results]) == told
