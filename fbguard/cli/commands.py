@@ -1,4 +1,7 @@
-"""What can be typed after ``fbguard``. Every command imports what it runs on when it is called."""
+"""What can be typed after ``fbguard``. Every command imports what it runs on when it is called.
+
+The commands about tokens are in :mod:`fbguard.cli.token_commands`.
+"""
 
 from __future__ import annotations
 
@@ -7,70 +10,11 @@ from typing import Annotated, Final
 
 import typer
 
-import fbguard
-from fbguard.core.secret import Secret
+from fbguard.cli.program import AsJson, app
+
+__all__ = ["app", "demo", "doctor", "explain", "sandbox", "token_commands"]
 
 _DEFAULT_PORT: Final = 8090
-
-# What several commands take.
-_Token = Annotated[
-    Secret | None,
-    typer.Argument(
-        parser=Secret,
-        metavar="TOKEN",
-        envvar="FBGUARD_TOKEN",
-        help="The access token (it stays in the shell's history, so better leave it out), or - for stdin.",
-    ),
-]
-_AppId = Annotated[
-    str | None, typer.Option("--app-id", envvar="FBGUARD_APP_ID", help="The Facebook app's id.")
-]
-_GraphUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--graph-url",
-        envvar="FBGUARD_GRAPH_URL",
-        help="Whom to ask.",
-        show_default="https://graph.facebook.com",
-    ),
-]
-_GraphVersion = Annotated[
-    str | None,
-    typer.Option(
-        "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
-    ),
-]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-_TWO_TOKENS: Final = "one token only, and without white space inside"
-
-# Long option names only, and no pretty tracebacks: those print local variables, tokens among them.
-app = typer.Typer(
-    name="fbguard",
-    help="Guards Python web APIs with Facebook access tokens.",
-    epilog="Start with: fbguard demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"fbguard {fbguard.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def fbguard_command(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
-    ] = False,
-) -> None:
-    """Guards Python web APIs with Facebook access tokens."""
-    del version  # its callback has printed and left
 
 
 @app.command(
@@ -141,115 +85,6 @@ def sandbox(
 
 
 @app.command(
-    # Words too many are counted here: the message for them would repeat half of a token.
-    context_settings={"allow_extra_args": True},
-    epilog="""Examples:
-
-- `fbguard inspect`
-- `fbguard inspect --json < token.txt`
-- `FBGUARD_GRAPH_URL=http://127.0.0.1:8090 fbguard inspect`
-
-Exit codes: 0 valid for this app, 1 not valid, 2 wrong usage, 3 nobody can tell.
-""",
-)
-def inspect(
-    context: typer.Context,
-    *,
-    token: _Token = None,
-    app_id: _AppId = None,
-    graph_url: _GraphUrl = None,
-    graph_version: _GraphVersion = None,
-    as_json: _AsJson = False,
-) -> None:
-    """Show what Facebook says about an access token, and what a guard makes of it.
-
-    Without TOKEN it is read from standard input, or typed at a prompt that does not show it. The app's
-    secret comes from `FBGUARD_APP_SECRET`, or is asked for in the same way. Neither is ever printed.
-    """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
-    from fbguard.cli.inspect import run  # noqa: PLC0415
-
-    if context.args:
-        raise typer.BadParameter(_TWO_TOKENS)
-    try:
-        code = run(token, app_id=app_id, graph_url=graph_url, graph_version=graph_version, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
-    raise typer.Exit(code)
-
-
-@app.command(
-    "expire-session",
-    context_settings={"allow_extra_args": True},  # as above
-    epilog="""Examples:
-
-- `fbguard expire-session`
-- `fbguard expire-session - < token.txt`
-- `fbguard expire-session --store`
-- `fbguard expire-session --endpoint https://api.example.com/facebook`
-- `fbguard expire-session --legacy https://old.example.com/restserver.php --format JSON`
-
-Exit codes: 0 ended, 1 refused, or not known to be ended, 2 wrong usage.
-""",
-)
-def expire_session(
-    context: typer.Context,
-    *,
-    token: _Token = None,
-    app_id: _AppId = None,
-    graph_url: _GraphUrl = None,
-    graph_version: _GraphVersion = None,
-    store: Annotated[
-        bool,
-        typer.Option("--store", help="In the store of FBGUARD_REDIS_URL, so at all workers that share it."),
-    ] = False,
-    endpoint: Annotated[
-        str | None,
-        typer.Option("--endpoint", metavar="URL", help="A guard's callbacks, as the app has mounted them."),
-    ] = None,
-    legacy: Annotated[
-        str | None, typer.Option("--legacy", metavar="URL", help="Any server of auth.expireSession.")
-    ] = None,
-    session_key: Annotated[
-        Secret | None,
-        typer.Option(
-            "--session-key",
-            parser=Secret,
-            metavar="KEY",
-            envvar="FBGUARD_SESSION_KEY",
-            help="For these two: the session's key, if it is not the token; - for stdin.",
-        ),
-    ] = None,
-    answers: Annotated[
-        str | None,
-        typer.Option("--format", metavar="XML|JSON", help="For these two: the answer's.", show_default="XML"),
-    ] = None,
-    as_json: _AsJson = False,
-) -> None:
-    """End a session: of one token at your guards or a legacy server, or else of the person at Facebook.
-
-    Without `--store`, `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of
-    this person away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the
-    app must be allowed anew. With the last two the call is signed by the app's secret. Token and secret are
-    taken as by `fbguard inspect`, and never printed.
-    """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
-    from fbguard.cli.expire import Options, run  # noqa: PLC0415
-
-    if context.args:
-        raise typer.BadParameter(_TWO_TOKENS)
-    options = Options(
-        app_id=app_id, graph_url=graph_url, graph_version=graph_version,
-        in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
-    )  # fmt: skip
-    try:
-        code = run(token, options, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
-    raise typer.Exit(code)
-
-
-@app.command(
     epilog="""Examples:
 
 - `fbguard doctor`
@@ -258,7 +93,7 @@ def expire_session(
 Exit codes: 0 a guard can work here, 1 it cannot.
 """
 )
-def doctor(*, as_json: _AsJson = False) -> None:
+def doctor(*, as_json: AsJson = False) -> None:
     """Find out whether a guard can work here, and if not, why.
 
     Looks at the `FBGUARD_*` variables as `Guard.from_env()` reads them, at Graph (is it reached, does it take
@@ -288,7 +123,7 @@ def explain(
     subcode: Annotated[int | None, typer.Argument(metavar="SUBCODE", help="Graph's error subcode.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Print all of it, as Markdown tables.")] = False,
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Explain an error of Graph's: what happened, what fbguard answers, and what helps."""
     from fbguard.cli.asking import WrongUse  # noqa: PLC0415
@@ -299,3 +134,6 @@ def explain(
     except WrongUse as error:
         raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
+
+
+from fbguard.cli import token_commands  # noqa: E402 - here, so that --help begins with the demo

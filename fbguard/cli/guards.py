@@ -14,10 +14,10 @@ _ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0
 _DEADLINE: Final = 10.0  # seconds
 
 
-def one_off_guard(*, in_store: bool = False, **given: str | None) -> Guard:
+def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given: str | None) -> Guard:
     """Return a guard with these options; those that are None come from the environment, or are its defaults.
 
-    With ``in_store`` it shares the store that the environment names. Raises
+    With ``in_store`` it shares the store that the environment names; ``rate`` is calls a second. Raises
     :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
     """
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -25,6 +25,8 @@ def one_off_guard(*, in_store: bool = False, **given: str | None) -> Guard:
         options["store"] = None
     elif STORE not in os.environ:
         raise asking.WrongUse(f"--store needs {STORE}")
+    if rate is not None:
+        options["max_calls_per_second"] = rate
     secret = asking.app_secret()
     if secret is not None:
         options["app_secret"] = secret

@@ -1,0 +1,216 @@
+"""``fbguard audit``: every stored token of a file, looked up."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.progress import Progress
+
+from fbguard.cli.asking import WrongUse
+from fbguard.cli.guards import one_off_guard
+from fbguard.cli.sheet import Sheet
+from fbguard.cli.terminal import Terminal
+from fbguard.core.errors import Refused
+from fbguard.core.secret import Secret
+from fbguard.guard import Guard
+
+_STDIN: Final = "-"
+_AT_ONCE: Final = 10
+_TRIES: Final = 5  # of a token that nobody can tell of, each after the time that Graph asks for
+_DONT_KNOW: Final = 503
+_SOON: Final = 7 * 86_400  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A token and the line of the file that it stands in, the first being 1."""
+
+    line: int
+    token: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found about a stored token; None is not said. Times are unix seconds, 0 is never."""
+
+    line: int
+    fingerprint: str
+    valid: bool | None
+    reason: str | None
+    user_id: str | None
+    scopes: tuple[str, ...] | None
+    expires_at: int | None
+    data_access_expires_at: int | None
+
+
+def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_json: bool) -> int:
+    """Look every token of a file up and print what was found; returns the exit code.
+
+    ``column`` is the name of a column of a CSV file with a header; without it each line is a token.
+    ``rate`` is calls a second. 0: all are valid, 1: some are not, 3: of some nobody can tell. Raises
+    :class:`fbguard.cli.asking.WrongUse`.
+    """
+    stored = _read(file, column)
+    with one_off_guard(app_id=app_id, rate=rate) as guard:
+        found = asyncio.run(_audited(guard, stored, as_json=as_json))
+        now = guard.now()
+    if not as_json:
+        _print(found, now)
+    answers = {one.valid for one in found}
+    return 3 if None in answers else int(False in answers)
+
+
+# -- the file ----------------------------------------------------------------------------------------------
+
+
+def _read(file: str, column: str | None) -> list[Stored]:
+    try:
+        if file == _STDIN:
+            stored = list(_tokens(sys.stdin, column))
+        else:
+            with Path(file).open(encoding="utf-8-sig", newline="") as opened:
+                stored = list(_tokens(opened, column))
+    except OSError as error:
+        raise WrongUse(f"the file cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise WrongUse("the file is no text in UTF-8") from None
+    if not stored:
+        raise WrongUse("there is no token in the file")
+    return stored
+
+
+def _tokens(opened: TextIO, column: str | None) -> Iterator[Stored]:
+    if column is None:
+        for number, line in enumerate(opened, 1):
+            if line.strip():
+                yield Stored(number, Secret(line.strip()))
+        return
+    rows = csv.DictReader(opened)
+    if column not in (rows.fieldnames or ()):
+        raise WrongUse(f"the file has no column {column!r} in its first line")
+    for row in rows:
+        if token := (row[column] or "").strip():
+            yield Stored(rows.line_num, Secret(token))
+
+
+# -- the look-ups ------------------------------------------------------------------------------------------
+
+
+async def _audited(guard: Guard, stored: Sequence[Stored], *, as_json: bool) -> list[Found]:
+    """Look all up, some at once; what was found is printed in the order of the file with ``as_json``."""
+    found: list[Found] = []
+    progress = _bar(as_json=as_json)
+    async with guard:
+        with progress or nullcontext():
+            bar = None if progress is None else progress.add_task("Looking up", total=len(stored))
+            async for one in _in_order(guard, stored):
+                found.append(one)
+                if as_json:
+                    sys.stdout.write(f"{json.dumps(asdict(one))}\n")
+                if progress is not None and bar is not None:
+                    progress.advance(bar)
+    return found
+
+
+def _bar(*, as_json: bool) -> Progress | None:
+    """Return a bar on standard error, if that is a terminal and no objects are printed there, too."""
+    if not sys.stderr.isatty() or (as_json and sys.stdout.isatty()):
+        return None
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+async def _in_order(guard: Guard, stored: Sequence[Stored]) -> AsyncIterator[Found]:
+    waiting: list[asyncio.Task[Found]] = []
+    try:
+        for one in stored:
+            if len(waiting) == _AT_ONCE:
+                yield await waiting.pop(0)
+            waiting.append(asyncio.create_task(_found(guard, one)))
+        while waiting:
+            yield await waiting.pop(0)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _found(guard: Guard, stored: Stored) -> Found:
+    refused = await _refusal(guard, stored.token)
+    valid = True if refused is None else None if refused.status == _DONT_KNOW else False
+    info = guard.peek(stored.token.reveal())
+    is_told = info is not None and bool(info.app_id)
+    return Found(
+        line=stored.line,
+        fingerprint=guard.signer.fingerprint(stored.token),
+        valid=valid,
+        reason=None if refused is None else refused.reason,
+        user_id=info.user_id if info is not None else None,
+        scopes=tuple(sorted(info.scopes)) if info is not None and is_told else None,
+        expires_at=info.expires if info is not None and is_told else None,
+        data_access_expires_at=info.data_access_expires if info is not None and is_told else None,
+    )
+
+
+async def _refusal(guard: Guard, token: Secret) -> Refused | None:
+    """Return why a token is refused; where nobody can tell, after having waited as long as Graph asks for."""
+    for number in range(_TRIES):
+        try:
+            await guard.acheck(token.reveal())
+        except Refused as refused:
+            if refused.status != _DONT_KNOW or refused.reason == "misconfigured" or number == _TRIES - 1:
+                return refused
+            wait = refused.retry_after
+        else:
+            return None
+        await _pause(wait or 1)
+    raise AssertionError("the last try has returned")
+
+
+_pause = asyncio.sleep
+
+
+# -- for people --------------------------------------------------------------------------------------------
+
+
+def _print(found: Sequence[Found], now: float) -> None:
+    terminal = Terminal()
+    sheet = Sheet(terminal)
+    counted = Counter(_named(one) for one in found)
+    sheet.headline("", f"{len(found)} tokens, {counted['valid']} of them valid", "")
+    sheet.gap()
+    for name, count in sorted(counted.items(), key=lambda pair: (pair[0] != "valid", -pair[1], pair[0])):
+        sheet.row(str(count), name)
+    notes = list(_notes(found, now))
+    if notes:
+        sheet.gap()
+    for note in notes:
+        sheet.row("Note", note)
+
+
+def _named(one: Found) -> str:
+    if one.valid:
+        return "valid"
+    return f"nobody can tell: {one.reason}" if one.valid is None else f"not valid: {one.reason}"
+
+
+def _notes(found: Sequence[Found], now: float) -> Iterator[str]:
+    valid = [one for one in found if one.valid]
+    soon = sum(0 < (one.expires_at or 0) <= now + _SOON for one in valid)
+    lapsed = sum(0 < (one.data_access_expires_at or 0) <= now for one in valid)
+    twice = len(found) - len({one.fingerprint for one in found})
+    if soon:
+        yield f"{soon} of the valid ones expire within seven days."
+    if lapsed:
+        yield f"{lapsed} of the valid ones have no data access any more; routes with scopes refuse them."
+    if twice:
+        yield f"{twice} lines repeat a token of another line."

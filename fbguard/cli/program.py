@@ -1,0 +1,70 @@
+"""What stands in front of every command: the program itself, and the options that several take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+import fbguard
+from fbguard.core.secret import Secret
+
+# What several commands take.
+Token = Annotated[
+    Secret | None,
+    typer.Argument(
+        parser=Secret,
+        metavar="TOKEN",
+        envvar="FBGUARD_TOKEN",
+        help="The access token (it stays in the shell's history, so better leave it out), or - for stdin.",
+    ),
+]
+AppId = Annotated[
+    str | None, typer.Option("--app-id", envvar="FBGUARD_APP_ID", help="The Facebook app's id.")
+]
+GraphUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-url",
+        envvar="FBGUARD_GRAPH_URL",
+        help="Whom to ask.",
+        show_default="https://graph.facebook.com",
+    ),
+]
+GraphVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+TWO_TOKENS: Final = "one token only, and without white space inside"
+
+# Long option names only, and no pretty tracebacks: those print local variables, tokens among them.
+app = typer.Typer(
+    name="fbguard",
+    help="Guards Python web APIs with Facebook access tokens.",
+    epilog="Start with: fbguard demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fbguard {fbguard.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def fbguard_command(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Guards Python web APIs with Facebook access tokens."""
+    del version  # its callback has printed and left
