@@ -28,6 +28,8 @@ _ON_A_LOOP = (
     "a generator is called on the event loop (by FastAPI, say), which must not wait for Facebook there: have "
     "a door judge this path first, or use Depends(FBToken(...))"
 )
+#: Of a guarded view, and of what functools.wraps() makes of it: its requirements, from inside out.
+ASKS = "fbguard_asks"
 _GUARDS = "fbguard_guards"  # of a guarded dispatch: itself, and whose requirements it asks for
 _DISPATCH = ("dispatch_request", "dispatch")  # of class-based views: Flask's, Django's and Starlette's
 
@@ -66,7 +68,11 @@ class _Decorate:
         return self._guard_view(view)
 
     def _guard_view(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        return self._async(view) if _is_async(view) else self._sync(view)
+        return self._marked(self._async(view) if _is_async(view) else self._sync(view), view)
+
+    def _marked(self, guarded: Callable[..., Any], view: object) -> Callable[..., Any]:
+        setattr(guarded, ASKS, (*getattr(view, ASKS, ()), self._requirement))
+        return guarded
 
     def _decorate_class(self, view: type) -> type:
         for name in _DISPATCH:
@@ -79,7 +85,7 @@ class _Decorate:
     def _guard_dispatch(self, view: type, name: str) -> None:
         dispatch = getattr(view, name)
         is_django = hasattr(view, "view_is_async")
-        guarded = self._either(dispatch) if is_django else self._guard_view(dispatch)
+        guarded = self._marked(self._either(dispatch), dispatch) if is_django else self._guard_view(dispatch)
         setattr(guarded, _GUARDS, (guarded, (*_guards_of(dispatch), self)))
         setattr(view, name, guarded)
 

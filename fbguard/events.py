@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, cast
@@ -33,11 +34,12 @@ Tell = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLookedUp(Event):
-    """Graph was asked about a token, and what came of it.
+    """A token that is not known had to be looked up, and what came of it.
 
     ``token`` is :attr:`fbguard.TokenInfo.fingerprint`; ``reason`` why not (None for a yes, and for a no
     that names no error: its time is over, or it is another app's); ``code`` what Graph gave with it;
-    ``seconds`` how long it took, with what stands in front of Graph.
+    ``seconds`` how long it took, with what stands in front of Graph. Where Graph is left alone (it throttles,
+    does not answer, refuses the app, or too many wait), the answer is "unknown" at once, without a call.
     """
 
     level = logging.DEBUG
@@ -242,14 +244,29 @@ def teller(on_event: object) -> Tell:
 
 
 class _Teller:
-    """Tells the user, too, whose mistakes are not the guard's."""
+    """Tells the user, too, whose mistakes are not the guard's.
+
+    Not KeyboardInterrupt, which is the person's at the keyboard; what else is no Exception would end the
+    loop that all guards share, or pass for the end of a look-up.
+    """
 
     def __init__(self, on_event: Tell) -> None:
         self._on_event: Final = on_event
 
     def tell(self, event: Event) -> None:
         log(event)
+        handled = sys.exception()
         try:
             self._on_event(event)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            _forget(error, handled)
             logger.exception("on_event failed at %s", type(event).__name__)
+
+
+def _forget(error: BaseException, handled: BaseException | None) -> None:
+    """Cut what was handled before off an exception: where we tell of it, a client's own may hold a token."""
+    while error.__context__ is not None and error.__context__ is not handled:
+        error = error.__context__
+    error.__context__ = None

@@ -7,7 +7,9 @@ import io
 import logging
 import pickle
 import ssl
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,7 @@ from fbguard.sandbox import Sandbox
 from fbguard.stores import listening, telling
 from fbguard.stores.memory import MemoryStore
 from tests.stores.test_shared import Away, Cut
-from tests.support import SECRET, TOKEN, FakeClock, hears, make_guard, wait_until, wsgi_environ
+from tests.support import SECRET, TOKEN, FakeClock, hears, make_guard, until, wait_until, wsgi_environ
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -363,6 +365,189 @@ def test_what_it_raises_harms_nobody(make, sandbox, caplog):
     ]
     assert all(one.exc_info is not None and one.exc_info[0] is LookupError for one in records)
     assert token not in caplog.text
+
+
+class Hanging(httpx.AsyncBaseTransport):
+    """Never answers; the request's URL and header are in its frame."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        shown = f"{request.url} {request.headers['authorization']}"
+        await asyncio.Event().wait()
+        raise AssertionError(shown)
+
+
+class Distrusted(httpx.AsyncBaseTransport):
+    """Fails as a client does that does not accept a certificate; its text has the URL."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            raise ssl.SSLCertVerificationError("self-signed certificate")
+        except ssl.SSLCertVerificationError as error:
+            text = f"{request.url} {request.headers['authorization']}"
+            raise httpx.ConnectError(text) from error
+
+
+class Password(MemoryStore):
+    """Fails with a text that has a password."""
+
+    async def news(self):
+        raise KeyError(f"redis://:{TOKEN}@host")
+        yield b""
+
+
+TROUBLES = {
+    "certificate": ({"transport": Distrusted()}, events.CertificateRefused),
+    "deadline": ({"transport": Hanging(), "deadline": 0.2}, events.GraphStateChanged),
+    "deadline, the look-up": ({"transport": Hanging(), "deadline": 0.2}, events.TokenLookedUp),
+    "store": ({"store": Password()}, events.StoreFailed),
+}
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_l02_it_sees_no_exception_of_a_client(make, sandbox, caplog, trouble, colour):
+    """Such an exception has the token in its text, and the request in its frames."""
+    options, kind = TROUBLES[trouble]
+    handled: list[BaseException | None] = []
+    raised: list[LookupError] = []
+
+    def fail(event: Event) -> None:
+        if isinstance(event, kind):
+            handled.append(sys.exception())
+            raised.append(LookupError("a mistake of the app's"))
+            raise raised[-1]
+
+    guard, token = make(on_event=fail, **options), sandbox.issue_token()
+
+    async def ask() -> None:
+        with suppress(Refused):
+            await guard.acheck(token)
+        await until(lambda: raised)
+
+    if colour == "sync":
+        reason_of(guard, token)
+        wait_until(lambda: raised)
+    else:
+        asyncio.run(ask())
+    assert set(handled) == {None}
+    assert raised[0].__context__ is None
+    wait_until(lambda: "on_event failed" in caplog.text)
+    for secret in (token, sandbox.app_secret, TOKEN):
+        assert secret not in caplog.text
+
+
+def test_l02_what_was_handled_is_cut_off(caplog):
+    """Where it is told of something in an ``except`` block all the same."""
+
+    def fail(_event: Event) -> None:
+        try:
+            raise KeyError("its own")
+        except KeyError:
+            raise LookupError("a mistake of the app's")  # noqa: B904 - its own context is kept
+
+    tell = events.teller(fail)
+    try:
+        raise ValueError(TOKEN)
+    except ValueError:
+        tell(events.CredentialRefused())
+    assert "LookupError" in caplog.text
+    assert "KeyError" in caplog.text
+    assert "ValueError" not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("wrong", [SystemExit, asyncio.CancelledError, GeneratorExit, BaseException])
+def test_nothing_that_it_raises_ends_a_look_up_or_the_loop(make, sandbox, caplog, wrong, colour):
+    def fail(_event: Event) -> None:
+        raise wrong("stop")
+
+    guard, other = make(on_event=fail), make()
+    for one in (guard, other, guard):
+        if colour == "sync":
+            assert one.check(sandbox.issue_token()).is_valid
+        else:
+            assert asyncio.run(one.acheck(sandbox.issue_token())).is_valid
+    assert caplog.text.count("on_event failed at TokenLookedUp") == 2
+
+
+def test_ctrl_c_is_not_kept_from_anybody():
+    def interrupt(_event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        events.teller(interrupt)(events.CredentialRefused())
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_look_up_that_runs_out_of_time(make, sandbox, seen, colour):
+    guard, token = make(transport=Hanging(), deadline=0.2), sandbox.issue_token()
+    unknown = looked_up(guard, token, "unknown", "unavailable")
+
+    async def ask() -> None:
+        with suppress(Refused):
+            await guard.acheck(token)
+        await until(lambda: unknown in seen)
+
+    if colour == "sync":
+        assert reason_of(guard, token) == "unavailable"
+        wait_until(lambda: unknown in seen)
+    else:
+        asyncio.run(ask())
+    assert seen.count(unknown) == 1
+    assert events.GraphStateChanged(reason="unavailable") in seen
+
+
+def test_a_guard_that_is_closed_tells_of_no_look_up(make, sandbox, seen):
+    guard = make(transport=Hanging(), deadline=60.0)
+
+    async def ask() -> None:
+        asked = asyncio.create_task(guard.acheck(sandbox.issue_token()))
+        await until(lambda: guard.health().in_flight)
+        await guard.aclose()
+        await asyncio.gather(asked, return_exceptions=True)
+
+    asyncio.run(ask())
+    assert seen == []
+
+
+def test_what_is_told_is_so_already(make, sandbox):
+    """Whoever hears of it asks the guard, and may take his time."""
+    found: dict[type[Event], object] = {}
+    made: list[Guard] = []
+
+    def look(event: Event) -> None:
+        health = made[0].health() if made else None
+        if isinstance(event, events.StoreLost | events.StoreHeard) and health is not None:
+            found[type(event)] = health.store.status
+        elif isinstance(event, events.GraphStateChanged) and health is not None:
+            found[type(event)] = health.reason
+
+    store = Cut(time=sandbox.clock.time)
+    made.append(make(store=store, on_event=look))
+    sandbox.fail(500)
+    reason_of(made[0], sandbox.issue_token())
+    hears(made[0])
+    store.cut(made[0])
+    wait_until(lambda: len(found) == 3)
+    assert found == {
+        events.StoreHeard: "ok",
+        events.StoreLost: "unheard",
+        events.GraphStateChanged: "unavailable",
+    }
+
+
+def test_another_secret_is_used_when_that_is_told(make, sandbox):
+    used: list[bool] = []
+    made: list[Guard] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, events.SecretReplaced):
+            used.append(sandbox.app_secret in made[0]._look_ups._upstream._credentials.current.reveal())
+
+    made.append(make(app_secret=["0f" * 16, sandbox.app_secret], on_event=look))
+    assert reason_of(made[0], sandbox.issue_token()) is None
+    assert used == [True]
 
 
 def test_it_may_end_sessions_itself(make, sandbox, seen, monkeypatch):

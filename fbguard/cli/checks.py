@@ -25,6 +25,8 @@ from fbguard.guard import Guard
 
 Result = Literal["good", "warning", "bad"]
 
+_PREFIX: Final = "FBGUARD_"
+_NAMES: Final = [name.removeprefix(_PREFIX) for name in VARIABLES]
 _PATIENCE: Final = 10.0  # seconds for each question
 _SKEW: Final = 5.0  # seconds that Graph's clock and ours may differ without a word; it states whole ones
 _BAD_SKEW: Final = 60.0  # as much as a signed_request may be ahead
@@ -87,9 +89,9 @@ def _patience() -> dict[str, float]:
 def _unread(environment: Mapping[str, str]) -> Iterator[Check]:
     """Tell of variables that look like ours and are not."""
     for name in sorted(environment):
-        if name.startswith("FBGUARD_") and name not in {*VARIABLES, *_COMMANDS}:
-            near = get_close_matches(name, VARIABLES, 1)
-            hint = f"Is it {near[0]}?" if near else "Options without a variable are arguments of Guard."
+        if name.startswith(_PREFIX) and name not in {*VARIABLES, *_COMMANDS}:
+            near = get_close_matches(name.removeprefix(_PREFIX), _NAMES, 1)
+            hint = f"Is it {_PREFIX}{near[0]}?" if near else "Other options are arguments of Guard."
             yield Check("Environment", "warning", f"{name} is set, and nothing reads it.", hint)
 
 
@@ -103,6 +105,16 @@ def _configuration(guard: Guard) -> Iterator[Check]:
 
 
 # -- Graph -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Whether Graph takes a secret; its reply, after how many seconds, and when (wall time)."""
+
+    is_taken: bool | None
+    reply: Reply | None
+    took: float
+    at: float
 
 
 class _Listener:
@@ -124,30 +136,33 @@ class _Listener:
 async def _graph(guard: Guard, told: list[Event]) -> AsyncIterator[Check]:
     listener = _Listener(client_maker(None, told.append)())
     try:
-        started = time.monotonic()
-        answers = [await _takes(guard, listener, secret) for secret in _secrets()]
-        if listener.reply is None:
-            yield _no_answer(guard, told)
-            return
-        milliseconds = (time.monotonic() - started) * 1000 / len(answers)
-        yield Check("Graph", "good", f"answers, in {milliseconds:.0f} ms")
-        for number, is_taken in enumerate(answers, 1):
-            yield _of_secret(is_taken, "App secret" if len(answers) == 1 else f"App secret {number}")
-        for check in (_of_clock(listener.reply), _of_version(listener.reply, guard.graph_version)):
-            if check is not None:
-                yield check
+        answers = [await _ask(guard, listener, secret) for secret in _secrets()]
     finally:
         await listener.aclose()
+    answered = [one for one in answers if one.reply is not None]
+    if not answered:
+        yield _no_answer(guard, told)
+        return
+    yield Check("Graph", "good", f"answers, in {min(one.took for one in answered) * 1000:.0f} ms")
+    is_one_taken = any(one.is_taken for one in answers)
+    for number, one in enumerate(answers, 1):
+        name = "App secret" if len(answers) == 1 else f"App secret {number}"
+        yield _of_secret(one.is_taken, name, others_do=is_one_taken)
+    for check in (_of_clock(answered[-1]), _of_version(answered[-1], guard.graph_version)):
+        if check is not None:
+            yield check
     yield await _look_up(guard)
 
 
-async def _takes(guard: Guard, client: _Listener, secret: Secret) -> bool | None:
+async def _ask(guard: Guard, client: _Listener, secret: Secret) -> _Answer:
     graph = Graph(guard.graph_url, guard.graph_version, guard.app_id)
+    is_taken, client.reply, started = None, None, time.monotonic()
     try:
         async with asyncio.timeout(_PATIENCE):
-            return await graph.takes(client, Secret(f"{guard.app_id}|{secret.reveal()}"))
+            is_taken = await graph.takes(client, Secret(f"{guard.app_id}|{secret.reveal()}"))
     except TimeoutError:
-        return None
+        client.reply = None
+    return _Answer(is_taken, client.reply, time.monotonic() - started, time.time())
 
 
 def _secrets() -> tuple[Secret, ...]:
@@ -164,24 +179,25 @@ def _no_answer(guard: Guard, told: list[Event]) -> Check:
     )  # fmt: skip
 
 
-def _of_secret(is_taken: bool | None, name: str) -> Check:
+def _of_secret(is_taken: bool | None, name: str, *, others_do: bool) -> Check:
     if is_taken:
         return Check(name, "good", "is taken")
     if is_taken is None:
         return Check(name, "warning", "Graph did not say whether it takes it.", "Ask again in a minute.")
+    if others_do:  # the guard finds the one that works
+        return Check(name, "warning", "is refused", "Take it out, unless Facebook does not know it yet.")
     return Check(
         name, "bad", "is refused",
         "App id and secret do not belong together, or the secret was reset in the app's dashboard.",
     )  # fmt: skip
 
 
-def _of_clock(reply: Reply) -> Check | None:
-    try:
-        theirs = parsedate_to_datetime(reply.header("date") or "").timestamp()
-    except ValueError:
+def _of_clock(answer: _Answer) -> Check | None:
+    theirs = None if answer.reply is None else _date(answer.reply.header("date"))
+    if theirs is None:
         return None  # it says no time
-    skew = time.time() - theirs
-    if abs(skew) <= _SKEW:
+    skew = answer.at - theirs
+    if abs(skew) <= _SKEW + answer.took:
         return Check("Clock", "good", "agrees with Graph's")
     return Check(
         "Clock", "bad" if abs(skew) > _BAD_SKEW else "warning",
@@ -190,8 +206,17 @@ def _of_clock(reply: Reply) -> Check | None:
     )  # fmt: skip
 
 
-def _of_version(reply: Reply, asked: str) -> Check | None:
-    served = reply.header("facebook-api-version")
+def _date(header: str | None) -> float | None:
+    """Read a Date header (RFC 9110 section 5.6.7); None for what is none, or has no zone."""
+    try:
+        moment = parsedate_to_datetime(header or "")
+        return moment.timestamp() if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _of_version(answer: _Answer, asked: str) -> Check | None:
+    served = None if answer.reply is None else answer.reply.header("facebook-api-version")
     if served is None or served == asked:
         return None
     return Check(
@@ -216,6 +241,8 @@ async def _look_up(guard: Guard) -> Check:
 
 
 async def _store(guard: Guard) -> AsyncIterator[Check]:
+    if guard.health().store is not None:
+        await _look_up(guard)  # the first of all begins to listen; and this one is known by now, mostly
     until = time.monotonic() + _HEARING
     health = guard.health().store
     while health is not None and health.status != "ok" and time.monotonic() < until:

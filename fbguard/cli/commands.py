@@ -12,7 +12,7 @@ import typer
 
 from fbguard.cli.program import AsJson, app
 
-__all__ = ["app", "demo", "doctor", "explain", "sandbox", "token_commands"]
+__all__ = ["app", "demo", "doctor", "explain", "routes", "sandbox", "token_commands"]
 
 _DEFAULT_PORT: Final = 8090
 
@@ -90,7 +90,7 @@ def sandbox(
 - `fbguard doctor`
 - `fbguard doctor --json`
 
-Exit codes: 0 a guard can work here, 1 it cannot.
+Exit codes: 0 a guard can work here, 1 something is to be mended.
 """
 )
 def doctor(*, as_json: AsJson = False) -> None:
@@ -103,6 +103,49 @@ def doctor(*, as_json: AsJson = False) -> None:
     from fbguard.cli.doctor import run  # noqa: PLC0415
 
     raise typer.Exit(run(as_json=as_json))
+
+
+@app.command(
+    epilog="""Examples:
+
+- `fbguard routes mysite.main:app`
+- `fbguard routes 'mysite:create_app()' --fail-on-open --public /health --public '/static/{rest:path}'`
+- `DJANGO_SETTINGS_MODULE=mysite.settings fbguard routes mysite.wsgi:application`
+
+Exit codes: 0, 1 a route is open and `--fail-on-open` was given, 2 wrong usage.
+"""
+)
+def routes(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:APP", help="The app as servers name it; MODULE:FACTORY() is called."),
+    ],
+    *,
+    public: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--public", metavar="PATH", help="What is meant to be open, as in a Rule; again for more."
+        ),
+    ] = None,
+    fail_on_open: Annotated[
+        bool, typer.Option("--fail-on-open", help="Fail if nothing guards a route and no rule says so.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List every route of an app and what guards it: doors, rules, decorators, dependencies.
+
+    Loads the app (Starlette, FastAPI, Flask or Django, and what is mounted in it) and looks; sends it no
+    request. **open** is a route that nothing guards and that no rule makes public. Guards that are not
+    fbguard's, such as `@requires`, are not seen.
+    """
+    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
+    from fbguard.cli.routes import run  # noqa: PLC0415
+
+    try:
+        code = run(target, public=public or (), fail_on_open=fail_on_open, as_json=as_json)
+    except WrongUse as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(code)
 
 
 @app.command(

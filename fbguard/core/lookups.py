@@ -6,6 +6,8 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
+from contextvars import Context
+from functools import partial
 from typing import NamedTuple
 
 from fbguard.core import background
@@ -69,6 +71,7 @@ class LookUps:
         self._app_id = app_id
         self._signer = signer
         self._monotonic = monotonic
+        self._deadline = deadline
         self._tell = tell
         self._refreshing: set[tuple[int, bytes]] = set()
         self._local = PerLoop(lambda: LoopLookUps(upstream.connect(open_client()), deadline))
@@ -225,7 +228,16 @@ class LookUps:
     async def _said(self, connection: Connection, token: Secret, start: _Start) -> Fact | Finding:
         """Ask Graph."""
         fingerprint, asked = self._signer.fingerprint(token), self._monotonic()
-        outcome = await self._upstream.debug_token(connection, token, fingerprint)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        try:
+            outcome = await self._upstream.debug_token(connection, token, fingerprint)
+        except asyncio.CancelledError:
+            if loop.time() - begun >= self._deadline / 2:  # out of time; the guard is not being closed
+                # Later: whoever is told must not see what is handled here.
+                tell = partial(self._tell_of, fingerprint, "unknown", UNAVAILABLE, asked)
+                loop.call_soon(tell, context=Context())
+            raise
         if isinstance(outcome, Finding):
             self._tell_of(fingerprint, "unknown", outcome, asked)
             return outcome
@@ -237,15 +249,9 @@ class LookUps:
     def _tell_of(
         self, token: str, answer: LookUpAnswer, why: Finding | TokenError | None, asked: float
     ) -> None:
-        self._tell(
-            TokenLookedUp(
-                token=token,
-                answer=answer,
-                reason=None if why is None else why.reason,
-                code=None if why is None else why.code,
-                seconds=max(self._monotonic() - asked, 0.0),
-            )
-        )
+        reason, code = (None, None) if why is None else (why.reason, why.code)
+        took = max(self._monotonic() - asked, 0.0)
+        self._tell(TokenLookedUp(token=token, answer=answer, reason=reason, code=code, seconds=took))
 
     async def aclose_here(self) -> None:
         """Close the running loop's client and cancel its look-ups."""

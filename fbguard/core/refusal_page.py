@@ -12,7 +12,9 @@ from fbguard.core.html import document
 from fbguard.core.reasons import Reason
 
 _PAGE: Final = "text/html"
-_PROBLEM: Final = ("application/problem+json", "application/json")
+_JSON: Final = re.compile(r"application/json|text/json|application/[^/]*\+json")
+# What Java's HttpURLConnection sends for programs that ask for nothing: no browser has sent it for long.
+_OF_JAVA: Final = "text/html, image/gif, image/jpeg, *"
 _NEAR_PROBLEM: Final = ("application/*", "*/*")
 _WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")  # RFC 9110 section 12.4.2
 _MAX_HEADER: Final = 1000  # characters that are read; browsers send fewer than two hundred
@@ -24,6 +26,8 @@ def prefers_page(accept: str | None) -> bool:
     Browsers that follow a link name ``text/html``; what programs send by default (``*/*``, or JSON
     first) does not, or not before JSON. Elements whose weight does not parse are passed over.
     """
+    if accept is not None and accept.startswith(_OF_JAVA):
+        return False
     weights: dict[str, float] = {}
     for element in (accept or "")[:_MAX_HEADER].split(","):
         media, *parameters = (part.strip(" \t").lower() for part in element.split(";"))
@@ -31,7 +35,7 @@ def prefers_page(accept: str | None) -> bool:
         if _WEIGHT.fullmatch(weight):
             weights.setdefault(media, float(weight))
     html = weights.get(_PAGE, 0.0)
-    named = [weights[name] for name in _PROBLEM if name in weights]
+    named = [weight for media, weight in weights.items() if _JSON.fullmatch(media)]
     if named:
         return html > max(named)
     near = next((weights[name] for name in _NEAR_PROBLEM if name in weights), 0.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Final, Unpack
 
@@ -12,6 +13,7 @@ from fbguard.core.rule_index import RuleIndex
 
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
+_ANY: Final = "-"  # a segment that may be anything
 # What guards, servers and routers might read in two ways.
 _NOT_PLAIN: Final = re.compile(
     r"//|/\.{1,2}(?:/|\Z)|[;\\\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]|\A[^/]",
@@ -87,6 +89,22 @@ class Rule:
         if self._rest:
             params[self._rest] = "/".join(segments[len(template) :])
         return params or NO_PARAMS
+
+    def meets(self, segments: Sequence[str | None], *, rest: bool) -> tuple[str, ...] | None:
+        """Return a path that this template and another one match, None if there is none.
+
+        Of the other one None is a segment that varies; with ``rest`` any number of segments may follow.
+        """
+        mine = [text if literal else None for text, literal in self._template]
+        theirs = list(segments)
+        if (len(mine) < len(theirs) and not self._rest) or (len(theirs) < len(mine) and not rest):
+            return None
+        path: list[str] = []
+        for one, other in zip_longest(mine, theirs):
+            if one is not None and other is not None and one != other:
+                return None
+            path.append(one or other or _ANY)
+        return tuple(path)
 
     def enter(self, index: RuleIndex, number: int) -> None:
         """Add the template to a policy's index."""

@@ -82,9 +82,9 @@ class Credentials:
     def accept(self, credential: Secret) -> None:
         """Note that Graph takes a credential, and keep it."""
         number = self._all.index(credential)
-        if number != self._current:
+        is_another, self._current = number != self._current, number
+        if is_another:
             self._tell(events.SecretReplaced())
-        self._current = number
         self.are_taken()
 
     def refuse(self) -> None:

@@ -70,6 +70,7 @@ class GraphClient:
         Neither the request nor the library's exceptions may outlive this frame: their texts hold the URL.
         """
         under_way = our_call.set(True)
+        refused_certificate: str | None = None
         try:
             for is_last in (False, True):
                 try:
@@ -83,14 +84,17 @@ class GraphClient:
                 await asyncio.sleep(random.uniform(*_PAUSE))  # noqa: S311 - so that not all come back at once
         except Exception as exc:  # noqa: BLE001 - whatever a transport raises, nobody has answered
             logger.debug("Graph did not answer: %s", type(exc).__name__)
-            self._tell_of_certificate(exc)
+            refused_certificate = _refusal_of_certificate(exc)
         finally:
             our_call.reset(under_way)
+        self._tell_of_certificate(refused_certificate)
         return None
 
-    def _tell_of_certificate(self, error: BaseException) -> None:
-        """Warn, once, of a certificate that is not accepted: no waiting helps."""
-        why = _refusal_of_certificate(error)
+    def _tell_of_certificate(self, why: str | None) -> None:
+        """Warn, once, of a certificate that is not accepted: no waiting helps.
+
+        Not while the library's exception is handled: whoever is told would see it.
+        """
         if why is not None and not self._has_told:
             self._has_told = True
             self._tell(events.CertificateRefused(why=why))

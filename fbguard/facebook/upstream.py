@@ -177,14 +177,15 @@ class Upstream:
 
         Not one that began late: who has waited long in our own line may have left it no time.
         """
-        clock = asyncio.get_running_loop().time
-        start = clock()
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         try:
             yield
         except asyncio.CancelledError:
-            if clock() - start >= self._governor.patience / 2:
+            if loop.time() - start >= self._governor.patience / 2:
                 self._governor.failed()
-                self._note("unavailable")
+                # Later: what is handled here has the client's frames, and whoever is told would see them.
+                loop.call_soon(self._note, "unavailable", context=Context())
             raise
 
     def _heed(self, outcomes: Sequence[Outcome], usage: Usage, era: int) -> int | None:

@@ -85,12 +85,21 @@ class FBGuard:
         app.extensions[EXTENSION] = guard
 
 
+def policy_of(app: flask.Flask) -> Policy | None:
+    """Return the policy of an app's FBGuard; None if it has none, or guards no path."""
+    for before in app.before_request_funcs.get(None, ()):
+        gate = getattr(before, "__self__", None)
+        if isinstance(gate, _Gate):
+            return gate.policy
+    return None
+
+
 class _Gate:
     """The requests of one app, between Flask's routing and its views."""
 
     def __init__(self, guard: Guard, policy: Policy | None) -> None:
         self._guard = guard
-        self._policy = policy
+        self.policy = policy
         self._live = f"fbguard.live.{id(self):x}"  # of an environ: what this door, no other, has let in
 
     def stand_in(self, app: flask.Flask) -> None:
@@ -102,7 +111,7 @@ class _Gate:
         before = app.before_request_funcs.setdefault(None, [])
         after = app.after_request_funcs.setdefault(None, [])
         after.insert(0, self._finish)
-        if self._policy is not None and self._policy.has_live:
+        if self.policy is not None and self.policy.has_live:
             before.insert(0, self._make_live)
             after.insert(0, self._end_with_tokens)
         before.insert(0, self._admit)
@@ -114,7 +123,7 @@ class _Gate:
         inject(environ, self._guard, None)
         show(environ, None)
         try:
-            way, demands, verdict, token = approach(self._guard, self._policy, EnvironHead(environ))
+            way, demands, verdict, token = approach(self._guard, self.policy, EnvironHead(environ))
             if isinstance(verdict, Secret):
                 verdict = self._guard.settle(demands, verdict)
         except Refused as refused:

@@ -141,8 +141,8 @@ class FBAuthBackend(AuthenticationBackend):
 
 def response_of(conn: HTTPConnection, refused: Refused) -> Response:
     """Return a refusal as Starlette's own response."""
-    headers = conn.headers
-    answer = refused.answer(accept=headers.get("accept"), language=headers.get("accept-language"))
+    accept, language = (", ".join(conn.headers.getlist(name)) for name in ("accept", "accept-language"))
+    answer = refused.answer(accept=accept, language=language)
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 

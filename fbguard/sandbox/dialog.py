@@ -120,6 +120,8 @@ def _page(world: World, asked: Asked) -> Reply:
         f'anybody may be anybody.</p>{notes}<form method="post">'
         '<p><label>Log in as user <input name="user_id" inputmode="numeric" pattern="[0-9]{1,32}" required '
         f'value="{_SOMEBODY}"></label></p><fieldset><legend>The app gets</legend>{boxes}</fieldset>'
+        "<p>What a person has granted or declined before stays so; declined permissions are asked for again "
+        "with <code>auth_type=rerequest</code> only.</p>"
         '<p><button class="button" name="decision" value="continue">Continue</button> '
         '<button class="button plain" name="decision" value="cancel" formnovalidate>Cancel</button></p>'
         "</form>"
@@ -138,7 +140,7 @@ def _decided(world: World, asked: Asked, form: Mapping[str, str], now: float) ->
         raise DialogError(errors.session_ended(held, user_id, world.app.app_id).rstrip("."))
     allowed = tuple(name for name in asked.scopes if name == _ALWAYS or f"{ALLOW}{name}" in form)
     declined = tuple(name for name in asked.scopes if name not in allowed)
-    granted = world.answer(user_id, allowed, declined)
+    granted = world.answer(user_id, allowed, declined, anew="rerequest" in asked.auth_types)
 
     said: dict[str, str] = {}
     if "token" in asked.response_types:
@@ -149,7 +151,7 @@ def _decided(world: World, asked: Asked, form: Mapping[str, str], now: float) ->
         said["code"] = world.logins.add(user_id, granted, asked.redirect_uri, now)
     if "granted_scopes" in asked.response_types or asked.returns_scopes:
         said["granted_scopes"] = ",".join(granted)
-        said["denied_scopes"] = ",".join(name for name in declined if name not in granted)
+        said["denied_scopes"] = ",".join(name for name in asked.scopes if name not in granted)
     if "token" in asked.response_types:
         return _sent(asked, fragment=said)
     return _sent(asked, query=said)

@@ -18,12 +18,13 @@ from fbguard.sandbox.debug_token import debug_token
 from fbguard.sandbox.dialog import PATH as DIALOG
 from fbguard.sandbox.dialog import dialog
 from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, no_such_node, throttled
+from fbguard.sandbox.moods import Failure
 from fbguard.sandbox.nodes import me, node
 from fbguard.sandbox.oauth import access_token
 from fbguard.sandbox.permissions import permissions, revoke
 from fbguard.sandbox.restserver import PATH, restserver
 from fbguard.sandbox.wire import Outcome, Reply, Request, json_reply
-from fbguard.sandbox.world import Failure, World
+from fbguard.sandbox.world import World
 
 Endpoint = Callable[[World, Request, float], Reply]
 
@@ -71,6 +72,12 @@ def answer(world: World, request: Request, now: float, unversioned: str = _UNVER
         ("Cache-Control", "private, no-cache, no-store, must-revalidate"),
     )
     return Reply(reply.status, reply.headers + common, reply.body)
+
+
+def is_dialog(path: str) -> bool:
+    """Tell whether a path is the login dialog's, in any version."""
+    found = _VERSION.match(path)
+    return path[found.end() if found else 0 :] == DIALOG
 
 
 def _endpoint(world: World, request: Request, path: str, version: str) -> Endpoint:

@@ -42,11 +42,17 @@ class Logins:
         """Return what a code stands for, used or not."""
         return self._by_code.get(code)
 
+    def void(self, user_id: str) -> None:
+        """Forget all codes of a person."""
+        with self._lock:
+            for code in [code for code, login in self._by_code.items() if login.user_id == user_id]:
+                del self._by_code[code]
+
     def use(self, code: str) -> bool:
         """Use a code up; False if somebody was quicker."""
         with self._lock:
-            login = self._by_code[code]
-            if login.is_used:
+            login = self._by_code.get(code)
+            if login is None or login.is_used:
                 return False
             self._by_code[code] = replace(login, is_used=True)
             return True

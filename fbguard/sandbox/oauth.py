@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fbguard.sandbox import tokens
-from fbguard.sandbox.errors import UNKNOWN_APP, GraphError
+from fbguard.sandbox.errors import UNKNOWN_APP, GraphError, session_ended
 from fbguard.sandbox.tokens import LONG_LIVED, SHORT_LIVED, Unreadable, app_token
 from fbguard.sandbox.wire import Reply, Request, json_reply
 from fbguard.sandbox.world import IssuedToken
@@ -13,6 +13,7 @@ from fbguard.sandbox.world import IssuedToken
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fbguard.sandbox.logins import Login
     from fbguard.sandbox.world import World
 
 _INVALID_TOKEN = 190
@@ -63,9 +64,18 @@ def _code(world: World, request: Request, now: float) -> Reply:
         raise _refused(_CODE_EXPIRED)
     if request.param("redirect_uri") != login.redirect_uri:
         raise _refused(_OTHER_URI)
+    held = world.held(login.user_id)
+    if held is not None:
+        raise GraphError(session_ended(held, login.user_id, world.app.app_id), _INVALID_TOKEN, subcode=held)
     if not world.logins.use(code):
         raise _refused(_CODE_USED)
-    return _issued(tokens.issue(world, login.user_id, login.scopes, now), SHORT_LIVED)
+    return _issued(tokens.issue(world, login.user_id, _granted(world, login), now), SHORT_LIVED)
+
+
+def _granted(world: World, login: Login) -> tuple[str, ...]:
+    """Return what a person allowed at the login and has not taken back since."""
+    grants = world.grants(login.user_id, world.app.app_id) or {}
+    return tuple(scope for scope in login.scopes if grants.get(scope) == "granted")
 
 
 def _exchange(world: World, request: Request, now: float) -> Reply:

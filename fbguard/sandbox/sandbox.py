@@ -10,9 +10,10 @@ from fbguard.sandbox.batch import MAX_ITEMS
 from fbguard.sandbox.callbacks import SignsCallbacks
 from fbguard.sandbox.clock import SandboxClock
 from fbguard.sandbox.dialog import answered
-from fbguard.sandbox.graph import respond
+from fbguard.sandbox.graph import is_dialog, respond
+from fbguard.sandbox.moods import Batching, Failure
 from fbguard.sandbox.restserver import mint_session_key
-from fbguard.sandbox.world import App, Batching, Call, Failure, IssuedToken, World
+from fbguard.sandbox.world import App, Call, IssuedToken, World
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -240,7 +241,9 @@ class Sandbox(SignsCallbacks):
 
     def handle(self, request: Request) -> Outcome:
         """Answer one Graph call and write it down; a carrier then waits, and sends the reply or none."""
-        outcome = respond(self._world, request, self._clock.time(), self._world.take_failure())
+        # The dialog is not Graph's: a fault of Graph's neither breaks it nor is used up by it.
+        failure = None if is_dialog(request.path) else self._world.take_failure()
+        outcome = respond(self._world, request, self._clock.time(), failure)
         status = None if outcome.reply is None else outcome.reply.status
         self._world.log(Call.of(request.method, request.path, status))
         return outcome
@@ -274,13 +277,10 @@ class Sandbox(SignsCallbacks):
 
         Port 0 takes a free one. A port that is taken is an OSError.
         """
-        # Here, so that tests over the transport do without an HTTP server's imports.
-        from fbguard.sandbox.server import SandboxServer  # noqa: PLC0415
+        from fbguard.sandbox.server import SandboxServer  # noqa: PLC0415 - not needed by most tests
 
         with SandboxServer(self, port) as server, server.running():
             yield server.url
-
-    # -- helpers -------------------------------------------------------------------------------------
 
     def _issued(self, token: str) -> IssuedToken:
         record = self._world.find(arguments.text("token", token))

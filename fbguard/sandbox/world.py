@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fbguard.sandbox.errors import APP_REMOVED
 from fbguard.sandbox.logins import Logins
+from fbguard.sandbox.moods import Batching, Failure
 
 if TYPE_CHECKING:
     from fbguard.sandbox.arguments import GranularScopes
@@ -78,26 +79,6 @@ class IssuedToken:
             if scope.startswith("pages_")  # the targets of others may be ad accounts or businesses
         }
         return named if self.profile_id is None else named | {self.profile_id}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A fault to answer with; see ``Sandbox.fail`` for what each part means."""
-
-    status: int | None
-    body: bytes = field(repr=False)
-    headers: tuple[tuple[str, str], ...]
-    delay: float
-    drop: bool
-    left: int | None  # calls it still lasts; None: until recovery
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How Graph takes batch calls: at all, and how many items at the end it does not get done."""
-
-    allowed: bool = True
-    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +190,8 @@ class World:
                 if record.app_id == app_id:
                     self._tokens[token] = replace(record, ended=APP_REMOVED)
             self._grants.get((app_id, user_id), {}).clear()
+        if app_id == self.app.app_id:
+            self.logins.void(user_id)
 
     def grants(self, user_id: str, app_id: str) -> dict[str, str] | None:
         """Return what this user answered an app, permission by permission; None for a stranger."""
@@ -216,11 +199,18 @@ class World:
             grants = self._grants.get((app_id, user_id))
             return None if grants is None else dict(grants)
 
-    def answer(self, user_id: str, allowed: tuple[str, ...], declined: tuple[str, ...]) -> tuple[str, ...]:
-        """Note what a person answered our app in the login dialog; return all that it is granted now."""
+    def answer(
+        self, user_id: str, allowed: tuple[str, ...], declined: tuple[str, ...], *, anew: bool
+    ) -> tuple[str, ...]:
+        """Note what a person answered our app in the login dialog; return all that it is granted now.
+
+        What was declined before is asked for again only if the app asks ``anew``.
+        """
         with self._lock:
             grants = self._grants.setdefault((self.app.app_id, user_id), {})
-            grants |= dict.fromkeys(allowed, _GRANTED)
+            for scope in allowed:
+                if anew or grants.get(scope) != _DECLINED:
+                    grants[scope] = _GRANTED
             for scope in declined:
                 grants.setdefault(scope, _DECLINED)
             return tuple(scope for scope, status in grants.items() if status == _GRANTED)

@@ -98,17 +98,21 @@ class Listening:
 
     async def _follow(self) -> None:
         self._task = asyncio.current_task()
-        is_new = True
+        is_news = True
         while True:
+            failed = None
             try:
                 await self._listen()
             except StoreUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001 - nobody may go on believing that he hears
-                self._failed("the news of the store broke off", error)
-            if self.era is not None or is_new:
+                failed = type(error).__name__
+            is_news = is_news or self.era is not None
+            self.era = None  # before anybody is told, who may take his time
+            self._tell_of("the news of the store broke off", failed)
+            if is_news:
                 self._tell(events.StoreLost())
-            self.era, is_new = None, False
+            is_news = False
             await asyncio.sleep(self._wait)
             self._wait = min(self._wait * 2, LATEST)
 
@@ -143,6 +147,7 @@ class Listening:
     async def _catch(self, due: asyncio.Event) -> None:
         while True:
             due.clear()
+            failed = None
             try:
                 await self._catch_up()
                 self._wait = SOONEST
@@ -150,11 +155,14 @@ class Listening:
             except StoreUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001 - tried again
-                self._failed("catching up with the store broke off", error)
+                failed = type(error).__name__
+            self._tell_of("catching up with the store broke off", failed)
             await asyncio.sleep(LATEST)
 
-    def _failed(self, what: str, error: Exception) -> None:
-        self._tell(events.StoreFailed(what=f"{what}: {type(error).__name__}"))
+    def _tell_of(self, what: str, failed: str | None) -> None:
+        """Tell of an exception by its class, once it is handled: its text may hold a password."""
+        if failed is not None:
+            self._tell(events.StoreFailed(what=f"{what}: {failed}"))
 
     async def aclose_here(self) -> None:
         """Wait for the end of what :meth:`stop` has stopped, if it was on the running loop."""

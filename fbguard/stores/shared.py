@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, MutableMapping, Sequence
 from functools import partial
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 from weakref import WeakSet
 
 from cachetools import LRUCache
@@ -28,7 +28,7 @@ from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
 from fbguard.stores.protocol import Claim, Space, Store
 from fbguard.stores.questions import Questions, Said
-from fbguard.stores.telling import Stones, Telling
+from fbguard.stores.telling import Here, Telling
 from fbguard.stores.values import Values
 
 logger = logging.getLogger("fbguard")
@@ -55,22 +55,6 @@ class Look(NamedTuple):
     mark: int | None = None
     era: int | None = None
     holder: str | None = None
-
-
-class Here(Protocol):
-    """What a store must know of its own process."""
-
-    def hear(self, news: News) -> None:
-        """Do here what was done elsewhere."""
-        ...
-
-    def stones(self) -> Stones:
-        """Return the tombstones that are remembered, of tokens by key and of users."""
-        ...
-
-    def watched(self) -> Sequence[tuple[bytes, TokenInfo, float]]:
-        """Return the tokens of open connections, by key, and since when (unix seconds) they are open."""
-        ...
 
 
 class SharedStore:

@@ -6,12 +6,13 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakSet
 
 from fbguard import events
 from fbguard.core import forks
 from fbguard.core.errors import StoreUnavailable
+from fbguard.core.token import TokenInfo
 from fbguard.events import Tell
 from fbguard.revocation.tombstones import Tombstone
 from fbguard.stores.access import FAILURES, Access
@@ -27,6 +28,22 @@ _BURIED_AT_ONCE: Final = 1_000
 Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
 
 _all: WeakSet[Telling] = WeakSet()
+
+
+class Here(Protocol):
+    """What a store must know of its own process."""
+
+    def hear(self, news: News) -> None:
+        """Do here what was done elsewhere."""
+        ...
+
+    def stones(self) -> Stones:
+        """Return the tombstones that are remembered, of tokens by key and of users."""
+        ...
+
+    def watched(self) -> Sequence[tuple[bytes, TokenInfo, float]]:
+        """Return the tokens of open connections, by key, and since when (unix seconds) they are open."""
+        ...
 
 
 class Telling:

@@ -100,6 +100,7 @@ def test_by_the_command(variables, sandbox, url):
         ("APPSECRET", "Is it FBGUARD_APP_SECRET?"),
         ("GRAPHURL", "Is it FBGUARD_GRAPH_URL?"),
         ("SOMETHING_ELSE_ENTIRELY", "arguments of Guard"),
+        ("POLICY", "arguments of Guard"),
     ],
 )
 def test_a_variable_that_nothing_reads(examined, variables, name, hint):
@@ -158,10 +159,29 @@ def test_a_secret_of_another_app(examined, variables):
 def test_each_of_several_secrets(examined, variables):
     variables(APP_SECRET=f"{OTHER},{SECRET}")
     code, found = examined()
-    assert code == 1
-    assert found["App secret 1"]["result"] == "bad"
+    assert code == 0  # the guard finds the one that works
+    assert (found["App secret 1"]["result"], found["App secret 1"]["found"]) == ("warning", "is refused")
     assert found["App secret 2"]["result"] == "good"
-    assert found["Look-ups"]["result"] == "good"  # the guard finds the one that works
+    assert found["Look-ups"]["result"] == "good"
+
+
+def test_one_answer_of_several(examined, variables, sandbox):
+    """What the second call meets does not count against what the first has shown."""
+    variables(APP_SECRET=f"{SECRET},{OTHER}")
+    handle, asked = sandbox.handle, []
+
+    def answer_once(request):
+        asked.append(request.path)
+        if len(asked) == 2:
+            sandbox.fail(drop=True, times=2)  # of the call, and of its second try
+        return handle(request)
+
+    sandbox.handle = answer_once
+    code, found = examined()
+    assert code == 0
+    assert found["Graph"]["result"] == found["App secret 1"]["result"] == "good"
+    assert found["App secret 2"]["result"] == "warning"
+    assert found["Clock"]["result"] == "good"
 
 
 def test_nobody_is_there(examined, variables):
@@ -209,8 +229,18 @@ def test_a_store_that_is_there(examined, variables, redis_server):
     assert found["Store"]["result"] == "good"
 
 
-def reply(**headers: str) -> Reply:
-    return Reply(200, b"{}", headers.get)
+def test_a_store_that_is_there_where_graph_is_not(examined, variables, redis_server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        variables(REDIS_URL=redis_server.url, GRAPH_URL=f"http://127.0.0.1:{free.getsockname()[1]}")
+        code, found = examined()
+    assert code == 1
+    assert (found["Graph"]["result"], found["Store"]["result"]) == ("bad", "good")
+
+
+def answer(took: float = 0.0, at: float | None = None, **headers: str) -> checks._Answer:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return checks._Answer(True, Reply(200, b"{}", names.get), took, time.time() if at is None else at)
 
 
 @pytest.mark.parametrize(
@@ -218,22 +248,40 @@ def reply(**headers: str) -> Reply:
     [(0, "good"), (4, "good"), (-4, "good"), (20, "warning"), (-20, "warning"), (90, "bad"), (-90, "bad")],
 )
 def test_the_clock(ahead, result):
-    check = checks._of_clock(reply(date=formatdate(time.time() - ahead, usegmt=True)))
+    check = checks._of_clock(answer(date=formatdate(time.time() - ahead, usegmt=True)))
     assert check is not None
     assert check.result == result
     if result != "good":
         assert ("ahead of" if ahead > 0 else "behind") in check.found
 
 
-@pytest.mark.parametrize("date", ["", "now", "Sun, 99 Foo 2026 00:00:00 GMT"])
+def test_the_clock_when_the_reply_came_and_not_when_it_is_looked_at():
+    then = time.time() - 600
+    check = checks._of_clock(answer(at=then, date=formatdate(then, usegmt=True)))
+    assert check is not None
+    assert check.result == "good"
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "now",
+        "Sun, 99 Foo 2026 00:00:00 GMT",
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 +99999999999999",
+        "Mon, 01 Jan 0001 00:00:00 -0000",
+    ],
+)
 def test_a_reply_without_the_time(date):
-    assert checks._of_clock(reply(date=date)) is None
+    assert checks._of_clock(answer(date=date)) is None
+    assert checks._of_clock(answer()) is None
 
 
 def test_another_version_of_graph():
-    assert checks._of_version(reply(), "v26.0") is None
-    assert checks._of_version(Reply(200, b"", {"facebook-api-version": "v26.0"}.get), "v26.0") is None
-    check = checks._of_version(Reply(200, b"", {"facebook-api-version": "v27.0"}.get), "v26.0")
+    assert checks._of_version(answer(), "v26.0") is None
+    assert checks._of_version(answer(facebook_api_version="v26.0"), "v26.0") is None
+    check = checks._of_version(answer(facebook_api_version="v27.0"), "v26.0")
     assert check is not None
     assert check.found == "v26.0 was asked for, and v27.0 has answered."
 

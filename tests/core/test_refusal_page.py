@@ -86,6 +86,13 @@ class Page(HTMLParser):
         ("text/html;q=0.9, application/json", False),
         ("text/html;q=0.2, */*;q=0.8", False),
         ("text/html;q=0.2, application/*;q=0.8, */*;q=0.1", False),
+        ("application/vnd.api+json, text/html;q=0.5", False),
+        ("application/hal+json, text/html;q=0.9, */*;q=0.1", False),
+        ("application/*+json, text/html;q=0.1", False),
+        ("text/json, text/html;q=0.1", False),
+        ("text/html, application/ld+json;q=0.3", True),
+        ("text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2", False),  # Java's HttpURLConnection
+        ("text/html, image/gif, image/jpeg, */*; q=0.2", False),  # of late
         ("text/html;q=0", False),
         ("text/html;q=0.000", False),
         ("text/html;q=2", False),

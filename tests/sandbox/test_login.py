@@ -257,6 +257,17 @@ def test_rerequest_gets_what_was_declined(client, sandbox):
         assert guard_needs(guard, token) is None
 
 
+def test_what_was_declined_is_not_asked_for_again_without_that(sandbox):
+    sandbox.log_in(dialog(sandbox), user_id="77", decline=["email"])
+    for auth_type in (None, "reauthenticate", "reauthorize"):
+        again = dialog(sandbox, response_type="granted_scopes", auth_type=auth_type)
+        said = query_of(sandbox.log_in(again, user_id="77"))
+        assert (said["granted_scopes"], said["denied_scopes"]) == ("public_profile,user_friends", "email")
+    again = dialog(sandbox, response_type="granted_scopes", auth_type="rerequest")
+    said = query_of(sandbox.log_in(again, user_id="77"))
+    assert set(said["granted_scopes"].split(",")) == {"public_profile", "user_friends", "email"}
+
+
 def guard_needs(guard: Guard, token: str) -> Refused | None:
     from fbguard import Requirement
 
@@ -312,6 +323,37 @@ def test_a_code_is_good_once(client, sandbox, code):
 def test_a_code_is_good_for_ten_minutes(client, sandbox, code):
     sandbox.clock.advance(600)
     assert error_of(exchange(client, sandbox, code=code)) == (400, 100, 36007)
+
+
+def test_a_code_ends_with_the_app(client, sandbox, code):
+    sandbox.issue_token(user_id="77")
+    other = query_of(sandbox.log_in(dialog(sandbox), user_id="78"))["code"]
+    sandbox.remove_app("77")
+    assert error_of(exchange(client, sandbox, code=code)) == (400, 100, None)
+    assert sandbox._world.grants("77", sandbox.app_id) == {}
+    assert exchange(client, sandbox, code=other)[0] == 200
+
+
+def test_a_code_of_who_is_held_back(client, sandbox, code):
+    sandbox.checkpoint("77")
+    assert error_of(exchange(client, sandbox, code=code)) == (400, 190, 459)
+    sandbox.restore("77")
+    assert exchange(client, sandbox, code=code)[0] == 200
+
+
+def test_a_permission_that_was_taken_back_before_the_exchange(client, sandbox, code):
+    app = f"{sandbox.app_id}|{sandbox.app_secret}"
+    client.delete("https://graph.facebook.com/77/permissions/email", params={"access_token": app})
+    token = exchange(client, sandbox, code=code)[1]["access_token"]
+    with sandbox.guard() as guard:
+        assert guard.check(token).scopes == {"public_profile", "user_friends"}
+
+
+def test_a_fault_of_graphs_is_none_of_the_dialogs(sandbox):
+    sandbox.fail(500, times=1)
+    assert "code" in query_of(sandbox.log_in(dialog(sandbox), user_id="77"))
+    with sandbox.guard() as guard, pytest.raises(Refused, match="unavailable"):
+        guard.check(sandbox.issue_token())
 
 
 @pytest.mark.parametrize("uri", [None, "", "https://app.example/back", URI + "/", "https://evil.example/"])

@@ -12,8 +12,8 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from fbguard import Policy
-from fbguard.core import errors, lookups, signing, validator
+from fbguard import Policy, events
+from fbguard.core import errors, signing, validator
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
 from tests.support import make_guard
@@ -124,7 +124,7 @@ def plant_problem(patch):
 
 def plant_log(patch):
     say = validator.key_of
-    patch.setattr(validator, "key_of", lambda token: lookups.logger.debug(token.reveal()) or say(token))
+    patch.setattr(validator, "key_of", lambda token: events.logger.debug(token.reveal()) or say(token))
 
 
 def plant_fingerprint(patch):

@@ -1,0 +1,626 @@
+"""``fbguard routes``: what it says of a route is what happens to a request without a token."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import textwrap
+from functools import partial
+from typing import Annotated, Any
+
+import flask
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request
+from flask.views import MethodView
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client
+
+from fbguard import Guard, Policy, Requirement, Rule, require_fb_token
+from fbguard.asgi import FBTokenMiddleware as AsgiDoor
+from fbguard.cli.commands import app as program
+from fbguard.cli.coverage.apps import views_of
+from fbguard.cli.coverage.judging import judged
+from fbguard.cli.coverage.templates import of_angles, of_braces
+from fbguard.cli.coverage.views import Place, named
+from fbguard.integrations.fastapi import FBToken, OptionalFBToken
+from fbguard.integrations.flask import FBGuard
+from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
+from tests.cli.processes import fbguard
+from tests.support import make_guard
+
+RULES = Policy(
+    Rule("/health", public=True),
+    Rule("/pages/new", public=True),
+    Rule("/pages/{page_id}", scopes=["pages_show_list"], target="page_id"),
+    Rule("/news/{rest:path}", optional=True),
+    Rule("/report", methods=["GET"], public=True),
+    Rule("/static/{rest:path}", public=True),
+)
+
+
+@pytest.fixture
+def guard():
+    with make_guard() as guard:
+        yield guard
+
+
+def verdicts(app: object, *meant: str) -> dict[tuple[str, str], str]:
+    """Return the verdict by path and verb."""
+    rules = [Rule(path, public=True) for path in meant]
+    found = [one for view in views_of(app) for one in judged(view, rules)]
+    return {(one.view.shown, method): one.verdict for one in found for method in one.methods}
+
+
+def plain(_request: Any) -> PlainTextResponse:
+    return PlainTextResponse("in")
+
+
+# -- Starlette ---------------------------------------------------------------------------------------------
+
+
+@require_fb_token(scopes=["email"])
+async def decorated(_request: Any) -> PlainTextResponse:
+    return PlainTextResponse("in")
+
+
+@require_fb_token(optional=True)
+async def optional(_request: Any) -> PlainTextResponse:
+    return PlainTextResponse("in")
+
+
+@require_fb_token
+class Decorated(HTTPEndpoint):
+    async def get(self, request):
+        return plain(request)
+
+    async def delete(self, request):
+        return plain(request)
+
+
+class Plain(HTTPEndpoint):
+    async def post(self, request):
+        return plain(request)
+
+
+STARLETTE_ROUTES = [
+    Route("/health", plain),
+    Route("/pages/new", plain),
+    Route("/pages/{page_id:int}", plain),
+    Route("/news", plain),
+    Route("/news/{day}", plain),
+    Route("/report", plain, methods=["GET", "POST"]),
+    Route("/me", plain),
+    Route("/decorated", decorated),
+    Route("/partial", partial(decorated)),
+    Route("/optional", optional),
+    Route("/class", Decorated),
+    Route("/plain-class", Plain),
+]
+
+
+def told(found: dict[tuple[str, str], str]) -> dict[str, str]:
+    """Return the verdict by path, where all verbs have the same; else ``GET guarded, POST open``."""
+    paths: dict[str, dict[str, str]] = {}
+    for (path, method), verdict in found.items():
+        paths.setdefault(path, {})[method] = verdict
+    return {
+        path: next(iter(set(by_verb.values())))
+        if len(set(by_verb.values())) == 1
+        else ", ".join(f"{method} {verdict}" for method, verdict in by_verb.items())
+        for path, by_verb in paths.items()
+    }
+
+
+BY_VIEWS = {
+    "/decorated": "guarded", "/partial": "guarded", "/optional": "optional", "/class": "guarded",
+}  # fmt: skip
+BY_DOOR = {
+    "/health": "public", "/pages/new": "public", "/pages/{page_id:int}": "guarded", "/news": "optional",
+    "/news/{day}": "optional", "/report": "GET public, POST guarded", "/me": "guarded",
+    "/decorated": "guarded", "/partial": "guarded", "/optional": "guarded", "/class": "guarded",
+    "/plain-class": "guarded",
+}  # fmt: skip
+SHOWN = {route.path for route in STARLETTE_ROUTES}
+
+
+def starlettes(guard: Guard) -> dict[str, tuple[Any, dict[str, str]]]:
+    door = partial(AsgiDoor, guard=guard)
+    inside = Starlette(
+        routes=STARLETTE_ROUTES,
+        middleware=[Middleware(GZipMiddleware), Middleware(AsgiDoor, guard, policy=RULES)],
+    )
+    none = Starlette(routes=STARLETTE_ROUTES)
+    none.state.fbguard = guard
+    return {
+        "around": (door(Starlette(routes=STARLETTE_ROUTES), policy=RULES), BY_DOOR),
+        "around, in something": (GZipMiddleware(door(Router(STARLETTE_ROUTES), policy=RULES)), BY_DOOR),
+        "inside": (inside, BY_DOOR),
+        "nothing": (none, dict.fromkeys(SHOWN, "open") | BY_VIEWS),
+        "the views decide": (
+            door(Starlette(routes=STARLETTE_ROUTES), policy=None),
+            dict.fromkeys(SHOWN, "open") | BY_VIEWS,
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["around", "around, in something", "inside", "nothing", "the views decide"])
+def test_starlette(guard, name):
+    app, expected = starlettes(guard)[name]
+    found = verdicts(app)
+    assert told(found) == expected
+    asyncio.run(asked_without_a_token(app, found))
+    assert found["/report", "GET"] != "guarded"
+    assert {method for path, method in found if path == "/class"} == {"GET", "DELETE"}
+
+
+async def asked_without_a_token(app: Any, found: dict[tuple[str, str], str]) -> None:
+    """Ask each route, and compare: what is guarded answers 401, all else lets in."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for (path, method), verdict in found.items():
+            answer = await client.request(method, real(path))
+            assert (answer.status_code == 401) == (verdict == "guarded"), (path, method, answer.text)
+            assert answer.status_code in {200, 401}
+
+
+def real(path: str) -> str:
+    return (
+        path.replace("{page_id:int}", "7").replace("<int:page_id>", "7").replace("{page_id}", "7")
+        .replace("{day}", "monday").replace("<day>", "monday").replace("<path:filename>", "x.css")
+    )  # fmt: skip
+
+
+def test_what_is_mounted(guard):
+    inner = Starlette(routes=[Route("/health", plain), Route("/x", plain), Route("/y", decorated)])
+    legacy = flask.Flask("legacy", static_folder=None)
+    legacy.add_url_rule("/old", view_func=lambda: "in", endpoint="old")
+
+    class Wsgi:  # as a2wsgi's
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            raise NotImplementedError
+
+    door = partial(AsgiDoor, guard=guard)
+    app = Starlette(
+        routes=[
+            Mount("/api", door(inner, policy=RULES)),
+            Mount("/open", inner),
+            Mount("/v1", routes=[Route("/a", plain), Mount("/b", routes=[Route("/c", decorated)])]),
+            Host("admin.example", Router([Route("/admin", plain)])),
+            Mount("/static", StaticFiles(directory=".", check_dir=False)),
+            Mount("/legacy", Wsgi(legacy)),
+            Route("/one", door(plain_app, policy=Policy())),
+        ]
+    )
+    assert told(verdicts(app)) == {
+        "/api/health": "public", "/api/x": "guarded", "/api/y": "guarded", "/open/health": "open",
+        "/open/x": "open", "/open/y": "guarded", "/v1/a": "open", "/v1/b/c": "guarded", "/admin": "open",
+        "/static/...": "open", "/legacy/old": "open", "/one": "guarded",
+    }  # fmt: skip
+    around = told(verdicts(door(app, policy=RULES)))
+    assert around.pop("/static/...") == "public"
+    assert set(around.values()) == {"guarded"}  # a rule of the door around names the path below no mount
+
+
+async def plain_app(_scope, _receive, _send):
+    raise NotImplementedError
+
+
+def test_web_sockets_count_as_get(guard):
+    async def endpoint(_socket):
+        raise NotImplementedError
+
+    app = AsgiDoor(Starlette(routes=[WebSocketRoute("/report", endpoint)]), guard, policy=RULES)
+    assert verdicts(app) == {("/report", "GET"): "public"}
+
+
+def test_an_app_of_which_nothing_is_known(guard):
+    assert verdicts(plain_app) == dict.fromkeys(
+        [("/...", verb) for verb in ("GET", "POST", "PUT", "PATCH", "DELETE")], "open"
+    )
+    [one, other] = [
+        one for view in views_of(AsgiDoor(plain_app, guard, policy=RULES)) for one in judged(view)
+    ]
+    assert (one.verdict, one.methods) == ("guarded", ("GET",))
+    assert dict(one.except_at) == {
+        "/health": "public", "/pages/new": "public", "/news": "optional", "/report": "public",
+        "/static": "public",
+    }  # fmt: skip
+    assert "/report" not in dict(other.except_at)
+
+
+# -- FastAPI -----------------------------------------------------------------------------------------------
+
+
+async def nested(token: Annotated[Any, Depends(FBToken())]):
+    return token
+
+
+def fastapi_app(guard: Guard) -> FastAPI:
+    app = FastAPI(openapi_url=None)
+    app.state.fbguard = guard
+    inner = APIRouter(prefix="/inner")
+    outer = APIRouter(prefix="/outer")
+
+    @app.get("/token")
+    async def token(token: Annotated[Any, Depends(FBToken(scopes=["email"]))]):
+        return "in"
+
+    @app.get("/optional")
+    async def optional(token: Annotated[Any, Depends(OptionalFBToken())]):
+        return "in"
+
+    @app.post("/nested")
+    async def nested_view(token: Annotated[Any, Depends(nested)]):
+        return "in"
+
+    @app.get("/decorated")
+    @require_fb_token
+    async def decorated(request: Request):
+        return "in"
+
+    @app.get("/open")
+    async def open_():
+        return "in"
+
+    @inner.get("/view")
+    async def view():
+        return "in"
+
+    @inner.get("/report/{day}")
+    async def report(day: str):
+        return "in"
+
+    outer.include_router(inner)
+    app.include_router(outer, dependencies=[Depends(FBToken())])
+    app.include_router(inner)
+    return app
+
+
+def test_fastapi(guard):
+    app = fastapi_app(guard)
+    found = verdicts(app)
+    assert told(found) == {
+        "/token": "guarded", "/optional": "optional", "/nested": "guarded", "/decorated": "guarded",
+        "/open": "open", "/outer/inner/view": "guarded", "/outer/inner/report/{day}": "guarded",
+        "/inner/view": "open", "/inner/report/{day}": "open",
+    }  # fmt: skip
+    asyncio.run(asked_without_a_token(app, found))
+    assert set(told(verdicts(AsgiDoor(app, guard))).values()) == {"guarded"}
+
+
+# -- Flask -------------------------------------------------------------------------------------------------
+
+
+@require_fb_token
+class FlaskDecorated(MethodView):
+    def get(self):
+        return "in"
+
+
+class FlaskPlain(MethodView):
+    decorators = (require_fb_token(scopes=["email"]),)
+
+    def post(self):
+        return "in"
+
+
+def flask_app(**options: Any) -> flask.Flask:
+    app = flask.Flask("app", **options)
+    for path in ("/health", "/pages/new", "/pages/<int:page_id>", "/news/<day>", "/me"):
+        app.add_url_rule(path, endpoint=path, view_func=lambda **_: "in")
+    app.add_url_rule("/report", endpoint="report", view_func=lambda: "in", methods=["GET", "POST"])
+    app.add_url_rule("/decorated", endpoint="d", view_func=require_fb_token(lambda: "in"))
+    app.add_url_rule("/optional", endpoint="o", view_func=require_fb_token(optional=True)(lambda: "in"))
+    app.add_url_rule("/class", view_func=FlaskDecorated.as_view("c"))
+    app.add_url_rule("/decorators", view_func=FlaskPlain.as_view("p"))
+    return app
+
+
+FLASK_DOOR = {
+    "/health": "public", "/pages/new": "public", "/pages/<int:page_id>": "guarded", "/news/<day>": "optional",
+    "/me": "guarded", "/report": "GET public, POST guarded", "/decorated": "guarded", "/optional": "guarded",
+    "/class": "guarded", "/decorators": "guarded",
+}  # fmt: skip
+FLASK_VIEWS = dict.fromkeys(FLASK_DOOR, "open") | {
+    "/decorated": "guarded", "/optional": "optional", "/class": "guarded", "/decorators": "guarded",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["extension", "extension, the views decide", "wsgi_app", "around", "nothing"])
+def test_flask(guard, how):
+    app: Any = flask_app(static_folder=None)
+    if how == "extension":
+        FBGuard(app, guard, policy=RULES)
+    elif how == "extension, the views decide":
+        FBGuard(app, guard, policy=None)
+    elif how == "wsgi_app":
+        app.wsgi_app = WsgiDoor(app.wsgi_app, guard, policy=RULES)
+    elif how == "around":
+        app = WsgiDoor(app, guard, policy=RULES)
+    else:
+        app.extensions["fbguard"] = guard
+    found = verdicts(app)
+    by_door = how in {"extension", "wsgi_app", "around"}
+    assert told(found) == (FLASK_DOOR if by_door else FLASK_VIEWS)
+    client = Client(app)
+    for (path, method), verdict in found.items():
+        status = client.open(real(path), method=method).status_code
+        assert (status == 401) == (verdict == "guarded"), (path, method, status)
+        assert status in {200, 401}
+
+
+def test_flask_with_its_static_files(guard):
+    app = flask_app()
+    assert verdicts(app)["/static/<path:filename>", "GET"] == "open"
+    assert verdicts(WsgiDoor(app, guard, policy=RULES))["/static/<path:filename>", "GET"] == "public"
+
+
+def test_werkzeugs_dispatcher(guard):
+    admin = flask_app(static_folder=None)
+    app = DispatcherMiddleware(
+        flask_app(static_folder=None), {"/admin": WsgiDoor(admin, guard, policy=RULES)}
+    )
+    found = told(verdicts(app))
+    assert found["/admin/me"] == "guarded"
+    assert found["/admin/health"] == "public"
+    assert found["/me"] == "open"
+
+
+# -- Django ------------------------------------------------------------------------------------------------
+
+DJANGO = """
+from django.conf import settings
+from django.http import HttpResponse
+from django.urls import include, path, re_path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from fbguard import Policy, Requirement, Rule, require_fb_token
+
+policy = Policy(Rule("/health", public=True), Rule("/files/{rest:path}", public=True))
+settings.configure(
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x",
+    MIDDLEWARE=MIDDLEWARE, FBGUARD={"app_id": "1", "app_secret": "0a1b2c3d4e5f6071", "policy": policy},
+)
+
+def view(request, **_):
+    return HttpResponse("in")
+
+@require_fb_token(scopes=["email"])
+class Guarded(View):
+    def get(self, request):
+        return HttpResponse("in")
+
+@method_decorator(require_fb_token, name="dispatch")
+class ByMethod(View):
+    def post(self, request):
+        return HttpResponse("in")
+
+below = [path("a/<int:pk>", view), path("b", require_fb_token(view))]
+urlpatterns = [
+    path("health", view), path("me/", view),
+    path("guarded", Guarded.as_view()), path("method", ByMethod.as_view()),
+    path("below/", include(below)), path("files-<int:pk>/", include(below)),
+    re_path(r"^fi[a-z]*/(?P<name>.*)$", view),
+]
+
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+"""
+OURS = '["fbguard.integrations.django.FBTokenMiddleware"]'
+
+
+@pytest.mark.parametrize("is_guarded", [True, False])
+def test_django(tmp_path, is_guarded):
+    middleware = f"MIDDLEWARE = {OURS if is_guarded else '[]'}\n"
+    (tmp_path / "mysite.py").write_text(middleware + DJANGO)
+    finished = fbguard("routes", "mysite:application", "--json", PYTHONPATH=str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    found = {one["path"]: (one["verdict"], one["methods"]) for one in json.loads(finished.stdout)}
+    base = "guarded" if is_guarded else "open"
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    assert found == {
+        "/health": ("public" if is_guarded else "open", every),
+        "/me/": (base, every),
+        "/guarded": ("guarded", ["GET"]),
+        "/method": ("guarded", ["POST"]),
+        "/below/a/<int:pk>": (base, every),
+        "/below/b": ("guarded", every),
+        "/^fi[a-z]*/(?P<name>.*)$": (base, every),
+        "/files-<int:pk>/a/<int:pk>": (base, every),
+        "/files-<int:pk>/b": ("guarded", every),
+    }
+    if is_guarded:  # of a regular expression nobody can tell which rules it meets
+        loose = next(one for one in json.loads(finished.stdout) if "fi[a-z]" in one["path"])
+        assert loose["except_at"] == {"/files": "public", "/health": "public"}
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def routes(tmp_path, monkeypatch, capsys):
+    """Give ``routes(source, *words)``: exit code and output."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "120")
+    made = []
+
+    def routes(source, *words, name="app"):
+        module = f"routes_of_{len(made)}_{tmp_path.name}"
+        made.append(module)
+        (tmp_path / f"{module}.py").write_text(textwrap.dedent(source))
+        with pytest.raises(SystemExit) as ended:
+            program(["routes", f"{module}:{name}" if name else module, *words], prog_name="fbguard")
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, " ".join(shown.err.replace("│", " ").split())
+
+    yield routes
+    for module in made:
+        sys.modules.pop(module, None)
+
+
+SITE = """
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+    from fbguard import require_fb_token
+    async def hello(request): return PlainTextResponse("")
+    @require_fb_token(scopes=["email"], any_scope=["a", "b"])
+    async def me(request): return PlainTextResponse("")
+    def create(): return Starlette(routes=[Route("/", hello), Route("/me", me), Route("/docs/{page}", hello)])
+    app = create()
+    class config: app = app
+"""
+
+
+def test_for_people(routes):
+    code, out, _ = routes(SITE)
+    module = out.split()[3].rpartition(".")[0]
+    assert code == 0
+    assert out.splitlines() == [
+        f"open     GET  /             {module}.hello",
+        "guarded  GET  /me           email one of a, b",
+        f"open     GET  /docs/{{page}}  {module}.hello",
+        "",
+        "1 guarded, 2 open",
+    ]
+
+
+def test_fail_on_open(routes):
+    assert routes(SITE, "--fail-on-open")[0] == 1
+    assert routes(SITE, "--fail-on-open", "--public", "/")[0] == 1
+    code, out, _ = routes(SITE, "--fail-on-open", "--public", "/", "--public", "/docs/{any}")
+    assert code == 0
+    assert out.endswith("1 guarded, 2 public\n")
+    code, out, _ = routes(SITE, "--fail-on-open", "--public", "/", "--public", "/docs/intro")
+    assert code == 1  # only one of its pages is meant
+
+
+@pytest.mark.parametrize("name", ["app", "", "create()", "config.app"])
+def test_how_an_app_is_named(routes, name):
+    code, out, _ = routes(SITE, name=name)
+    assert code == 0
+    assert out.endswith("1 guarded, 2 open\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("app = 1 / 0", "ZeroDivisionError"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError"),
+        ("x = 1", "AttributeError"),
+        ("raise RuntimeError('FBGUARD_APP_ID is not set')", "FBGUARD_APP_ID is not set"),
+    ],
+)
+def test_what_cannot_be_loaded(routes, source, told):
+    code, out, err = routes(source)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_a_template_that_is_none(routes):
+    code, _, err = routes(SITE, "--public", "/x/*")
+    assert code == 2
+    assert "--public" in err
+
+
+def test_no_routes(routes):
+    code, out, _ = routes(
+        "from starlette.applications import Starlette\napp = Starlette()\n", "--fail-on-open"
+    )
+    assert (code, out.strip()) == (0, "There are no routes.")
+
+
+# -- parts -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", ((), False)),
+        ("", ((), False)),
+        ("/a/b/", (("a", "b"), False)),
+        ("/a/{b}/c", (("a", None, "c"), False)),
+        ("/a/{b:int}.json", (("a", None), False)),
+        ("/a/{b:path}", (("a",), True)),
+        ("/a/x{b:path}/c", (("a",), True)),
+        ("/a/{b:day}/c", (("a",), True)),
+    ],
+)
+def test_starlettes_templates(path, expected):
+    assert of_braces(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/a/<b>/c", (("a", None, "c"), False)),
+        ("/a/<int:b>-<int:c>", (("a", None), False)),
+        ("/a/<path:b>", (("a",), True)),
+        ("/a/<string(length=2):b>/c", (("a", None, "c"), False)),
+        ("/a/<any(x,y):b>", (("a", None), False)),
+        ("a/<slug:b>/", (("a", None), False)),
+        ("a/<regex('x/y'):b>/c", (("a",), True)),  # nobody knows what it matches
+        ("a/<yyyy:b>/c", (("a",), True)),
+    ],
+)
+def test_flasks_and_djangos_templates(path, expected):
+    assert of_angles(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "segments", "rest", "path"),
+    [
+        ("/a/b", ("a", "b"), False, ("a", "b")),
+        ("/a/b", ("a", None), False, ("a", "b")),
+        ("/a/{x}", ("a", "b"), False, ("a", "b")),
+        ("/a/{x}", ("a", None), False, ("a", "-")),
+        ("/a/b", ("a", "c"), False, None),
+        ("/a/b", ("a",), False, None),
+        ("/a/b", ("a",), True, ("a", "b")),
+        ("/a", ("a", "b"), False, None),
+        ("/a/{rest:path}", ("a", "b"), False, ("a", "b")),
+        ("/a/{rest:path}", ("a", None, "c"), False, ("a", "-", "c")),
+        ("/a/{rest:path}", ("a",), False, ("a",)),
+        ("/a/{rest:path}", (None,), True, ("a",)),
+        ("/", (), False, ()),
+        ("/{rest:path}", (), True, ()),
+    ],
+)
+def test_a_path_that_a_rule_and_a_route_match(rule, segments, rest, path):
+    made = Rule(rule)
+    assert made.meets(segments, rest=rest) == path
+    if path is not None:
+        assert made.params_of(path) is not None
+
+
+def test_requirements_from_outside_in():
+    inner, outer = Requirement(scopes=["a"]), Requirement(scopes=["b"])
+    view = require_fb_token(scopes=["b"])(require_fb_token(scopes=["a"])(lambda: None))
+    [one] = judged(Place().view("/x", ("x",), view))
+    assert set(one.asks) == {inner, outer}
+
+
+@pytest.mark.parametrize(
+    ("view", "name"),
+    [
+        (plain, f"{__name__}.plain"),
+        (partial(partial(plain)), f"{__name__}.plain"),
+        (Plain, f"{__name__}.Plain"),
+        (FlaskPlain.as_view("x"), f"{__name__}.FlaskPlain"),
+        (Router(), "starlette.routing.Router"),
+    ],
+)
+def test_where_a_view_is_written(view, name):
+    assert named(view) == name
