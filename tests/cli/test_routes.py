@@ -366,6 +366,22 @@ def test_flask_with_its_static_files(guard):
     assert verdicts(WsgiDoor(app, guard, policy=RULES))["/static/<path:filename>", "GET"] == "public"
 
 
+def test_h17_a_decorator_above_the_route_guards_nothing():
+    app = flask.Flask("app", static_folder=None)
+
+    @require_fb_token
+    @app.get("/above")
+    def above():
+        return "in"
+
+    @app.get("/below")
+    @require_fb_token
+    def below():
+        return "in"
+
+    assert told(verdicts(app)) == {"/above": "open", "/below": "guarded"}
+
+
 def test_werkzeugs_dispatcher(guard):
     admin = flask_app(static_folder=None)
     app = DispatcherMiddleware(
