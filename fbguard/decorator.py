@@ -28,7 +28,7 @@ _ON_A_LOOP = (
     "a generator is called on the event loop (by FastAPI, say), which must not wait for Facebook there: have "
     "a door judge this path first, or use Depends(FBToken(...))"
 )
-#: Of a guarded view, and of what functools.wraps() makes of it: its requirements, from inside out.
+#: Of a guarded view, and of what functools.wraps() makes of it: the view, and its requirements.
 ASKS = "fbguard_asks"
 _GUARDS = "fbguard_guards"  # of a guarded dispatch: itself, and whose requirements it asks for
 _DISPATCH = ("dispatch_request", "dispatch")  # of class-based views: Flask's, Django's and Starlette's
@@ -71,7 +71,9 @@ class _Decorate:
         return self._marked(self._async(view) if _is_async(view) else self._sync(view), view)
 
     def _marked(self, guarded: Callable[..., Any], view: object) -> Callable[..., Any]:
-        setattr(guarded, ASKS, (*getattr(view, ASKS, ()), self._requirement))
+        _, asked = getattr(view, ASKS, (None, ()))
+        # Whose they are, too: functools.wraps() copies the mark to what may not call the view.
+        setattr(guarded, ASKS, (guarded, (*asked, self._requirement)))
         return guarded
 
     def _decorate_class(self, view: type) -> type:

@@ -1,12 +1,13 @@
-"""The command line: ``fbguard demo``, ``sandbox``, ``inspect``, ``expire-session`` and ``explain``.
+"""The command line: ``fbguard demo`` and the commands that docs/index.md lists.
 
 Importing this package imports no framework: a command imports what it runs on when it is called.
-``commands`` is what can be typed. ``demo`` plays the ``tour`` (data, in the words of ``steps``) against
-``apps`` on ``servers``: ``walk`` asks, ``callers`` end sessions, ``compare`` judges, ``show`` prints on
-the ``terminal``. ``local_facebook`` is the sandbox command, ``curl`` the lines to copy, ``waiting`` the end
-by Ctrl-C. ``inspect`` shows one token, ``expire`` ends its session, each by a guard of ``guards``:
-``asking`` gets token and secret, ``report`` says what is known, ``sheet`` and ``moments`` lay it out.
-``explain`` and ``error_table`` show the catalogue of codes.
+``commands`` and ``token_commands`` are what can be typed, on the ``program``. ``demo`` plays the ``tour``
+(data, in the words of ``steps``) against ``apps`` on ``servers``: ``walk`` asks, ``callers`` end sessions,
+``compare`` judges, ``show`` prints on the ``terminal``. ``local_facebook`` is the sandbox command, ``curl``
+the lines to copy, ``waiting`` the end by Ctrl-C. ``inspect`` shows one token, ``audit`` looks up many,
+``expire`` ends a session, each by a guard of ``guards``: ``asking`` gets token and secret, ``report`` says
+what is known, ``sheet`` and ``moments`` lay it out. ``explain`` and ``error_table`` show the catalogue of
+codes. ``doctor`` prints the ``checks``, ``routes`` what ``coverage`` finds of an app.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import json
 import sys
 from collections import Counter
@@ -26,6 +27,7 @@ from fbguard.guard import Guard
 
 _STDIN: Final = "-"
 _AT_ONCE: Final = 10
+_PATIENCE: Final = 2.0  # seconds, of the ten that a look-up has
 _TRIES: Final = 5  # of a token that nobody can tell of, each after the time that Graph asks for
 _DONT_KNOW: Final = 503
 _SOON: Final = 7 * 86_400  # seconds
@@ -62,7 +64,7 @@ def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_js
     """
     stored = _read(file, column)
     with one_off_guard(app_id=app_id, rate=rate) as guard:
-        found = asyncio.run(_audited(guard, stored, as_json=as_json))
+        found = asyncio.run(_audited(guard, stored, at_once=_at_once(rate), as_json=as_json))
         now = guard.now()
     if not as_json:
         _print(found, now)
@@ -76,14 +78,18 @@ def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_js
 def _read(file: str, column: str | None) -> list[Stored]:
     try:
         if file == _STDIN:
-            stored = list(_tokens(sys.stdin, column))
+            piped = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+            stored = list(_tokens(piped, column))
+            piped.detach()
         else:
             with Path(file).open(encoding="utf-8-sig", newline="") as opened:
                 stored = list(_tokens(opened, column))
     except OSError as error:
         raise WrongUse(f"the file cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
         raise WrongUse("the file is no text in UTF-8") from None
+    except csv.Error as error:
+        raise WrongUse(f"the file is no CSV: {error}") from None
     if not stored:
         raise WrongUse("there is no token in the file")
     return stored
@@ -95,25 +101,32 @@ def _tokens(opened: TextIO, column: str | None) -> Iterator[Stored]:
             if line.strip():
                 yield Stored(number, Secret(line.strip()))
         return
-    rows = csv.DictReader(opened)
+    rows = csv.DictReader(opened, strict=True)
     if column not in (rows.fieldnames or ()):
         raise WrongUse(f"the file has no column {column!r} in its first line")
+    begins = rows.line_num + 1  # a field may have lines of its own
     for row in rows:
         if token := (row[column] or "").strip():
-            yield Stored(rows.line_num, Secret(token))
+            yield Stored(begins, Secret(token))
+        begins = rows.line_num + 1
+
+
+def _at_once(rate: float) -> int:
+    """Return how many may wait for their moment together, and none of them so long that its time runs out."""
+    return max(1, min(_AT_ONCE, int(rate * _PATIENCE)))
 
 
 # -- the look-ups ------------------------------------------------------------------------------------------
 
 
-async def _audited(guard: Guard, stored: Sequence[Stored], *, as_json: bool) -> list[Found]:
+async def _audited(guard: Guard, stored: Sequence[Stored], *, at_once: int, as_json: bool) -> list[Found]:
     """Look all up, some at once; what was found is printed in the order of the file with ``as_json``."""
     found: list[Found] = []
     progress = _bar(as_json=as_json)
     async with guard:
         with progress or nullcontext():
             bar = None if progress is None else progress.add_task("Looking up", total=len(stored))
-            async for one in _in_order(guard, stored):
+            async for one in _in_order(guard, stored, at_once):
                 found.append(one)
                 if as_json:
                     sys.stdout.write(f"{json.dumps(asdict(one))}\n")
@@ -130,11 +143,11 @@ def _bar(*, as_json: bool) -> Progress | None:
     return Progress(console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
 
 
-async def _in_order(guard: Guard, stored: Sequence[Stored]) -> AsyncIterator[Found]:
+async def _in_order(guard: Guard, stored: Sequence[Stored], at_once: int) -> AsyncIterator[Found]:
     waiting: list[asyncio.Task[Found]] = []
     try:
         for one in stored:
-            if len(waiting) == _AT_ONCE:
+            if len(waiting) == at_once:
                 yield await waiting.pop(0)
             waiting.append(asyncio.create_task(_found(guard, one)))
         while waiting:

@@ -134,7 +134,13 @@ class _Listener:
 
 
 async def _graph(guard: Guard, told: list[Event]) -> AsyncIterator[Check]:
-    listener = _Listener(client_maker(None, told.append)())
+    try:
+        listener = _Listener(client_maker(None, told.append)())
+    except OSError as error:
+        yield Check(
+            "Graph", "bad", f"TLS cannot be set up: {error}", "Look at SSL_CERT_FILE and SSLKEYLOGFILE."
+        )
+        return
     try:
         answers = [await _ask(guard, listener, secret) for secret in _secrets()]
     finally:

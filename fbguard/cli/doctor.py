@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ _STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
 
 def run(*, as_json: bool) -> int:
     """Look at everything and print it; returns the exit code: 1 if anything is bad."""
+    logging.getLogger("fbguard").addHandler(logging.NullHandler())  # what it says is among the checks
     checks = asyncio.run(_examined(None if as_json else Terminal()))
     is_well = all(check.result != "bad" for check in checks)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -13,13 +14,13 @@ from typing import Any, Final
 from fbguard.cli.asking import WrongUse
 from fbguard.cli.coverage.apps import views_of
 from fbguard.cli.coverage.judging import Judged, judged
+from fbguard.cli.coverage.views import VERBS
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.requirement import Requirement
 from fbguard.core.rule import Rule
 
 _STYLES: Final = {"guarded": "green", "optional": "cyan", "public": "", "open": "bold red"}
-_VERBS: Final = 5  # more than so many are all of them
 
 
 def run(target: str, *, public: Sequence[str], fail_on_open: bool, as_json: bool) -> int:
@@ -32,12 +33,16 @@ def run(target: str, *, public: Sequence[str], fail_on_open: bool, as_json: bool
         meant = [Rule(path, public=True) for path in public]
     except ValueError as error:
         raise WrongUse(f"--public: {error}") from None
-    found = [one for view in views_of(_loaded(target)) for one in judged(view, meant)]
+    app = _loaded(target)
+    try:
+        found = [one for view in views_of(app) for one in judged(view, meant)]
+    except Exception as error:  # noqa: BLE001 - of an app's own code, or of one that was built otherwise
+        raise WrongUse(f"{target} cannot be read: {type(error).__name__}: {error}") from None
     if as_json:
         sys.stdout.write(f"{json.dumps([_as_json(one) for one in found], indent=2)}\n")
     else:
         _print(found, Terminal())
-    return int(fail_on_open and any(one.verdict == "open" for one in found))
+    return int(fail_on_open and any(one.is_open for one in found))
 
 
 def _loaded(target: str) -> object:
@@ -51,9 +56,14 @@ def _loaded(target: str) -> object:
         found: Any = importlib.import_module(module_name)
         for name in path.removesuffix("()").split("."):
             found = getattr(found, name)
-        return found() if is_factory else found
-    except Exception as error:  # noqa: BLE001 - whatever the app's own code raises
+        found = found() if is_factory else found
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app's own code raises
         raise WrongUse(f"{target} cannot be loaded: {type(error).__name__}: {error}") from None
+    if inspect.isawaitable(found) or not callable(found):
+        if inspect.iscoroutine(found):
+            found.close()
+        raise WrongUse(f"{target} is no app, but {type(found).__name__}")
+    return found
 
 
 # -- for people --------------------------------------------------------------------------------------------
@@ -73,13 +83,15 @@ def _print(found: Sequence[Judged], terminal: Terminal) -> None:
 
 
 def _verbs(one: Judged) -> str:
-    return "any" if one.view.methods is None and len(one.methods) == _VERBS else ",".join(one.methods)
+    is_any = one.view.methods is None and set(VERBS) <= {*one.methods, "HEAD"}
+    return "any" if is_any else ",".join(one.methods)
 
 
 def _asked(one: Judged) -> str:
     if one.verdict == "open":
         return one.view.name
-    return "; ".join(map(_described, one.asks))
+    inside = [f"inside {wrapper}" for wrapper in one.wrappers]
+    return "; ".join([*map(_described, one.asks), *inside])
 
 
 def _described(asked: Requirement) -> str:
@@ -91,6 +103,10 @@ def _described(asked: Requirement) -> str:
         parts.append(f"for {asked.target}" if isinstance(asked.target, str) else "for a target")
     if asked.token_types != ("USER",):
         parts.append("/".join(asked.token_types))
+    seconds = [("fact", asked.max_fact_age), ("login", asked.max_login_age)]
+    parts += [f"{what} of {age:g} s at most" for what, age in seconds if age is not None]
+    if asked.min_remaining:
+        parts.append(f"{asked.min_remaining:g} s left")
     if asked.live:
         parts.append("live")
     return " ".join(parts) or "a token"
@@ -117,10 +133,15 @@ def _as_json(one: Judged) -> dict[str, object]:
                 "target": asked.target if isinstance(asked.target, str | None) else "(a callable)",
                 "token_types": list(asked.token_types),
                 "optional": asked.optional,
+                "max_fact_age": asked.max_fact_age,
+                "max_login_age": asked.max_login_age,
+                "min_remaining": asked.min_remaining,
+                "stale_if_error": asked.stale_if_error,
                 "live": asked.live,
             }
             for asked in one.asks
         ],
+        "wrappers": list(one.wrappers),
         "except_at": dict(one.except_at),
         "view": one.view.name,
     }

@@ -65,7 +65,7 @@ def audit(
         str | None, typer.Option("--column", help="The file is CSV, and this the column of the tokens.")
     ] = None,
     rate: Annotated[
-        float, typer.Option("--rate", min=0.1, help="Calls of Graph in a second, at most.")
+        float, typer.Option("--rate", min=0.5, help="Calls of Graph in a second, at most.")
     ] = 10.0,
     app_id: AppId = None,
     as_json: Annotated[

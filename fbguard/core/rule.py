@@ -13,7 +13,6 @@ from fbguard.core.rule_index import RuleIndex
 
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
-_ANY: Final = "-"  # a segment that may be anything
 # What guards, servers and routers might read in two ways.
 _NOT_PLAIN: Final = re.compile(
     r"//|/\.{1,2}(?:/|\Z)|[;\\\x00-\x1f\x7f-\x9f\ufffd\ud800-\udfff]|\A[^/]",
@@ -90,21 +89,25 @@ class Rule:
             params[self._rest] = "/".join(segments[len(template) :])
         return params or NO_PARAMS
 
-    def meets(self, segments: Sequence[str | None], *, rest: bool) -> tuple[str, ...] | None:
-        """Return a path that this template and another one match, None if there is none.
+    @property
+    def segments(self) -> tuple[str | None, ...]:
+        """The template's segments: literal ones, and None for its parameters, without a ``{rest:path}``."""
+        return tuple(text if literal else None for text, literal in self._template)
 
-        Of the other one None is a segment that varies; with ``rest`` any number of segments may follow.
+    def meets(
+        self, segments: Sequence[str | None], *, rest: bool
+    ) -> tuple[tuple[str | None, ...], bool] | None:
+        """Return the template of all paths that this one and another one match; None if there are none.
+
+        As its segments (None is one that varies), and whether any number of them may follow.
         """
-        mine = [text if literal else None for text, literal in self._template]
-        theirs = list(segments)
-        if (len(mine) < len(theirs) and not self._rest) or (len(theirs) < len(mine) and not rest):
+        mine, theirs, has_rest = self.segments, tuple(segments), self._rest is not None
+        if (len(mine) < len(theirs) and not has_rest) or (len(theirs) < len(mine) and not rest):
             return None
-        path: list[str] = []
-        for one, other in zip_longest(mine, theirs):
-            if one is not None and other is not None and one != other:
-                return None
-            path.append(one or other or _ANY)
-        return tuple(path)
+        if any(None not in {one, other} and one != other for one, other in zip(mine, theirs, strict=False)):
+            return None
+        joined = (one or other for one, other in zip_longest(mine, theirs))
+        return tuple(joined), rest and has_rest
 
     def enter(self, index: RuleIndex, number: int) -> None:
         """Add the template to a policy's index."""

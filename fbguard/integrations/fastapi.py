@@ -278,11 +278,6 @@ class FBRoute(APIRoute):
         return judge_first
 
 
-def requirements_of(dependant: Dependant) -> tuple[Requirement, ...]:
-    """Return what the FBToken dependencies of a route ask for, from outside in."""
-    return tuple(token.requirement for token in _tokens_of(dependant, ()))
-
-
 def _tokens_of(dependant: Dependant, overridden: Container[object]) -> Iterator[FBToken]:
     for dependency in dependant.dependencies:
         if dependency.call in overridden:

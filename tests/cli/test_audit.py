@@ -105,7 +105,7 @@ def test_a_column_of_csv(audit, tokens, sandbox):
     text = 'id,token,name\n1,{valid},"a\nb"\n2,,none\n3,{expired},c\n'.format(**tokens)
     code, out, _ = audit("\ufeff" + text, "--column", "token", "--json")
     assert code == 1
-    assert [json.loads(line)["line"] for line in out.splitlines()] == [3, 5]
+    assert [json.loads(line)["line"] for line in out.splitlines()] == [2, 5]  # where the rows begin
 
 
 def test_in_the_order_of_the_file(audit, sandbox):
@@ -164,6 +164,8 @@ def test_a_wrong_secret_is_not_tried_for_each_token(audit, sandbox, monkeypatch)
         ("a,b\n1,2\n", ["--column", "token"], "the file has no column 'token'"),
         ("a,token\n1,\n", ["--column", "token"], "there is no token in the file"),
         ("x", ["--rate", "0"], "--rate"),
+        ('a,token\n1,"x\n1,y\n1,z\n', ["--column", "token"], "the file is no CSV: unexpected end of data"),
+        ("token\n" + "x" * 200_000, ["--column", "token"], "the file is no CSV: field larger than"),
     ],
 )
 def test_wrong_use(audit, text, words, told):
@@ -179,13 +181,30 @@ def test_without_an_app_id(audit, monkeypatch):
     assert "FBGUARD_APP_ID" in err
 
 
-def test_standard_input(audit, sandbox, monkeypatch, capsys):
-    token = sandbox.issue_token()
-    monkeypatch.setattr(sys, "stdin", io.StringIO(token + "\n"))
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_standard_input(audit, sandbox, monkeypatch, capsys, mark):
+    piped = io.TextIOWrapper(io.BytesIO(mark + sandbox.issue_token().encode() + b"\n"))
+    monkeypatch.setattr(sys, "stdin", piped)
     with pytest.raises(SystemExit) as ended:
         app(["audit", "-"], prog_name="fbguard")
     assert not ended.value.code
     assert capsys.readouterr().out.startswith("1 tokens, 1 of them valid")
+
+
+def test_standard_input_that_is_no_text(audit, monkeypatch, capsys):
+    piped = io.TextIOWrapper(io.BytesIO(b"EAAB\xff\xfeabc\n"), "ascii", "surrogateescape")
+    monkeypatch.setattr(sys, "stdin", piped)
+    with pytest.raises(SystemExit) as ended:
+        app(["audit", "-"], prog_name="fbguard")
+    assert ended.value.code == 2
+    assert "no text in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(0.5, 1), (1, 2), (3, 6), (10, 10), (1000, 10)])
+def test_nobody_waits_longer_than_a_look_up_may(rate, at_once):
+    from fbguard.cli.audit import _at_once
+
+    assert _at_once(rate) == at_once
 
 
 def test_a_bar_on_a_terminal_and_nothing_of_it_in_the_output(audit, sandbox, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import textwrap
@@ -226,15 +227,15 @@ def test_web_sockets_count_as_get(guard):
 
 def test_an_app_of_which_nothing_is_known(guard):
     assert verdicts(plain_app) == dict.fromkeys(
-        [("/...", verb) for verb in ("GET", "POST", "PUT", "PATCH", "DELETE")], "open"
+        [("/...", verb) for verb in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")], "open"
     )
     [one, other] = [
         one for view in views_of(AsgiDoor(plain_app, guard, policy=RULES)) for one in judged(view)
     ]
     assert (one.verdict, one.methods) == ("guarded", ("GET",))
     assert dict(one.except_at) == {
-        "/health": "public", "/pages/new": "public", "/news": "optional", "/report": "public",
-        "/static": "public",
+        "/health": "public", "/pages/new": "public", "/news/...": "optional", "/report": "public",
+        "/static/...": "public",
     }  # fmt: skip
     assert "/report" not in dict(other.except_at)
 
@@ -366,6 +367,251 @@ def test_flask_with_its_static_files(guard):
     assert verdicts(WsgiDoor(app, guard, policy=RULES))["/static/<path:filename>", "GET"] == "public"
 
 
+# -- what must not be called guarded -----------------------------------------------------------------------
+
+
+def lets_in(app: Any, path: str, method: str = "GET") -> bool:
+    """Tell whether a request without a token gets into the view."""
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return (await client.request(method, path)).status_code
+
+    return asyncio.run(ask()) == 200
+
+
+def weakest(app: Any) -> dict[str, str]:
+    """Return the weaker verdicts at single paths."""
+    return {
+        path: verdict for view in views_of(app) for one in judged(view) for path, verdict in one.except_at
+    }
+
+
+def test_what_is_overridden_guards_nothing(guard):
+    app = FastAPI(openapi_url=None)
+    app.state.fbguard = guard
+
+    @app.get("/me")
+    async def me(token: Annotated[Any, Depends(FBToken(scopes=["email"]))]):
+        return "in"
+
+    app.dependency_overrides[FBToken(scopes=["email"])] = lambda: None
+    assert lets_in(app, "/me")
+    assert verdicts(app) == {("/me", "GET"): "open"}
+    app.dependency_overrides[FBToken(scopes=["email"])] = FBToken()
+    assert verdicts(app) == {("/me", "GET"): "guarded"}
+
+
+@pytest.mark.parametrize(
+    ("route", "rules", "path"),
+    [
+        ("/{p:path}", [Rule("/docs", scopes=["a"]), Rule("/docs/{rest:path}", public=True)], "/docs/x"),
+        (
+            "/files/{p:path}",
+            [Rule("/files/{n}", scopes=["a"]), Rule("/files/{rest:path}", public=True)],
+            "/files/a/b",
+        ),
+        ("/{p:path}", [Rule("/{a}/{b}/{c}"), Rule("/{a}/{rest:path}", public=True)], "/a/b/c/d"),
+        ("/{a}/{b}", [Rule("/x/{b}", scopes=["a"]), Rule("/{a}/y", public=True)], "/w/y"),
+    ],
+)
+def test_at_any_depth(guard, route, rules, path):
+    app = AsgiDoor(Starlette(routes=[Route(route, plain)]), guard, policy=Policy(*rules))
+    assert lets_in(app, path)
+    found = weakest(app)
+    assert "public" in found.values() or "public" in verdicts(app).values()
+    for at in found:  # a path converter of Starlette wants the slash
+        real = at.replace("...", "x/y")
+        assert lets_in(app, real) or lets_in(app, f"{real}/")
+
+
+def test_public_at_two_doors_only_together(guard):
+    inner = AsgiDoor(
+        Starlette(routes=[Route("/{a}/{b}", plain)]), guard, policy=Policy(Rule("/{x}/b", public=True))
+    )
+    app = AsgiDoor(inner, guard, policy=Policy(Rule("/a/{x}", public=True)))
+    assert lets_in(app, "/a/b")
+    assert weakest(app) == {"/a/b": "public"}
+
+
+@pytest.mark.parametrize("method", ["PURGE", "HEAD"])
+def test_every_verb_that_is_routed(guard, method):
+    route = Route("/x", plain, methods=["GET", "PURGE", "HEAD"])
+    policy = Policy(Rule("/x", methods=["PURGE", "HEAD"], public=True))
+    app = AsgiDoor(Starlette(routes=[route]), guard, policy=policy)
+    assert lets_in(app, "/x", method)
+    assert verdicts(app) == {("/x", "GET"): "guarded", ("/x", "HEAD"): "public", ("/x", "PURGE"): "public"}
+
+
+def test_an_options_of_the_apps_own(guard):
+    app = flask.Flask("app", static_folder=None)
+    app.add_url_rule("/x", view_func=lambda: "in", endpoint="x", methods=["GET", "OPTIONS"])
+    FBGuard(app, guard, policy=Policy(Rule("/{rest:path}", methods=["OPTIONS"], public=True)))
+    assert Client(app).open("/x", method="OPTIONS").text == "in"
+    assert verdicts(app) == {("/x", "GET"): "guarded", ("/x", "OPTIONS"): "public"}
+
+
+def test_a_verb_that_only_a_rule_knows(guard):
+    app = AsgiDoor(plain_app, guard, policy=Policy(Rule("/x", methods=["REPORT"], public=True)))
+    [one] = [one for view in views_of(app) for one in judged(view) if "REPORT" in one.methods]
+    assert dict(one.except_at) == {"/x": "public"}
+
+
+def test_a_wrapper_that_may_answer_by_itself_is_named():
+    @functools.lru_cache
+    @require_fb_token(scopes=["email"])
+    def cached():
+        return "in"
+
+    [one] = judged(Place().view("/x", (("x",), False), cached))
+    assert (one.verdict, one.wrappers) == ("guarded", (f"{__name__}.{cached.__qualname__}",))
+    [one] = judged(Place().view("/x", (("x",), False), cached.__wrapped__))
+    assert one.wrappers == ()
+
+
+def test_below_a_mount_whose_path_varies(guard):
+    site = Starlette(routes=[Mount("/{p:path}/sub", routes=[Route("/x", plain)])])
+    app = AsgiDoor(site, guard, policy=Policy(Rule("/public/{rest:path}", public=True)))
+    assert lets_in(app, "/public/sub/x")
+    assert "public" in weakest(app).values()
+
+
+class NoEndpoint:
+    @require_fb_token
+    async def dispatch(self, request):
+        raise NotImplementedError
+
+    async def __call__(self, scope, receive, send):
+        await plain(None)(scope, receive, send)
+
+
+class OwnAwait(Decorated):
+    def __await__(self):
+        return plain(None)(self.scope, self.receive, self.send).__await__()
+
+
+@pytest.mark.parametrize("endpoint", [NoEndpoint(), OwnAwait])
+def test_a_dispatch_that_nobody_calls(endpoint):
+    app = Starlette(routes=[Route("/x", endpoint)])
+    assert lets_in(app, "/x")
+    assert set(verdicts(app).values()) == {"open"}
+
+
+def test_what_stands_beside_an_app_in_its_own_stack(guard):
+    app = flask.Flask("app", static_folder=None)
+    app.add_url_rule("/x", view_func=lambda: "in", endpoint="x")
+    FBGuard(app, guard)
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/metrics": flask_app(static_folder=None)})
+    found = told(verdicts(app))
+    assert (found["/x"], found["/metrics/me"]) == ("guarded", "open")
+
+
+def test_what_a_router_does_with_all_the_rest():
+    app = Starlette(routes=[Route("/x", decorated)])
+    app.router.default = plain_app
+    assert set(told(verdicts(app)).items()) == {("/x", "guarded"), ("/...", "open")}
+
+
+# -- what must not be called open --------------------------------------------------------------------------
+
+
+def test_doors_at_a_route_and_at_a_router(guard):
+    door = Middleware(AsgiDoor, guard)
+    app = Starlette(
+        routes=[
+            Route("/x", plain, middleware=[door]),
+            Mount("/y", Router([Route("/z", plain)], middleware=[door])),
+            Mount("/w", routes=[Route("/z", plain)], middleware=[door]),
+        ]
+    )
+    assert verdicts(app) == {("/x", "GET"): "guarded", ("/y/z", "GET"): "guarded", ("/w/z", "GET"): "guarded"}
+    asyncio.run(asked_without_a_token(app, verdicts(app)))
+
+
+class ByMethod(HTTPEndpoint):
+    @require_fb_token
+    async def get(self, request):
+        return plain(request)
+
+    async def post(self, request):
+        return plain(request)
+
+
+class FlaskByMethod(MethodView):
+    @require_fb_token
+    def get(self):
+        return "in"
+
+    def post(self):
+        return "in"
+
+
+def test_decorated_methods_of_classes(guard):
+    site = Starlette(routes=[Route("/x", ByMethod)])
+    site.state.fbguard = guard
+    assert verdicts(site) == {("/x", "GET"): "guarded", ("/x", "POST"): "open"}
+    asyncio.run(asked_without_a_token(site, verdicts(site)))
+    app = flask.Flask("app", static_folder=None)
+    app.add_url_rule("/x", view_func=FlaskByMethod.as_view("x"))
+    assert verdicts(app) == {("/x", "GET"): "guarded", ("/x", "POST"): "open"}
+
+
+def test_a_decorated_dependency(guard):
+    app = FastAPI(openapi_url=None)
+    app.state.fbguard = guard
+
+    @app.get("/x")
+    async def x(who: Annotated[Any, Depends(decorated_dependency)]):
+        return "in"
+
+    assert not lets_in(app, "/x")
+    assert verdicts(app) == {("/x", "GET"): "guarded"}
+
+
+@require_fb_token
+async def decorated_dependency(request: Request):
+    return None
+
+
+# -- odd apps ----------------------------------------------------------------------------------------------
+
+
+def test_a_flask_rule_without_a_view():
+    app = flask_app(static_folder=None)
+    app.add_url_rule("/nobody", endpoint="nobody")
+    app.add_url_rule("/built", endpoint="built", build_only=True)
+    assert not {"/nobody", "/built"} & told(verdicts(app)).keys()
+
+
+def test_an_app_that_is_mounted_in_itself():
+    app = Starlette(routes=[Route("/x", plain)])
+    app.mount("/latest", app)
+    assert verdicts(app) == {("/x", "GET"): "open"}
+
+
+def test_a_stack_is_not_built_again(guard):
+    made = []
+
+    class Once:
+        def __init__(self, app):
+            made.append(app)
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    app = Starlette(routes=[Route("/x", plain)], middleware=[Middleware(Once), Middleware(AsgiDoor, guard)])
+    assert not lets_in(app, "/x")
+    assert verdicts(app) == {("/x", "GET"): "guarded"}
+    assert len(made) == 1
+
+
+def test_a_policy_with_a_thousand_rules(guard):
+    rules = [Rule(f"/{number}/{{x}}/{{rest:path}}", scopes=["email"]) for number in range(1000)]
+    app = AsgiDoor(plain_app, guard, policy=Policy(*rules, Rule("/999/y", public=True)))
+    assert weakest(app) == {}  # an earlier one matches all that it does
+
+
 def test_h17_a_decorator_above_the_route_guards_nothing():
     app = flask.Flask("app", static_folder=None)
 
@@ -445,7 +691,7 @@ def test_django(tmp_path, is_guarded):
     assert finished.returncode == 0, finished.stderr
     found = {one["path"]: (one["verdict"], one["methods"]) for one in json.loads(finished.stdout)}
     base = "guarded" if is_guarded else "open"
-    every = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
     assert found == {
         "/health": ("public" if is_guarded else "open", every),
         "/me/": (base, every),
@@ -459,7 +705,7 @@ def test_django(tmp_path, is_guarded):
     }
     if is_guarded:  # of a regular expression nobody can tell which rules it meets
         loose = next(one for one in json.loads(finished.stdout) if "fi[a-z]" in one["path"])
-        assert loose["except_at"] == {"/files": "public", "/health": "public"}
+        assert loose["except_at"] == {"/files/...": "public", "/health": "public"}
 
 
 # -- the command -------------------------------------------------------------------------------------------
@@ -537,12 +783,28 @@ def test_how_an_app_is_named(routes, name):
         ("import nowhere_to_be_found", "ModuleNotFoundError"),
         ("x = 1", "AttributeError"),
         ("raise RuntimeError('FBGUARD_APP_ID is not set')", "FBGUARD_APP_ID is not set"),
+        ("import sys; sys.exit('no config')", "SystemExit: no config"),
+        ("app = None", "is no app, but NoneType"),
+        ("app = 7", "is no app, but int"),
     ],
 )
 def test_what_cannot_be_loaded(routes, source, told):
     code, out, err = routes(source)
     assert (code, out) == (2, "")
     assert told in err
+
+
+def test_a_factory_that_would_have_to_be_awaited(routes):
+    code, _, err = routes("async def make(): ...", name="make()")
+    assert code == 2
+    assert "is no app, but coroutine" in err
+
+
+def test_open_at_some_paths_is_open(routes):
+    source = SITE.replace('Route("/docs/{page}", hello)', 'Route("/docs/{page:path}", hello)')
+    code, out, _ = routes(source, "--fail-on-open", "--public", "/", "--public", "/docs/{name}")
+    assert code == 1
+    assert "open          only at /docs/-/-" in out.splitlines()
 
 
 def test_a_template_that_is_none(routes):
@@ -596,35 +858,35 @@ def test_flasks_and_djangos_templates(path, expected):
 
 
 @pytest.mark.parametrize(
-    ("rule", "segments", "rest", "path"),
+    ("rule", "segments", "rest", "met"),
     [
-        ("/a/b", ("a", "b"), False, ("a", "b")),
-        ("/a/b", ("a", None), False, ("a", "b")),
-        ("/a/{x}", ("a", "b"), False, ("a", "b")),
-        ("/a/{x}", ("a", None), False, ("a", "-")),
+        ("/a/b", ("a", "b"), False, (("a", "b"), False)),
+        ("/a/b", ("a", None), False, (("a", "b"), False)),
+        ("/a/{x}", ("a", "b"), False, (("a", "b"), False)),
+        ("/a/{x}", ("a", None), False, (("a", None), False)),
         ("/a/b", ("a", "c"), False, None),
         ("/a/b", ("a",), False, None),
-        ("/a/b", ("a",), True, ("a", "b")),
+        ("/a/b", ("a",), True, (("a", "b"), False)),
         ("/a", ("a", "b"), False, None),
-        ("/a/{rest:path}", ("a", "b"), False, ("a", "b")),
-        ("/a/{rest:path}", ("a", None, "c"), False, ("a", "-", "c")),
-        ("/a/{rest:path}", ("a",), False, ("a",)),
-        ("/a/{rest:path}", (None,), True, ("a",)),
-        ("/", (), False, ()),
-        ("/{rest:path}", (), True, ()),
+        ("/a/{rest:path}", ("a", "b"), False, (("a", "b"), False)),
+        ("/a/{rest:path}", ("a", None, "c"), False, (("a", None, "c"), False)),
+        ("/a/{rest:path}", ("a",), False, (("a",), False)),
+        ("/a/{rest:path}", (None,), True, (("a",), True)),
+        ("/", (), False, ((), False)),
+        ("/{rest:path}", (), True, ((), True)),
     ],
 )
-def test_a_path_that_a_rule_and_a_route_match(rule, segments, rest, path):
+def test_paths_that_a_rule_and_a_route_match(rule, segments, rest, met):
     made = Rule(rule)
-    assert made.meets(segments, rest=rest) == path
-    if path is not None:
-        assert made.params_of(path) is not None
+    assert made.meets(segments, rest=rest) == met
+    if met is not None:
+        assert made.params_of(tuple(segment or "-" for segment in met[0])) is not None
 
 
 def test_requirements_from_outside_in():
     inner, outer = Requirement(scopes=["a"]), Requirement(scopes=["b"])
     view = require_fb_token(scopes=["b"])(require_fb_token(scopes=["a"])(lambda: None))
-    [one] = judged(Place().view("/x", ("x",), view))
+    [one] = judged(Place().view("/x", (("x",), False), view))
     assert set(one.asks) == {inner, outer}
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
+from fbguard.cli.coverage.asking import asked_by_verb
 from fbguard.cli.coverage.templates import of_braces
-from fbguard.cli.coverage.views import Place, View
+from fbguard.cli.coverage.views import VERBS, Place, View
 from fbguard.core.requirement import Requirement
 from fbguard.entrance import behind
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
-
-_VERBS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 Views = Iterator[View]
 
@@ -27,11 +26,20 @@ def views_of(app: object, place: Place | None = None) -> Views:
             continue
         walk = _walk_of(one)
         if walk is not None:
-            yield from walk(one, place)
+            inside = place.inside(one)
+            if inside is not None:
+                yield from walk(one, inside)
             return
-        for prefix, mounted in _mounts_of(one).items():
+        yield from mounts_of(one, place)
+    yield place.view("/...", ((), True), app)
+
+
+def mounts_of(app: object, place: Place) -> Views:
+    """Give the views of what werkzeug's DispatcherMiddleware has mounted, if the app is one."""
+    mounts: object = getattr(app, "mounts", None)
+    if isinstance(mounts, Mapping):
+        for prefix, mounted in cast("Mapping[str, object]", mounts).items():
             yield from views_of(mounted, place.at(prefix, of_braces(prefix)[0]))
-    yield place.view("/...", (), app, rest=True)
 
 
 def _walk_of(app: object) -> Callable[[Any, Place], Views] | None:
@@ -53,56 +61,63 @@ def _walk_of(app: object) -> Callable[[Any, Place], Views] | None:
     return _routed if isinstance(getattr(app, "routes", None), list | tuple) else None
 
 
-def _mounts_of(app: object) -> Mapping[str, object]:
-    """Return what werkzeug's DispatcherMiddleware has mounted, by prefix."""
-    mounts: object = getattr(app, "mounts", None)
-    return cast("Mapping[str, object]", mounts) if isinstance(mounts, Mapping) else {}
-
-
 def _routed(app: Any, place: Place) -> Views:
     """Give the views of what has ``routes``: Starlette, FastAPI and their routers."""
+    stack = getattr(app, "middleware_stack", None)
     build = getattr(app, "build_middleware_stack", None)
-    if build is not None:  # as at its first request; and thrown away
-        for one in behind(build()):
-            if isinstance(one, AsgiDoor):
-                place = place.behind(one.policy)
+    if stack is None and build is not None:
+        stack = build()  # as at its first request; and thrown away
+    for one in behind(stack):
+        if isinstance(one, AsgiDoor):
+            place = place.behind(one.policy)
+    overrides = getattr(app, "dependency_overrides", {})
     for route in app.routes:
-        yield from _of_route(route, place)
+        yield from _of_route(route, place, overrides)
+    router = getattr(app, "router", app)
+    default = getattr(router, "default", None)
+    if default is not None and default != getattr(router, "not_found", None):
+        yield from views_of(default, place)
 
 
-def _of_route(route: Any, place: Place) -> Views:
+def _of_route(route: Any, place: Place, overrides: Mapping[Any, Any]) -> Views:
     included = getattr(route, "effective_route_contexts", None)  # of newer FastAPI's include_router()
     if included is not None:
         for context in included():
-            yield from _of_route(context.starlette_route or context, place)
+            yield from _of_route(context.starlette_route or context, place, overrides)
         return
     path: str = getattr(route, "path", "")
-    segments, rest = of_braces(path)
+    template = of_braces(path)
     endpoint = getattr(route, "endpoint", None)
     if endpoint is None:  # a Mount or a Host
-        yield from views_of(getattr(route, "app", None), place.at(path, segments))
+        yield from views_of(getattr(route, "app", None), place.at(path, template[0], rest=template[1]))
         return
-    for one in behind(endpoint):
+    for one in behind(getattr(route, "app", endpoint)):
         if isinstance(one, AsgiDoor):
             place = place.behind(one.policy)
-    yield place.view(path, segments, endpoint, rest=rest, methods=_methods(route), asks=_depends(route))
+    asks, methods = _depends(route, overrides), _methods(route)
+    by_verb = asked_by_verb(endpoint if isinstance(endpoint, type) else None, methods or ())
+    yield place.view(path, template, endpoint, methods=methods, asks=asks, by_verb=by_verb)
 
 
 def _methods(route: Any) -> tuple[str, ...] | None:
     named = getattr(route, "methods", None)
     if named:
-        return tuple(verb for verb in _VERBS if verb in named and (verb != "HEAD" or "GET" not in named))
+        return tuple(
+            sorted(named, key=lambda verb: (VERBS.index(verb) if verb in VERBS else len(VERBS), verb))
+        )
     endpoint = route.endpoint
     if isinstance(endpoint, type):
-        own = tuple(verb for verb in _VERBS if hasattr(endpoint, verb.lower()))
-        return own or ("GET",)  # a WebSocketEndpoint
+        own = {verb for verb in VERBS if hasattr(endpoint, verb.lower())}
+        own |= {"HEAD"} if "GET" in own else set()
+        return tuple(filter(own.__contains__, VERBS)) or ("GET",)  # a WebSocketEndpoint
     return None if hasattr(route, "methods") else ("GET",)  # a WebSocket counts as GET
 
 
-def _depends(route: Any) -> tuple[Requirement, ...]:
+def _depends(route: Any, overrides: Mapping[Any, Any]) -> tuple[Requirement, ...]:
     """Return what the dependencies of a FastAPI route ask for."""
-    if getattr(route, "dependant", None) is None:
+    dependant = getattr(route, "dependant", None)
+    if dependant is None:
         return ()
-    from fbguard.integrations.fastapi import requirements_of  # noqa: PLC0415
+    from fbguard.cli.coverage.fastapi_views import requirements_of  # noqa: PLC0415
 
-    return requirements_of(route.dependant)
+    return tuple(requirements_of(dependant, overrides))

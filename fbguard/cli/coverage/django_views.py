@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.core.handlers.base import BaseHandler
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RoutePattern
 from django.utils.module_loading import import_string
+from django.views import View as DjangoView
 
-from fbguard.cli.coverage.templates import Segments, of_angles
-from fbguard.cli.coverage.views import Place, View
+from fbguard.cli.coverage.asking import asked_by_verb, owner_of
+from fbguard.cli.coverage.templates import of_angles
+from fbguard.cli.coverage.views import VERBS, Place, Segments, View
 from fbguard.integrations.django import FBTokenMiddleware, policy
-
-_VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-_ANY: Final[Segments] = ((), True)
 
 
 def views(_handler: BaseHandler, place: Place) -> Iterator[View]:
@@ -25,36 +24,40 @@ def views(_handler: BaseHandler, place: Place) -> Iterator[View]:
         middleware: object = import_string(name)
         if isinstance(middleware, type) and issubclass(middleware, FBTokenMiddleware):
             place = place.behind(policy())
-    yield from _of_patterns(get_resolver().url_patterns, place, "/", ())
+    yield from _of_patterns(get_resolver().url_patterns, place, "/")
 
 
-def _of_patterns(
-    patterns: list[URLPattern | URLResolver], place: Place, shown: str, segments: tuple[str | None, ...]
-) -> Iterator[View]:
+def _of_patterns(patterns: Sequence[URLPattern | URLResolver], place: Place, before: str) -> Iterator[View]:
     for one in patterns:
         text = str(one.pattern)
-        # A route may end in the middle of a segment, and a regular expression anywhere: then all may follow.
-        own, rest = of_angles(text) if isinstance(one.pattern, RoutePattern) else _ANY
-        is_whole = isinstance(one.pattern, RoutePattern) and (not text or text.endswith("/"))
-        path = (*segments, *own)
+        template = _template(one)
         if isinstance(one, URLPattern):
-            yield place.view(shown + text, path, one.callback, rest=rest, methods=_methods(one.callback))
-        elif rest or not is_whole:
-            yield from _anywhere(one, place, shown + text, path if rest else path[:-1])
+            methods = _methods(one.callback)
+            by_verb = asked_by_verb(owner_of(one.callback), methods or ())
+            yield place.view(before + text, template, one.callback, methods=methods, by_verb=by_verb)
         else:
-            yield from _of_patterns(one.url_patterns, place, shown + text, path)
+            below = place.at(before + text, template[0], rest=template[1])
+            yield from _of_patterns(one.url_patterns, below, "")
 
 
-def _anywhere(
-    resolver: URLResolver, place: Place, shown: str, segments: tuple[str | None, ...]
-) -> Iterator[View]:
-    """Give the views below a pattern of which only the beginning can be told."""
-    for view in _of_patterns(resolver.url_patterns, place, shown, ()):
-        yield View(view.shown, segments, True, view.methods, view.name, view.asks, view.doors)
+def _template(one: URLPattern | URLResolver) -> tuple[Segments, bool]:
+    """Read a pattern. Of a regular expression nobody can tell what it matches."""
+    if not isinstance(one.pattern, RoutePattern):
+        return (), True
+    text = str(one.pattern)
+    segments, rest = of_angles(text)
+    # What is included below a route that ends in the middle of a segment continues that segment.
+    if isinstance(one, URLResolver) and text and not text.endswith("/") and not rest:
+        return segments[:-1], True
+    return segments, rest
 
 
 def _methods(view: Any) -> tuple[str, ...] | None:
-    owner = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    owner = owner_of(view)
     if owner is None:
         return None
-    return tuple(verb for verb in _VERBS if hasattr(owner, verb.lower())) or None
+    own = {verb for verb in VERBS if hasattr(owner, verb.lower())}
+    own |= {"HEAD"} if "GET" in own else set()
+    if getattr(owner, "options", None) is DjangoView.options:
+        own.discard("OPTIONS")  # which Django answers itself
+    return tuple(filter(own.__contains__, VERBS)) or None

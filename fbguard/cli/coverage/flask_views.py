@@ -7,24 +7,35 @@ from typing import Any
 
 import flask
 
+from fbguard.cli.coverage.apps import mounts_of
+from fbguard.cli.coverage.asking import asked_by_verb, owner_of
 from fbguard.cli.coverage.templates import of_angles
-from fbguard.cli.coverage.views import Place, View
+from fbguard.cli.coverage.views import VERBS, Place, View
 from fbguard.entrance import behind
 from fbguard.integrations.flask import policy_of
 from fbguard.wsgi import FBTokenMiddleware
 
-_BY_ITSELF = frozenset({"HEAD", "OPTIONS"})  # what Flask answers without the view, or by its GET
-
 
 def views(app: flask.Flask, place: Place) -> Iterator[View]:
-    """Give the views of an app, behind the doors around it and its FBGuard."""
+    """Give the views of an app, behind the doors around it and its FBGuard, and what stands beside them."""
     for one in behind(app.wsgi_app):
         if isinstance(one, FBTokenMiddleware):
             place = place.behind(one.policy)
+        yield from mounts_of(one, place)
     place = place.behind(policy_of(app))
     rule: Any
     for rule in app.url_map.iter_rules():
-        segments, rest = of_angles(rule.rule)
-        verbs: frozenset[str] = frozenset(rule.methods or ()) - _BY_ITSELF
-        methods = tuple(sorted(verbs)) or None
-        yield place.view(rule.rule, segments, app.view_functions[rule.endpoint], rest=rest, methods=methods)
+        view = app.view_functions.get(rule.endpoint)
+        if view is None or rule.build_only:
+            continue  # a name for addresses, or a 404
+        methods = _methods(rule)
+        by_verb = asked_by_verb(owner_of(view), methods or ())
+        yield place.view(rule.rule, of_angles(rule.rule), view, methods=methods, by_verb=by_verb)
+
+
+def _methods(rule: Any) -> tuple[str, ...] | None:
+    """Return a rule's verbs, without an OPTIONS that Flask answers itself."""
+    verbs: set[str] = set(rule.methods or ())
+    if getattr(rule, "provide_automatic_options", False):
+        verbs.discard("OPTIONS")
+    return tuple(verb for verb in (*VERBS, *sorted(verbs.difference(VERBS))) if verb in verbs) or None

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from fbguard.cli.coverage.views import View
+from fbguard.cli.coverage.views import VERBS, Segments, View
 from fbguard.core.requirement import Requirement
 from fbguard.core.rule import Rule
 
 Verdict = Literal["guarded", "optional", "public", "open"]
+Path = tuple[str, ...]  # its segments
 
-ANY: Final = "-"  # a segment that varies
-_VERBS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ANY: Final = "-"  # in place of a segment that varies
+_MOST: Final = 5_000  # kinds of paths of one view that are looked at
 _WEAKEST_FIRST: Final[tuple[Verdict, ...]] = ("open", "public", "optional", "guarded")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Paths that the rules do not tell apart but by how far they go on from ``start``."""
+
+    start: Path
+    paths: tuple[Path, ...]
+
+
+class TooMany(Exception):  # noqa: N818 - of paths
+    """The rules tell more kinds of paths of one view apart than can be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,60 +36,77 @@ class Judged:
 
     "guarded" asks for a token; "optional" takes requests without one; "public" is so by a rule; "open" is
     guarded by nothing, and no rule says that it should be. ``except_at`` are paths of the view at which a
-    weaker verdict stands, with that.
+    weaker verdict stands, with that; ``-`` is any segment, ``...`` whatever follows. ``wrappers`` are
+    functions between the route and what asks.
     """
 
     view: View
     methods: tuple[str, ...]
     verdict: Verdict
     asks: tuple[Requirement, ...]
+    wrappers: tuple[str, ...] = ()
     except_at: tuple[tuple[str, Verdict], ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything of it is open."""
+        return self.verdict == "open" or any(verdict == "open" for _, verdict in self.except_at)
 
 
 def judged(view: View, meant: Sequence[Rule] = ()) -> list[Judged]:
     """Return what guards a view, the verbs with the same verdict together.
 
-    ``meant`` are public rules for what is meant to be open although no door has such a rule.
+    ``meant`` are public rules for what is meant to be open although no door has such a rule. Raises TooMany.
     """
+    kinds = _kinds_of(view, meant)
     found: list[Judged] = []
-    for method in view.methods or _VERBS:
-        one = _judged(view, method, meant)
+    for method in _methods(view):
+        one = _judged(view, kinds, method, meant)
         for number, other in enumerate(found):
             if replace(other, methods=one.methods) == one:
                 found[number] = replace(other, methods=(*other.methods, method))
                 break
         else:
             found.append(one)
-    return found
+    return [_without_head(one) for one in found]
 
 
-def _judged(view: View, method: str, meant: Sequence[Rule]) -> Judged:
-    general, *special = dict.fromkeys(_samples(view, meant))
-    verdict, asks = _of_path(view, general, method, meant)
+def _methods(view: View) -> tuple[str, ...]:
+    if view.methods is not None:
+        return view.methods
+    listed = (rule.methods or () for door in view.doors if door.policy for rule in door.policy.rules)
+    return tuple(dict.fromkeys([*VERBS, *sorted(verb for verbs in listed for verb in verbs)]))
+
+
+def _without_head(one: Judged) -> Judged:
+    """HEAD goes without saying where GET is told."""
+    if "GET" not in one.methods:
+        return one
+    return replace(one, methods=tuple(method for method in one.methods if method != "HEAD"))
+
+
+def _judged(view: View, kinds: Sequence[_Kind], method: str, meant: Sequence[Rule]) -> Judged:
+    own = [view.asks, *filter(None, [view.by_verb.get(method)])]
+    required = [requirement for asked in own for requirement in asked.requirements]
+
+    def verdict_of(path: Path) -> Verdict:
+        return _of_path(view, path, method, meant, required)[0]
+
+    verdict, asks = _of_path(view, kinds[0].paths[0], method, meant, required)
     weaker: dict[str, Verdict] = {}
-    for path in special:
-        other, _ = _of_path(view, path, method, meant)
-        if _WEAKEST_FIRST.index(other) < _WEAKEST_FIRST.index(verdict):
-            weaker["/" + "/".join(path)] = other
-    return Judged(view, (method,), verdict, asks, tuple(sorted(weaker.items())))
-
-
-def _samples(view: View, meant: Sequence[Rule]) -> Iterator[tuple[str, ...]]:
-    """Give paths of a view: any, and for each rule that matches some of them one that it matches."""
-    plain = tuple(segment or ANY for segment in view.segments)
-    yield (*plain, ANY) if view.rest else plain
-    if view.rest:
-        yield plain
-    rules = [(0, rule) for rule in meant]
-    rules += [(door.below, rule) for door in view.doors if door.policy for rule in door.policy.rules]
-    for below, rule in rules:
-        met = rule.meets(view.segments[below:], rest=view.rest)
-        if met is not None:
-            yield (*plain[:below], *met)
+    for kind in kinds:
+        found = {path: verdict_of(path) for path in kind.paths}
+        if len(found) > 1 and len(set(found.values())) == 1:
+            found = {(*kind.start, "..."): verdict_of(kind.paths[0])}
+        for path, other in found.items():
+            if _WEAKEST_FIRST.index(other) < _WEAKEST_FIRST.index(verdict):
+                weaker["/" + "/".join(path)] = other
+    wrappers = tuple(asked.wrapper for asked in own if asked.wrapper)
+    return Judged(view, (method,), verdict, asks, wrappers, tuple(sorted(weaker.items())))
 
 
 def _of_path(
-    view: View, path: tuple[str, ...], method: str, meant: Sequence[Rule]
+    view: View, path: Path, method: str, meant: Sequence[Rule], own: Sequence[Requirement]
 ) -> tuple[Verdict, tuple[Requirement, ...]]:
     asks: list[Requirement] = []
     is_public = any(rule.params_of(path) is not None for rule in meant)
@@ -90,7 +120,7 @@ def _of_path(
             is_public = True
         else:
             asks += [requirement for requirement, _ in match.demands]
-    asks += view.asks
+    asks += own
     return _verdict(asks, is_public=is_public), tuple(dict.fromkeys(asks))
 
 
@@ -99,3 +129,34 @@ def _verdict(asks: Iterable[Requirement], *, is_public: bool) -> Verdict:
     if not optional:
         return "public" if is_public else "open"
     return "optional" if all(optional) else "guarded"
+
+
+# -- paths of every kind that rules can tell apart ---------------------------------------------------------
+
+
+def _kinds_of(view: View, meant: Sequence[Rule]) -> list[_Kind]:
+    """Return the kind that is as general as can be, and each that the rules tell apart."""
+    rules = [(0, rule) for rule in meant]
+    rules += [(door.below, rule) for door in view.doors if door.policy for rule in door.policy.rules]
+    deepest = 1 + max((below + len(rule.segments) for below, rule in rules), default=0)
+    kinds: list[_Kind] = []
+    for segments, rest in _patterns(view, rules):
+        start = tuple(segment or _ANY for segment in segments)
+        further = [(_ANY,) * count for count in range(max(deepest - len(start), 1) + 1)] if rest else [()]
+        # One that goes on comes first: of "/files/{rest:path}" that is what people ask for.
+        paths = [start + more for more in (*further[1:2], *further[:1], *further[2:])]
+        kinds.append(_Kind(start, tuple(paths)))
+    return kinds
+
+
+def _patterns(view: View, rules: Sequence[tuple[int, Rule]]) -> list[tuple[Segments, bool]]:
+    """Return the view's own pattern, and all that its rules make of it, alone and together."""
+    kinds: dict[tuple[Segments, bool], None] = {(view.segments, view.rest): None}
+    for below, rule in rules:
+        for segments, rest in list(kinds):
+            met = rule.meets(segments[below:], rest=rest)
+            if met is not None:
+                kinds[(*segments[:below], *met[0]), met[1]] = None
+        if len(kinds) > _MOST:
+            raise TooMany(view.shown)
+    return list(kinds)

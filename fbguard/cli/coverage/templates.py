@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-Segments = tuple[tuple[str | None, ...], bool]  # and whether any number may follow
+Template = tuple[tuple[str | None, ...], bool]  # its segments, and whether any number may follow
 
 _BRACES: Final = re.compile(r"\{[^{}:]*:?(?P<converter>[^{}]*)\}")
 _ANGLES: Final = re.compile(r"<(?:(?P<converter>[^<>:(]*)(?:\([^<>]*\))?:)?[^<>:]*>")
@@ -14,12 +14,12 @@ _SHORT: Final = frozenset({"", "any", "float", "int", "slug", "str", "string", "
 _VARIES, _MANY = "\0", "\1"
 
 
-def of_braces(path: str) -> Segments:
+def of_braces(path: str) -> Template:
     """Read ``/pages/{page_id:int}``, as Starlette writes it."""
     return _read(path, _BRACES)
 
 
-def of_angles(path: str) -> Segments:
+def of_angles(path: str) -> Template:
     """Read ``/pages/<int:page_id>``, as Flask and Django write it."""
     return _read(path, _ANGLES)
 
@@ -28,7 +28,7 @@ def _mark(parameter: re.Match[str]) -> str:
     return _VARIES if (parameter["converter"] or "") in _SHORT else _MANY
 
 
-def _read(path: str, parameter: re.Pattern[str]) -> Segments:
+def _read(path: str, parameter: re.Pattern[str]) -> Template:
     segments: list[str | None] = []
     for segment in filter(None, parameter.sub(_mark, path).split("/")):
         if _MANY in segment:

@@ -1,18 +1,18 @@
-"""A view as the audit of routes knows it, and what its decorators and dependencies ask for."""
+"""A view as the audit of routes knows it, and where it stands."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Final, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from fbguard.cli.coverage.asking import Asked, asked_by, named
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import Requirement
-from fbguard.decorator import ASKS
 
-_DISPATCH: Final = ("dispatch_request", "dispatch")
-_CLASSES: Final = ("view_class", "cls")  # of what as_view() returns; the second is Django REST framework's
+Segments = tuple[str | None, ...]  # of a path: literal ones, and None for those that vary
+
+VERBS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,80 +27,69 @@ class Door:
 class View:
     """A view at a path.
 
-    ``shown`` is the path as its framework writes it; ``segments`` are its literal segments, None for
-    those that vary; with ``rest`` any number of segments may follow. ``methods`` None is every verb.
+    ``shown`` is the path as its framework writes it; with ``rest`` any number of segments may follow
+    ``segments``. ``methods`` None is every verb. ``asks`` is what is asked for whatever the verb, ``by_verb``
+    what the method of one verb asks for besides.
     """
 
     shown: str
-    segments: tuple[str | None, ...]
+    segments: Segments
     rest: bool
     methods: tuple[str, ...] | None
     name: str
-    asks: tuple[Requirement, ...]
+    asks: Asked
+    by_verb: Mapping[str, Asked]
     doors: tuple[Door, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an app stands: the path in front of it, and the doors on the way."""
+    """Where an app stands: the path in front of it, and the doors on the way.
+
+    With ``rest`` nobody can tell what the path is from there on; ``apps`` are those on the way.
+    """
 
     shown: str = ""
-    segments: tuple[str | None, ...] = ()
+    segments: Segments = ()
+    rest: bool = False
     doors: tuple[Door, ...] = ()
+    apps: tuple[object, ...] = field(default=(), repr=False)
 
     def behind(self, policy: Policy | None) -> Place:
-        """Return the same place behind one more door."""
+        """Return the same place behind one more door.
+
+        Where nobody can tell which path a door sees, it counts as none: a guarded view may show as open.
+        """
+        if self.rest:
+            return self
         return replace(self, doors=(*self.doors, Door(policy, len(self.segments))))
 
-    def at(self, shown: str, segments: tuple[str | None, ...]) -> Place:
+    def at(self, shown: str, segments: Segments, *, rest: bool = False) -> Place:
         """Return a place below this one."""
-        return replace(self, shown=self.shown + shown, segments=self.segments + segments)
+        segments = self.segments if self.rest else self.segments + segments
+        return replace(self, shown=self.shown + shown, segments=segments, rest=self.rest or rest)
+
+    def inside(self, app: object) -> Place | None:
+        """Return the same place in an app; None if it is in there already: it is mounted in itself."""
+        if any(app is one for one in self.apps):
+            return None
+        return replace(self, apps=(*self.apps, app))
 
     def view(
         self,
         shown: str,
-        segments: tuple[str | None, ...],
+        path: tuple[Segments, bool],
         view: object,
         *,
-        rest: bool = False,
         methods: tuple[str, ...] | None = None,
         asks: tuple[Requirement, ...] = (),
+        by_verb: Mapping[str, Asked] | None = None,
     ) -> View:
         """Return a view here; ``asks`` is what is asked for besides its decorators."""
-        place = self.at(shown, segments)
-        asked = (*asks, *asked_by(view))
-        return View(place.shown or "/", place.segments, rest, methods, named(view), asked, self.doors)
-
-
-def asked_by(view: object) -> tuple[Requirement, ...]:
-    """Return what the decorators of a view ask for."""
-    for one in _layers(view):
-        found: object = getattr(one, ASKS, None)
-        if isinstance(found, tuple):
-            return cast("tuple[Requirement, ...]", found)
-    return ()
-
-
-def named(view: object) -> str:
-    """Return where a view is written: ``module.name``."""
-    while isinstance(view, functools.partial):
-        view = view.func
-    view = next((getattr(view, name) for name in _CLASSES if hasattr(view, name)), view)
-    if not hasattr(view, "__qualname__"):
-        view = type(view)
-    return f"{getattr(view, '__module__', '?')}.{getattr(view, '__qualname__', '?')}"
-
-
-def _layers(view: object) -> Iterator[object]:
-    """Give a view, and what it is made of, from outside in."""
-    while isinstance(view, functools.partial):
-        yield view
-        view = view.func
-    yield view
-    for name in _CLASSES:
-        owner = getattr(view, name, None)
-        if isinstance(owner, type):
-            view = owner
-            break
-    for name in _DISPATCH:
-        yield getattr(view, name, None)
+        segments, rest = path
+        place = self.at(shown, segments, rest=rest)
+        asked = asked_by(view)
+        return View(
+            place.shown or "/", place.segments, place.rest, methods, named(view),
+            Asked((*asks, *asked.requirements), asked.wrapper), by_verb or {}, self.doors,
+        )  # fmt: skip

@@ -1,0 +1,93 @@
+"""What the decorators of a view ask for, and where a view is written."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from fbguard.core.requirement import Requirement
+from fbguard.decorator import ASKS
+
+_CLASSES: Final = ("view_class", "cls")  # of what as_view() returns; the second is Django REST framework's
+_DISPATCH: Final = ("dispatch_request", "dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Requirements; ``wrapper`` names a function around the view that asks for them, if there is one.
+
+    Such a function may answer by itself, and then nothing is asked.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+    wrapper: str | None = None
+
+
+def asked_by(view: object) -> Asked:
+    """Return what the decorators of a view ask for."""
+    for one in _called(view):
+        marked: object = getattr(one, ASKS, None)
+        if isinstance(marked, tuple):
+            guarded, requirements = cast("tuple[object, tuple[Requirement, ...]]", marked)
+            is_itself = getattr(one, "__func__", one) is guarded
+            return Asked(requirements, None if is_itself else _name_of(one))
+    return Asked()
+
+
+def asked_by_verb(owner: type | None, verbs: Iterable[str]) -> dict[str, Asked]:
+    """Return what the methods of a class-based view ask for; frameworks serve HEAD by ``get``."""
+    handlers = {verb: getattr(owner, verb.lower(), None) for verb in verbs}
+    handlers |= {"HEAD": handlers.get("HEAD") or getattr(owner, "get", None)}
+    return {verb: asked_by(handler) for verb, handler in handlers.items() if handler is not None}
+
+
+def owner_of(view: object) -> type | None:
+    """Return the class of what ``as_view()`` has returned, None of any other view."""
+    found = next((getattr(view, name) for name in _CLASSES if hasattr(view, name)), None)
+    return found if isinstance(found, type) else None
+
+
+def named(view: object) -> str:
+    """Return where a view is written: ``module.name``."""
+    while isinstance(view, functools.partial):
+        view = view.func
+    return _name_of(owner_of(view) or view)
+
+
+def _name_of(one: object) -> str:
+    if not hasattr(one, "__qualname__"):
+        one = type(one)
+    return f"{getattr(one, '__module__', '?')}.{getattr(one, '__qualname__', '?')}"
+
+
+def _called(view: object) -> Iterator[object]:
+    """Give what is called of a view, from outside in."""
+    while isinstance(view, functools.partial):
+        yield view
+        view = view.func
+    if isinstance(view, type):
+        if _is_endpoint(view):
+            yield _dispatch_of(view)
+        return
+    yield view
+    owner = owner_of(view)
+    if owner is not None:
+        yield _dispatch_of(owner)
+    elif not hasattr(view, "__qualname__"):  # an object
+        yield getattr(type(view), "__call__", None)  # noqa: B004 - the function, for its mark
+
+
+def _dispatch_of(owner: Any) -> object:
+    return next((getattr(owner, name) for name in _DISPATCH if hasattr(owner, name)), None)
+
+
+def _is_endpoint(view: type) -> bool:
+    """Tell whether a class is an endpoint of Starlette's that is served by its ``dispatch``."""
+    module = sys.modules.get("starlette.endpoints")
+    if module is None:
+        return False
+    bases = (module.HTTPEndpoint, module.WebSocketEndpoint)
+    return any(issubclass(view, base) and view.__await__ is base.__await__ for base in bases)  # type: ignore[attr-defined]
