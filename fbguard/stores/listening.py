@@ -99,7 +99,7 @@ class Listening:
     async def _follow(self) -> None:
         self._task = asyncio.current_task()
         is_news = True
-        while True:
+        while not self._is_over:  # a library on the way may have swallowed what has cancelled this
             failed = None
             try:
                 await self._listen()
@@ -110,7 +110,7 @@ class Listening:
             is_news = is_news or self.era is not None
             self.era = None  # before anybody is told, who may take his time
             self._tell_of("the news of the store broke off", failed)
-            if is_news:
+            if is_news and not self._is_over:
                 self._tell(events.StoreLost())
             is_news = False
             await asyncio.sleep(self._wait)
@@ -145,7 +145,7 @@ class Listening:
         return asyncio.get_running_loop().create_task(self._catch(self._due))
 
     async def _catch(self, due: asyncio.Event) -> None:
-        while True:
+        while not self._is_over:
             due.clear()
             failed = None
             try:

@@ -387,6 +387,27 @@ def test_news_of_nobody_are_no_news(make, store, forged):
     assert guard.peek(TOKEN) is not None
 
 
+def test_a_guard_that_is_closed_listens_no_more_whatever_the_store_makes_of_it(make, clock, caplog):
+    class Deaf(MemoryStore):
+        """Takes the end of its listener for a lost link."""
+
+        async def news(self) -> AsyncIterator[bytes]:
+            try:
+                async with aclosing(super().news()) as news:
+                    async for one in news:
+                        yield one
+            except asyncio.CancelledError:
+                raise StoreUnavailable from None
+
+    guard = make(store=Deaf(time=clock.time))
+    assert said(guard) == "ok"
+    hears(guard)
+    task = guard._revoker.shared._listening._task
+    guard.close()
+    wait_until(task.done)
+    assert "lost" not in caplog.text
+
+
 def test_too_many_news_are_not_believed(make, store, monkeypatch):
     monkeypatch.setattr(listening, "MOST", 100)
     guard = make()
