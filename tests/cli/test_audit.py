@@ -214,7 +214,7 @@ def test_a_bar_on_a_terminal_and_nothing_of_it_in_the_output(audit, sandbox, tmp
     ours, theirs = pty.openpty()
     try:
         finished = subprocess.run(
-            [*FBGUARD, "audit", str(file), "--json"],
+            [*FBGUARD, "audit", str(file), "--json", "--rate", "1000"],
             stdout=subprocess.PIPE,
             stderr=theirs,
             env=environment(TERM="xterm", COLUMNS="80"),

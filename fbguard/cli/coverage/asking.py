@@ -89,5 +89,6 @@ def _is_endpoint(view: type) -> bool:
     module = sys.modules.get("starlette.endpoints")
     if module is None:
         return False
-    bases = (module.HTTPEndpoint, module.WebSocketEndpoint)
-    return any(issubclass(view, base) and view.__await__ is base.__await__ for base in bases)  # type: ignore[attr-defined]
+    bases: tuple[type, ...] = (module.HTTPEndpoint, module.WebSocketEndpoint)
+    own: object = getattr(view, "__await__", None)
+    return any(issubclass(view, base) and own is getattr(base, "__await__", None) for base in bases)

@@ -95,7 +95,7 @@ def _judged(view: View, kinds: Sequence[_Kind], method: str, meant: Sequence[Rul
     verdict, asks = _of_path(view, kinds[0].paths[0], method, meant, required)
     weaker: dict[str, Verdict] = {}
     for kind in kinds:
-        found = {path: verdict_of(path) for path in kind.paths}
+        found: dict[Path, Verdict] = {path: verdict_of(path) for path in kind.paths}
         if len(found) > 1 and len(set(found.values())) == 1:
             found = {(*kind.start, "..."): verdict_of(kind.paths[0])}
         for path, other in found.items():
