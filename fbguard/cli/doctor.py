@@ -19,8 +19,12 @@ _STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
 
 def run(*, as_json: bool) -> int:
     """Look at everything and print it; returns the exit code: 1 if anything is bad."""
-    logging.getLogger("fbguard").addHandler(logging.NullHandler())  # what it says is among the checks
-    checks = asyncio.run(_examined(None if as_json else Terminal()))
+    logger, silent = logging.getLogger("fbguard"), logging.NullHandler()
+    logger.addHandler(silent)  # what it says is among the checks
+    try:
+        checks = asyncio.run(_examined(None if as_json else Terminal()))
+    finally:
+        logger.removeHandler(silent)
     is_well = all(check.result != "bad" for check in checks)
     if as_json:
         found = {"ok": is_well, "checks": [asdict(check) for check in checks]}

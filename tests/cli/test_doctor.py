@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import time
 from email.utils import formatdate
@@ -218,6 +219,7 @@ def test_a_store_that_is_away(examined, variables):
         variables(REDIS_URL=f"redis://:{OTHER}@127.0.0.1:{free.getsockname()[1]}")
         code, found = examined()
     assert code == 1
+    assert logging.getLogger("fbguard").handlers == []  # as it was
     assert found["Store"]["result"] == "bad"
     assert "FBGUARD_REDIS_URL" in found["Store"]["help"]
 
