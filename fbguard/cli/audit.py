@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from fbguard.cli.asking import WrongUse
 from fbguard.cli.guards import one_off_guard
+from fbguard.cli.report import Report
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.errors import Refused
@@ -159,34 +160,38 @@ async def _in_order(guard: Guard, stored: Sequence[Stored], at_once: int) -> Asy
 
 async def _found(guard: Guard, stored: Stored) -> Found:
     refused = await _refusal(guard, stored.token)
-    valid = True if refused is None else None if refused.status == _DONT_KNOW else False
     info = guard.peek(stored.token.reveal())
-    is_told = info is not None and bool(info.app_id)
+    report = Report(
+        info=info, refused=refused, app_id=guard.app_id, graph_url=guard.graph_url, now=guard.now()
+    )
+    facts = info if report.reads else None
     return Found(
         line=stored.line,
         fingerprint=guard.signer.fingerprint(stored.token),
-        valid=valid,
+        valid=report.valid,
         reason=None if refused is None else refused.reason,
-        user_id=info.user_id if info is not None else None,
-        scopes=tuple(sorted(info.scopes)) if info is not None and is_told else None,
-        expires_at=info.expires if info is not None and is_told else None,
-        data_access_expires_at=info.data_access_expires if info is not None and is_told else None,
+        user_id=None if info is None else info.user_id,
+        scopes=None if facts is None else tuple(sorted(facts.scopes)),
+        expires_at=None if facts is None else facts.expires,
+        data_access_expires_at=None if facts is None else facts.data_access_expires,
     )
 
 
 async def _refusal(guard: Guard, token: Secret) -> Refused | None:
     """Return why a token is refused; where nobody can tell, after having waited as long as Graph asks for."""
-    for number in range(_TRIES):
+    refused: Refused | None = None
+    for _ in range(_TRIES):
+        if refused is not None:
+            await _pause(refused.retry_after or 1)
         try:
             await guard.acheck(token.reveal())
-        except Refused as refused:
-            if refused.status != _DONT_KNOW or refused.reason == "misconfigured" or number == _TRIES - 1:
-                return refused
-            wait = refused.retry_after
+        except Refused as refusal:
+            refused = refusal
         else:
             return None
-        await _pause(wait or 1)
-    raise AssertionError("the last try has returned")
+        if refused.status != _DONT_KNOW or refused.reason == "misconfigured":
+            break
+    return refused
 
 
 _pause = asyncio.sleep

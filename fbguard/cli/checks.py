@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Literal
 
 import fbguard
+from fbguard.cli.guards import patience
 from fbguard.core import settings
 from fbguard.core.errors import Refused
 from fbguard.core.options import STORE, VARIABLES, from_environment
@@ -55,7 +56,7 @@ async def examine() -> AsyncIterator[Check]:
         yield check
     told: list[Event] = []
     try:
-        guard = Guard.from_env(on_event=told.append, **_patience())
+        guard = Guard.from_env(on_event=told.append, **patience())
     except (TypeError, ValueError, RuntimeError, ImportError) as error:  # which names the option only
         yield Check("Settings", "bad", str(error), "docs/index.md lists the options and their variables.")
         return
@@ -77,10 +78,6 @@ def _versions() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
-
-
-def _patience() -> dict[str, float]:
-    return {} if "FBGUARD_DEADLINE" in os.environ else {"deadline": _PATIENCE}
 
 
 # -- the environment ---------------------------------------------------------------------------------------

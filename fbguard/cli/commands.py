@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fbguard.cli.program import AsJson, app
+from fbguard.cli.program import AsJson, app, wrong_use
 
 __all__ = ["app", "demo", "doctor", "explain", "routes", "sandbox", "token_commands"]
 
@@ -138,13 +138,10 @@ def routes(
     request. **open** is a route that nothing guards and that no rule makes public. Guards that are not
     fbguard's, such as `@requires`, are not seen.
     """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.routes import run  # noqa: PLC0415
 
-    try:
+    with wrong_use():
         code = run(target, public=public or (), fail_on_open=fail_on_open, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
 
 
@@ -169,13 +166,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain an error of Graph's: what happened, what fbguard answers, and what helps."""
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.explain import run  # noqa: PLC0415
 
-    try:
+    with wrong_use():
         code = run(what, subcode, everything=everything, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
 
 

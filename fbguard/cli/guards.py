@@ -14,6 +14,11 @@ _ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0
 _DEADLINE: Final = 10.0  # seconds
 
 
+def patience() -> dict[str, float]:
+    """Return the deadline of a command, where the environment names none: a person waits for it."""
+    return {} if "FBGUARD_DEADLINE" in os.environ else {"deadline": _DEADLINE}
+
+
 def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given: str | None) -> Guard:
     """Return a guard with these options; those that are None come from the environment, or are its defaults.
 
@@ -30,9 +35,7 @@ def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given:
     secret = asking.app_secret()
     if secret is not None:
         options["app_secret"] = secret
-    if "FBGUARD_DEADLINE" not in os.environ:
-        options["deadline"] = _DEADLINE
     try:
-        return Guard.from_env(**_ASKED_ONCE, **options)
+        return Guard.from_env(**_ASKED_ONCE, **patience(), **options)
     except (TypeError, ValueError, ImportError) as error:  # it names the option or variable, never its value
         raise asking.WrongUse(str(error)) from None

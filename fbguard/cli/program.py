@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated, Final
 
 import typer
@@ -68,3 +70,14 @@ def fbguard_command(
 ) -> None:
     """Guards Python web APIs with Facebook access tokens."""
     del version  # its callback has printed and left
+
+
+@contextmanager
+def wrong_use() -> Generator[None]:
+    """Tell of a WrongUse as typer tells of wrong options, with exit code 2."""
+    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
+
+    try:
+        yield
+    except WrongUse as error:
+        raise typer.BadParameter(str(error)) from None

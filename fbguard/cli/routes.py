@@ -8,19 +8,24 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from fbguard.cli.asking import WrongUse
 from fbguard.cli.coverage.apps import views_of
-from fbguard.cli.coverage.judging import Judged, judged
+from fbguard.cli.coverage.judging import Judged, Verdict, judged
 from fbguard.cli.coverage.views import VERBS
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.requirement import Requirement
 from fbguard.core.rule import Rule
 
-_STYLES: Final = {"guarded": "green", "optional": "cyan", "public": "", "open": "bold red"}
+_STYLES: Final[Mapping[Verdict, str]] = {
+    "guarded": "green",
+    "optional": "cyan",
+    "public": "",
+    "open": "bold red",
+}
 
 
 def run(target: str, *, public: Sequence[str], fail_on_open: bool, as_json: bool) -> int:
@@ -114,7 +119,7 @@ def _described(asked: Requirement) -> str:
 
 def _summary(found: Sequence[Judged]) -> str:
     counted = Counter(one.verdict for one in found)
-    parts = [f"{counted[name]} {name}" for name in _STYLES if counted[name]]  # type: ignore[index]
+    parts = [f"{counted[name]} {name}" for name in _STYLES if counted[name]]
     return ", ".join(parts) or "There are no routes."
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fbguard.cli.program import TWO_TOKENS, AppId, AsJson, GraphUrl, GraphVersion, Token, app
+from fbguard.cli.program import TWO_TOKENS, AppId, AsJson, GraphUrl, GraphVersion, Token, app, wrong_use
 from fbguard.core.secret import Secret
 
 
@@ -36,15 +36,12 @@ def inspect(
     Without TOKEN it is read from standard input, or typed at a prompt that does not show it. The app's
     secret comes from `FBGUARD_APP_SECRET`, or is asked for in the same way. Neither is ever printed.
     """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.inspect import run  # noqa: PLC0415
 
     if context.args:
         raise typer.BadParameter(TWO_TOKENS)
-    try:
+    with wrong_use():
         code = run(token, app_id=app_id, graph_url=graph_url, graph_version=graph_version, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
 
 
@@ -78,13 +75,10 @@ def audit(
     long as Graph asks for. Tokens are never printed: lines and fingerprints tell which is which. The app's
     secret is taken as by `fbguard inspect`.
     """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.audit import run  # noqa: PLC0415
 
-    try:
+    with wrong_use():
         code = run(file, column=column, rate=rate, app_id=app_id, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)
 
 
@@ -143,7 +137,6 @@ def expire_session(
     app must be allowed anew. With the last two the call is signed by the app's secret. Token and secret are
     taken as by `fbguard inspect`, and never printed.
     """
-    from fbguard.cli.asking import WrongUse  # noqa: PLC0415
     from fbguard.cli.expire import Options, run  # noqa: PLC0415
 
     if context.args:
@@ -152,8 +145,6 @@ def expire_session(
         app_id=app_id, graph_url=graph_url, graph_version=graph_version,
         in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
     )  # fmt: skip
-    try:
+    with wrong_use():
         code = run(token, options, as_json=as_json)
-    except WrongUse as error:
-        raise typer.BadParameter(str(error)) from None
     raise typer.Exit(code)

@@ -95,6 +95,12 @@ def test_for_programs(audit, tokens):
     assert found[3]["scopes"] is None
 
 
+def test_a_pages_token_is_as_valid_as_inspect_says(audit, sandbox):
+    code, out, _ = audit(sandbox.issue_token(type="PAGE"), "--json")
+    assert code == 0
+    assert json.loads(out)["valid"] is True
+
+
 def test_all_are_valid(audit, sandbox):
     code, out, _ = audit("\r\n".join(sandbox.issue_token() for _ in range(40)))
     assert code == 0

@@ -13,8 +13,8 @@ from django.utils.module_loading import import_string
 from django.views import View as DjangoView
 
 from fbguard.cli.coverage.asking import asked_by_verb, owner_of
-from fbguard.cli.coverage.templates import of_angles
-from fbguard.cli.coverage.views import VERBS, Place, Segments, View
+from fbguard.cli.coverage.templates import Template, of_angles
+from fbguard.cli.coverage.views import VERBS, Place, View
 from fbguard.integrations.django import FBTokenMiddleware, policy
 
 
@@ -40,7 +40,7 @@ def _of_patterns(patterns: Sequence[URLPattern | URLResolver], place: Place, bef
             yield from _of_patterns(one.url_patterns, below, "")
 
 
-def _template(one: URLPattern | URLResolver) -> tuple[Segments, bool]:
+def _template(one: URLPattern | URLResolver) -> Template:
     """Read a pattern. Of a regular expression nobody can tell what it matches."""
     if not isinstance(one.pattern, RoutePattern):
         return (), True

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from fbguard.cli.coverage.views import VERBS, Segments, View
+from fbguard.cli.coverage.templates import Template
+from fbguard.cli.coverage.views import VERBS, View
 from fbguard.core.requirement import Requirement
 from fbguard.core.rule import Rule
 
@@ -97,7 +98,7 @@ def _judged(view: View, kinds: Sequence[_Kind], method: str, meant: Sequence[Rul
     for kind in kinds:
         found: dict[Path, Verdict] = {path: verdict_of(path) for path in kind.paths}
         if len(found) > 1 and len(set(found.values())) == 1:
-            found = {(*kind.start, "..."): verdict_of(kind.paths[0])}
+            found = {(*kind.start, "..."): found[kind.paths[0]]}
         for path, other in found.items():
             if _WEAKEST_FIRST.index(other) < _WEAKEST_FIRST.index(verdict):
                 weaker["/" + "/".join(path)] = other
@@ -149,14 +150,14 @@ def _kinds_of(view: View, meant: Sequence[Rule]) -> list[_Kind]:
     return kinds
 
 
-def _patterns(view: View, rules: Sequence[tuple[int, Rule]]) -> list[tuple[Segments, bool]]:
+def _patterns(view: View, rules: Sequence[tuple[int, Rule]]) -> list[Template]:
     """Return the view's own pattern, and all that its rules make of it, alone and together."""
-    kinds: dict[tuple[Segments, bool], None] = {(view.segments, view.rest): None}
+    kinds: dict[Template, None] = {(view.segments, view.rest): None}
     for below, rule in rules:
         for segments, rest in list(kinds):
             met = rule.meets(segments[below:], rest=rest)
             if met is not None:
                 kinds[(*segments[:below], *met[0]), met[1]] = None
         if len(kinds) > _MOST:
-            raise TooMany(view.shown)
+            raise TooMany(f"its rules tell over {_MOST} kinds of paths of {view.shown} apart")
     return list(kinds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-Template = tuple[tuple[str | None, ...], bool]  # its segments, and whether any number may follow
+Segments = tuple[str | None, ...]  # of a path: literal ones, and None for those that vary
+Template = tuple[Segments, bool]  # and whether any number may follow
 
 _BRACES: Final = re.compile(r"\{[^{}:]*:?(?P<converter>[^{}]*)\}")
 _ANGLES: Final = re.compile(r"<(?:(?P<converter>[^<>:(]*)(?:\([^<>]*\))?:)?[^<>:]*>")

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from fbguard.cli.coverage.asking import Asked, asked_by, named
+from fbguard.cli.coverage.templates import Segments, Template
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import Requirement
-
-Segments = tuple[str | None, ...]  # of a path: literal ones, and None for those that vary
 
 VERBS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -78,7 +77,7 @@ class Place:
     def view(
         self,
         shown: str,
-        path: tuple[Segments, bool],
+        path: Template,
         view: object,
         *,
         methods: tuple[str, ...] | None = None,
