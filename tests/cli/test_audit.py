@@ -12,15 +12,8 @@ import sys
 import pytest
 
 from fbguard.cli.commands import app
-from fbguard.sandbox import Sandbox
+from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, environment
-
-SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
-
-
-@pytest.fixture
-def sandbox():
-    return Sandbox(app_secret=SECRET)
 
 
 @pytest.fixture

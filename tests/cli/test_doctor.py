@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import time
 from email.utils import formatdate
 
@@ -14,22 +13,10 @@ from fbguard.cli import checks, doctor
 from fbguard.cli.checks import Check
 from fbguard.core.options import VARIABLES
 from fbguard.facebook.graph import Reply
-from fbguard.sandbox import Sandbox
+from tests.cli.conftest import SECRET
 from tests.cli.processes import fbguard
 
-SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER = "0f" * 16
-
-
-@pytest.fixture
-def sandbox():
-    return Sandbox(app_secret=SECRET)
-
-
-@pytest.fixture
-def url(sandbox):
-    with sandbox.serve() as url:
-        yield url
 
 
 @pytest.fixture
@@ -185,11 +172,9 @@ def test_one_answer_of_several(examined, variables, sandbox):
     assert found["Clock"]["result"] == "good"
 
 
-def test_nobody_is_there(examined, variables):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        variables(GRAPH_URL=f"http://127.0.0.1:{free.getsockname()[1]}")
-        code, found = examined()
+def test_nobody_is_there(examined, variables, nobody):
+    variables(GRAPH_URL=f"http://{nobody}")
+    code, found = examined()
     assert code == 1
     assert list(found)[-1] == "Graph"
     assert "does not answer" in found["Graph"]["found"]
@@ -213,11 +198,9 @@ def test_who_says_yes_to_all_is_no_graph(examined, sandbox):
     assert found["Look-ups"]["found"] == "a token of nobody was let in"
 
 
-def test_a_store_that_is_away(examined, variables):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        variables(REDIS_URL=f"redis://:{OTHER}@127.0.0.1:{free.getsockname()[1]}")
-        code, found = examined()
+def test_a_store_that_is_away(examined, variables, nobody):
+    variables(REDIS_URL=f"redis://:{OTHER}@{nobody}")
+    code, found = examined()
     assert code == 1
     assert logging.getLogger("fbguard").handlers == []  # as it was
     assert found["Store"]["result"] == "bad"
@@ -231,11 +214,9 @@ def test_a_store_that_is_there(examined, variables, redis_server):
     assert found["Store"]["result"] == "good"
 
 
-def test_a_store_that_is_there_where_graph_is_not(examined, variables, redis_server):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        variables(REDIS_URL=redis_server.url, GRAPH_URL=f"http://127.0.0.1:{free.getsockname()[1]}")
-        code, found = examined()
+def test_a_store_that_is_there_where_graph_is_not(examined, variables, redis_server, nobody):
+    variables(REDIS_URL=redis_server.url, GRAPH_URL=f"http://{nobody}")
+    code, found = examined()
     assert code == 1
     assert (found["Graph"]["result"], found["Store"]["result"]) == ("bad", "good")
 

@@ -12,24 +12,12 @@ import pytest
 from fbguard import Refused
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
-from fbguard.sandbox import Sandbox
+from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
 from tests.support import hears, wait_until
 
-SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER_SECRET = "0f" * 16
 MEMBERS = ["where", "ended", "code", "subcode", "reason", "message", "retry_after", "listeners"]
-
-
-@pytest.fixture
-def sandbox():
-    return Sandbox(app_secret=SECRET)
-
-
-@pytest.fixture
-def url(sandbox):
-    with sandbox.serve() as url:
-        yield url
 
 
 @pytest.fixture

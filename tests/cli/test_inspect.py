@@ -15,27 +15,16 @@ import pytest
 from fbguard.cli import moments
 from fbguard.cli.commands import app
 from fbguard.sandbox import Sandbox
+from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
 
 DAY = 86_400
-SECRET = "5ec7e7c0de5ec7e7c0de5ec7e7c0de01"
 OTHER_SECRET = "0f" * 16
 MEMBERS = {
     "valid", "application", "app_id", "is_this_app", "user_id", "profile_id", "type", "is_valid",
     "issued_at", "expires_at", "data_access_expires_at", "scopes", "granular_scopes", "fingerprint",
     "code", "subcode", "reason", "status", "action", "auth_type", "retry_after", "message", "notes",
 }  # fmt: skip
-
-
-@pytest.fixture
-def sandbox():
-    return Sandbox(app_secret=SECRET)
-
-
-@pytest.fixture
-def url(sandbox):
-    with sandbox.serve() as url:
-        yield url
 
 
 @pytest.fixture
