@@ -13,7 +13,6 @@ from fbguard.sandbox.world import IssuedToken
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fbguard.sandbox.logins import Login
     from fbguard.sandbox.world import World
 
 _INVALID_TOKEN = 190
@@ -69,13 +68,9 @@ def _code(world: World, request: Request, now: float) -> Reply:
         raise GraphError(session_ended(held, login.user_id, world.app.app_id), _INVALID_TOKEN, subcode=held)
     if not world.logins.use(code):
         raise _refused(_CODE_USED)
-    return _issued(tokens.issue(world, login.user_id, _granted(world, login), now), SHORT_LIVED)
-
-
-def _granted(world: World, login: Login) -> tuple[str, ...]:
-    """Return what a person allowed at the login and has not taken back since."""
-    grants = world.grants(login.user_id, world.app.app_id) or {}
-    return tuple(scope for scope in login.scopes if grants.get(scope) == "granted")
+    granted = world.granted(login.user_id)
+    scopes = tuple(scope for scope in login.scopes if scope in granted)  # some may be taken back by now
+    return _issued(tokens.issue(world, login.user_id, scopes, now), SHORT_LIVED)
 
 
 def _exchange(world: World, request: Request, now: float) -> Reply:

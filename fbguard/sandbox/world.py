@@ -213,7 +213,12 @@ class World:
                     grants[scope] = _GRANTED
             for scope in declined:
                 grants.setdefault(scope, _DECLINED)
-            return tuple(scope for scope, status in grants.items() if status == _GRANTED)
+        return self.granted(user_id)
+
+    def granted(self, user_id: str) -> tuple[str, ...]:
+        """Return what a person grants our app now."""
+        grants = self.grants(user_id, self.app.app_id) or {}
+        return tuple(scope for scope, status in grants.items() if status == _GRANTED)
 
     def decline(self, user_id: str, app_id: str, scope: str) -> None:
         """Take one permission from every token that the app has of this user."""
