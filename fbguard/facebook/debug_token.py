@@ -100,7 +100,8 @@ def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Findin
     code, subcode, message = _error_parts(error)
     if "data" in reply:
         return UNAVAILABLE
-    if is_other_app(code, message):
+    reason = is_dont_know(code, transient=error.get("is_transient") is True)
+    if reason is None and is_other_app(code, message):
         return TokenInfo(
             app_id="",
             type="",
@@ -108,7 +109,6 @@ def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Findin
             error=TokenError("wrong_app", code, subcode),
             fingerprint=fingerprint,
         )
-    reason = is_dont_know(code, transient=error.get("is_transient") is True)
     blames_us = reason is None and code in _OF_CREDENTIALS
     return replace(_dont_know(reason, code, subcode), blames_us=blames_us)
 
