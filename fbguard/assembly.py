@@ -110,9 +110,10 @@ def make_upstream(
     max_queued: int,
     max_calls_per_second: float | None,
     batch: bool,
+    jwks_url: str | None,
     tell: Tell,
 ) -> Upstream:
-    """Return Graph with all that stands in front of it."""
+    """Return Graph with all that stands in front of it, and the keys at ``jwks_url`` (None: not needed)."""
     governor = Governor(
         clock,
         max_in_flight=settings.size("max_in_flight", max_in_flight),
@@ -121,7 +122,13 @@ def make_upstream(
         patience=deadline,
     )
     credentials = Credentials(graph.app_id, secrets, clock.monotonic, tell)
-    return Upstream(graph, governor, credentials, clock, batch=settings.flag("batch", batch), tell=tell)
+    id_tokens = None
+    if jwks_url is not None:
+        from fbguard.facebook.id_tokens import IdTokens  # noqa: PLC0415 - needs what not everyone needs
+
+        id_tokens = IdTokens(jwks_url, clock, patience=deadline, tell=tell)
+    batch = settings.flag("batch", batch)
+    return Upstream(graph, governor, credentials, clock, batch=batch, id_tokens=id_tokens, tell=tell)
 
 
 def make_miss_limit(

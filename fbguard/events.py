@@ -172,6 +172,26 @@ class TokensOfAnotherApp(Event):
         return f"Graph takes the last {self.count} tokens for another app's: check app_id and the app's type"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeysFetched(Event):
+    """The keys that sign Limited Login's tokens are there: for the first time, other ones, or again."""
+
+    level = logging.INFO
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"Limited Login: {self.count} signing keys were fetched"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKeysUnavailable(Event):
+    """The keys that sign Limited Login's tokens cannot be fetched; told once until they can."""
+
+    def __str__(self) -> str:
+        return "Limited Login: Facebook's signing keys cannot be fetched"
+
+
 # -- the shared store --------------------------------------------------------------------------------------
 
 

@@ -14,11 +14,11 @@ from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.lookups import LookUps
 from fbguard.core.options import (
     STORE,
-    LaterOptions,
+    NoOptions,
     boxed_secret,
     from_environment,
     from_mapping,
-    refuse_later,
+    refuse_unknown,
 )
 from fbguard.core.process import refuse_process
 from fbguard.core.signing import Signer
@@ -59,8 +59,10 @@ class Guard(EndsSessions):
     ``on_event`` is called with each :class:`fbguard.events.Event`, where it happens: on event loops and
     in threads, so it must return at once; what it raises is logged.
 
-    Wrong values raise TypeError or ValueError naming the option; so does what is not built yet
-    (:class:`fbguard.core.options.LaterOptions`). RuntimeError under eventlet.
+    ``limited_login`` takes ID tokens of Limited Login, too, on routes whose ``token_types`` name them
+    (docs/limited_login.md): they are verified by the keys at ``jwks_url``. Needs ``fbguard[jwt]``.
+
+    Wrong values raise TypeError or ValueError naming the option. RuntimeError under eventlet.
     """
 
     def __init__(
@@ -92,14 +94,16 @@ class Guard(EndsSessions):
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | Callable[[], httpx.AsyncBaseTransport] | None = None,
         on_event: Callable[[Event], object] | None = None,
-        **later: Unpack[LaterOptions],
+        limited_login: bool = False,
+        jwks_url: str = "https://www.facebook.com/.well-known/oauth/openid/jwks/",
+        **unknown: Unpack[NoOptions],
     ) -> None:
         app_secret = settings.boxed(app_secret)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # first: no traceback shows it
         store = settings.boxed(store)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # a URL holds a password
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 
-        refuse_later(later, Guard.__init__.__kwdefaults__ or ())
+        refuse_unknown(unknown, Guard.__init__.__kwdefaults__ or ())
         refresh_ahead = settings.fraction("refresh_ahead", refresh_ahead)
         refuse_process(needs_timers=refresh_ahead > 0)
         secrets = settings.app_secrets(app_secret)
@@ -111,13 +115,14 @@ class Guard(EndsSessions):
             redirect_uri=settings.redirect_uri(redirect_uri),
         )
         self.app_id = site.app_id
-        self.sources: Final = TokenSources.parse(token_from)
+        self.sources = TokenSources.parse(token_from, id_tokens=settings.flag("limited_login", limited_login))
         self._graph = Graph(
             url=settings.base_url("graph_url", graph_url),
             version=site.graph_version,
             app_id=site.app_id,
             credential_in=settings.one_of("credential_in", credential_in, ("header", "query")),
         )
+        self.jwks_url: Final = settings.url("jwks_url", jwks_url)
         clock = SystemClock() if clock is None else settings.clock(clock)
         tell = teller(on_event)
         self.graph_url: Final = self._graph.url
@@ -141,6 +146,7 @@ class Guard(EndsSessions):
             max_queued=max_queued,
             max_calls_per_second=max_calls_per_second,
             batch=batch,
+            jwks_url=self.jwks_url if limited_login else None,
             tell=tell,
         )
         self.plain, self.wall, self.mark = self._cache.plain, clock.time, object()

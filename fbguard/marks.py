@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from fbguard.core.carrier import Carrier
-from fbguard.core.credentials import from_authorization
 from fbguard.core.secret import Secret
 from fbguard.core.sources import TokenSources, merged_vary, private_cache_control
 from fbguard.entrance import Head
@@ -38,7 +37,7 @@ class Marks:
 
     def note(self, sources: TokenSources, head: Head, token: Secret) -> None:
         """Note a token with which a guard that reads these places has let the request in."""
-        if from_authorization(head.header("authorization")) == token:
+        if sources.in_header(head) == token:
             return
         self.is_private = True
         self._in_query = self._in_query or sources.is_in_query(head, token)

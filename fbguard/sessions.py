@@ -47,9 +47,9 @@ class EndsSessions(Verdicts):
         With ``upstream="revoke"`` Facebook is asked to take the app's permissions away, which ends every
         token of that person for the app (``DELETE /{user}/permissions``). If it does not, the token is
         refused here all the same, and what Graph said is raised: OAuthException, or Refused (503) when it
-        did not say. With the shared store away it is refused here, and StoreUnavailable is raised. Raises
-        TypeError for what is no str, ValueError for another ``upstream``, RuntimeError once the guard is
-        closed.
+        did not say, or (401) does not know such tokens: those of Limited Login. With the shared store away it
+        is refused here, and StoreUnavailable is raised. Raises TypeError for what is no str, ValueError for
+        another ``upstream``, RuntimeError once the guard is closed.
         """
         given = credentials.boxed(token)
         del token
@@ -153,7 +153,14 @@ class EndsSessions(Verdicts):
             verify_token=verify_token,
             delete=delete,
             status_url=status_url,
-            endpoint=LegacyEndpoint(self.app_id, self._secrets, sessions, self._registry, self._is_ours),
+            endpoint=LegacyEndpoint(
+                self.app_id,
+                self._secrets,
+                sessions,
+                self._registry,
+                self._is_ours,
+                id_tokens=self.sources.id_tokens,
+            ),
         )
 
     async def _is_ours(self, token: Secret) -> bool | None:
@@ -180,7 +187,7 @@ class EndsSessions(Verdicts):
         if upstream not in {None, "revoke"}:
             raise ValueError('upstream must be None or "revoke"')
         self._refuse_closed()
-        found = credentials.screen(token)
+        found = credentials.screen(token, id_tokens=self.sources.id_tokens)
         if isinstance(found, Finding) and upstream is not None:
             raise self.refusal(found)
         return not isinstance(found, Finding)

@@ -14,6 +14,7 @@ from fbguard.core.limits import Asker
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
+from fbguard.core.sources import TokenSources
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands, Validator
 from fbguard.facebook.debug_token import UNAVAILABLE
@@ -34,6 +35,8 @@ class Verdicts:
     mark: object
     #: The guard's wall clock, in seconds, without a method around it.
     wall: Callable[[], float]
+    #: Where a request may carry its token, and of which kinds.
+    sources: TokenSources
     _validator: Validator
     _revoker: Revoker
     _deadline: float
@@ -46,6 +49,9 @@ class Verdicts:
         """Raise RuntimeError once the guard is closed: whatever was asked would open connections again."""
         if not self._is_open():
             raise RuntimeError("this guard is closed")
+
+    def _screened(self, given: Secret) -> Secret | Finding:
+        return credentials.screened(given, id_tokens=self.sources.id_tokens)
 
     def check(
         self,
@@ -60,7 +66,7 @@ class Verdicts:
         """
         given = credentials.boxed(token)
         del token  # from here on it is a Secret: no traceback shows it
-        found = credentials.screened(given)
+        found = self._screened(given)
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
@@ -74,7 +80,7 @@ class Verdicts:
         """Do what :meth:`check` does, awaiting: one core, the same verdicts, the same cache."""
         given = credentials.boxed(token)
         del token
-        found = credentials.screened(given)
+        found = self._screened(given)
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
@@ -83,7 +89,7 @@ class Verdicts:
         """Return what is cached about a token, valid or not, judged by nobody. Never waits."""
         given = credentials.boxed(token)
         del token
-        found = credentials.screened(given)
+        found = self._screened(given)
         known = self._validator.recall(found) if isinstance(found, Secret) else None
         return None if known is None else known.info
 

@@ -210,7 +210,8 @@ def broken(error: type[Exception], **options: Any) -> Exception:
         (ValueError, {"app_id": f"1|{SECRET}"}),
         (TypeError, {"unknown": SECRET}),
         (TypeError, {"batch": SECRET}),
-        (ValueError, {"limited_login": True}),
+        (TypeError, {"limited_login": SECRET}),
+        (ValueError, {"jwks_url": f"https://user:{SECRET}@www.facebook.com/"}),
     ],
 )
 def test_wrong_configuration(error, options):

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fbguard.cli.asking import WrongUse
-from fbguard.cli.guards import one_off_guard
+from fbguard.cli.guards import address_for, one_off_guard
 from fbguard.cli.report import Report
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
@@ -162,7 +162,11 @@ async def _found(guard: Guard, stored: Stored) -> Found:
     refused = await _refusal(guard, stored.token)
     info = guard.peek(stored.token.reveal())
     report = Report(
-        info=info, refused=refused, app_id=guard.app_id, graph_url=guard.graph_url, now=guard.now()
+        info=info,
+        refused=refused,
+        app_id=guard.app_id,
+        asked=address_for(guard, stored.token),
+        now=guard.now(),
     )
     facts = info if report.reads else None
     return Found(

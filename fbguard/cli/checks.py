@@ -120,7 +120,7 @@ class _Listener:
     def __init__(self, client: GraphClient) -> None:
         self._client = client
         self.reply: Reply | None = None
-        self.post, self.delete = client.post, client.delete
+        self.fetch, self.post, self.delete = client.fetch, client.post, client.delete
         self.aclose, self.abandon = client.aclose, client.abandon
 
     async def get(

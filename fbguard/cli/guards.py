@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from typing import Any, Final
 
 from fbguard.cli import asking
+from fbguard.core.credentials import is_id_token
 from fbguard.core.options import STORE
+from fbguard.core.secret import Secret
 from fbguard.guard import Guard
 
 # Asked once, by a person who waits: from Facebook and not from a store, and with patience.
@@ -22,10 +25,12 @@ def patience() -> dict[str, float]:
 def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given: str | None) -> Guard:
     """Return a guard with these options; those that are None come from the environment, or are its defaults.
 
-    With ``in_store`` it shares the store that the environment names; ``rate`` is calls a second. Raises
+    It takes tokens of Limited Login, too, where what verifies them is installed. With ``in_store`` it shares
+    the store that the environment names; ``rate`` is calls a second. Raises
     :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
     """
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options["limited_login"] = find_spec("joserfc") is not None
     if not in_store:
         options["store"] = None
     elif STORE not in os.environ:
@@ -39,3 +44,8 @@ def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given:
         return Guard.from_env(**_ASKED_ONCE, **patience(), **options)
     except (TypeError, ValueError, ImportError) as error:  # it names the option or variable, never its value
         raise asking.WrongUse(str(error)) from None
+
+
+def address_for(guard: Guard, token: Secret) -> str:
+    """Return where a guard asks about a token, or for the keys that such a token is signed with."""
+    return guard.jwks_url if is_id_token(token) else guard.graph_url

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from fbguard.cli import asking, moments
-from fbguard.cli.guards import one_off_guard
+from fbguard.cli.guards import address_for, one_off_guard
 from fbguard.cli.report import Report, Targets
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
@@ -58,7 +58,7 @@ def _inspect(guard: Guard, token: Secret) -> Report:
         info=guard.peek(token.reveal()),
         refused=refused,
         app_id=guard.app_id,
-        graph_url=guard.graph_url,
+        asked=address_for(guard, token),
         now=guard.now(),
     )
 

@@ -6,6 +6,7 @@ from fbguard.cli import curl
 from fbguard.cli.terminal import Terminal
 from fbguard.cli.waiting import stop_signals
 from fbguard.sandbox import Sandbox
+from fbguard.sandbox.limited_login import PATH as JWKS
 
 
 def run(port: int, *, app_id: str | None = None, app_secret: str | None = None) -> None:
@@ -32,6 +33,7 @@ def _print_help(terminal: Terminal, sandbox: Sandbox, url: str, *, show_secret: 
         "Point a guard at it (Guard.from_env)",
         f"export FBGUARD_GRAPH_URL={url}",
         f"export FBGUARD_DIALOG_URL={url}",
+        f"export FBGUARD_JWKS_URL={url}{JWKS}/",
         f"export FBGUARD_APP_ID={sandbox.app_id}",
         f"export FBGUARD_APP_SECRET={secret if show_secret else '...'}",
     )

@@ -16,7 +16,7 @@ Targets = tuple[str, ...] | Literal["all"]
 _DONT_KNOW: Final = 503
 # The judge looks at the type after everything that makes a token good or bad, so whoever is refused
 # for it holds a living token of this app.
-_OTHER_KIND: Final = "wrong_token_type"
+_OTHER_KINDS: Final = frozenset({"wrong_token_type", "limited_login"})
 _NO_TIME: Final = "not said"
 
 
@@ -24,21 +24,27 @@ _NO_TIME: Final = "not said"
 class Report:
     """A token's facts (None: nothing is known), and why the guard refuses it (None: it does not).
 
-    ``app_id`` is the app that asked, ``graph_url`` whom it asked, ``now`` when, in seconds.
+    ``app_id`` is the app that asked, ``asked`` the address that it asked, ``now`` when, in seconds.
     """
 
     info: TokenInfo | None
     refused: Refused | None
     app_id: str
-    graph_url: str
+    asked: str
     now: float
 
     @property
     def valid(self) -> bool | None:
         """Whether the token is valid for this app; None when nobody can tell."""
-        if self.refused is None or self.refused.reason == _OTHER_KIND:
+        if self.refused is None or self.is_other_kind:
             return True
         return None if self.refused.status == _DONT_KNOW else False
+
+    @property
+    def is_other_kind(self) -> bool:
+        """Whether all that stands against the token is its kind, which a route has to ask for."""
+        is_known = self.info is not None and self.info.is_valid
+        return is_known and self.refused is not None and self.refused.reason in _OTHER_KINDS
 
     @property
     def owner(self) -> str | None:
@@ -83,7 +89,7 @@ class Report:
             yield f"Routes that ask for scopes answer {row.status} {row.name}: {row.detail}"
 
     def _note(self, refused: Refused) -> str | None:
-        if refused.reason == _OTHER_KIND and self.info is not None:
+        if self.is_other_kind and self.info is not None:
             return f"Only routes with token_types={[self.info.type]!r} take it; all others refuse it."
         if refused.reason == "wrong_app":
             return "Only the app that it was issued to can inspect it."
@@ -95,7 +101,7 @@ class Report:
                 " belong together."
             )
         if refused.reason == "unavailable" and refused.code is None:
-            return f"{self.graph_url} gave no answer in time, or none that could be read."
+            return f"{self.asked} gave no answer in time, or none that could be read."
         return None
 
     @property

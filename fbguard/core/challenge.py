@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fbguard.core import messages
 from fbguard.core.answers import Relogin
 from fbguard.core.errors import Refused
-from fbguard.core.reasons import REASONS, Finding, Reason
+from fbguard.core.reasons import Finding, Reason, row_of
 from fbguard.facebook.login import dialog_url
 
 _UNAUTHORIZED = 401
@@ -26,7 +26,7 @@ class Site:
 
 def refuse(finding: Finding, site: Site, scopes: tuple[str, ...] = ()) -> Refused:
     """Return the exception for a finding; ``scopes`` are what the route asks for in a new login."""
-    reason = REASONS[finding.reason]
+    reason = row_of(finding)
     relogin = Relogin(
         action=reason.action,
         url=_url(reason, site, asked := _asked(reason, finding, scopes)),

@@ -16,7 +16,7 @@ from fbguard.core.secret import Secret
 MAX_LENGTH: Final = 4096  # Meta promises no maximum; tokens of today have 180 to 300 characters
 _B64TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _PRINTABLE: Final = re.compile(r"[\t\x20-\x7e]*")
-_OIDC_PARTS: Final = 3
+_JWT_PARTS: Final = 3
 
 AMBIGUOUS: Final = Finding("invalid_request")
 MALFORMED: Final = Finding("malformed_token")
@@ -24,11 +24,12 @@ LIMITED_LOGIN: Final = Finding("limited_login")
 MISSING: Final = Finding("missing_token")
 
 
-def from_authorization(values: Sequence[str]) -> Secret | Finding | None:
+def from_authorization(values: Sequence[str], *, id_tokens: bool = False) -> Secret | Finding | None:
     """Read the values of a request's Authorization headers, in order.
 
-    Returns the token, or None for no credential (another scheme than Bearer is none), or why the
-    request is refused before anything is looked up.
+    ``id_tokens`` tells whether those of Limited Login are taken. Returns the token, or None for no
+    credential (another scheme than Bearer is none), or why the request is refused before anything is
+    looked up.
     """
     if not values:
         return None
@@ -43,19 +44,22 @@ def from_authorization(values: Sequence[str]) -> Secret | Finding | None:
         return None
     if value[len(scheme) : len(scheme) + 1] != " ":
         return MALFORMED
-    return screen(Secret(rest))
+    return screen(Secret(rest), id_tokens=id_tokens)
 
 
-def screen(token: Secret) -> Secret | Finding:
-    """Return the token, or why it cannot be one of Graph's user tokens whatever Graph would say.
+def screen(token: Secret, *, id_tokens: bool = False) -> Secret | Finding:
+    """Return the token, or why it cannot be one of Facebook's whatever Facebook would say.
 
     Outside the charset is also ``app_id|app_secret``: an app's own credential in a client's hand.
     """
     if len(token.reveal()) > MAX_LENGTH or not _B64TOKEN.fullmatch(token.reveal()):
         return MALFORMED
-    if token.reveal().startswith("eyJ") and len(token.reveal().split(".")) == _OIDC_PARTS:
-        return LIMITED_LOGIN
-    return token
+    return LIMITED_LOGIN if not id_tokens and is_id_token(token) else token
+
+
+def is_id_token(token: Secret) -> bool:
+    """Tell a signed ID token (OpenID Connect, a JWT of RFC 7519) from an access token, by its shape."""
+    return token.reveal().startswith("eyJ") and token.reveal().count(".") == _JWT_PARTS - 1
 
 
 def boxed(token: object) -> Secret:
@@ -63,11 +67,11 @@ def boxed(token: object) -> Secret:
     return Secret(cast("str", token))
 
 
-def screened(given: Secret) -> Secret | Finding:
+def screened(given: Secret, *, id_tokens: bool) -> Secret | Finding:
     """Return a token that may be looked up, or why it is refused unasked; raises TypeError for no str."""
     kind: type = type(given.reveal())
     if kind is type(None):
         return MISSING
     if not issubclass(kind, str):
         raise TypeError(f"token must be a str, not {kind.__name__}")
-    return screen(given)
+    return screen(given, id_tokens=id_tokens)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from fbguard.core import messages
 from fbguard.core.answers import Answer, Relogin
-from fbguard.core.reasons import REASONS, Finding, classify_call_error
+from fbguard.core.reasons import REASONS, Finding, classify_call_error, row_of
 from fbguard.core.rendering import render
 
 Category = Literal["login_recoverable", "transient", "other"]
@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
 
     def __init__(self, finding: Finding, relogin: Relogin, challenge: str | None = None) -> None:
         super().__init__(finding, relogin, challenge)
-        self._reason = REASONS[finding.reason]
+        self._reason = row_of(finding)
         self.status = self._reason.status
         self.reason = finding.reason
         self.code = finding.code

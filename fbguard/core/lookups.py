@@ -103,7 +103,7 @@ class LookUps:
 
     async def user_of(self, token: Secret) -> str | None:
         """Return whose token Graph says it is, whether it lives or not; None if it does not say."""
-        outcome = await self._upstream.debug_token(
+        outcome = await self._upstream.look_up(
             self._local.here().connection, token, self._signer.fingerprint(token)
         )
         return None if isinstance(outcome, Finding) else outcome.user_id
@@ -231,7 +231,7 @@ class LookUps:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         try:
-            outcome = await self._upstream.debug_token(connection, token, fingerprint)
+            outcome = await self._upstream.look_up(connection, token, fingerprint)
         except asyncio.CancelledError:
             if loop.time() - begun >= self._deadline / 2:  # out of time; the guard is not being closed
                 # Later: whoever is told must not see what is handled here.

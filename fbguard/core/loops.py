@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -74,6 +75,41 @@ class PerLoop(Generic[T]):
         # A client refers to its loop, so the weak key alone would keep both for ever.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
+
+
+class SharedTask:
+    """Work on one event loop that several wait for. It is a task of its own: each of them may leave."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether somebody has begun it."""
+        return self._task is not None
+
+    async def shared(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do the work, unless it is under way; wait until it is done."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._done(work), context=Context())
+        await asyncio.shield(self._task)
+
+    async def _done(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            self._task = None
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def abandon(self) -> None:
+        """Forget it in a forked child."""
+        if self._task is not None:
+            disown(self._task)
 
 
 def disown(task: asyncio.Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where a guard's options come from: the environment, a mapping; and the options still to be built."""
+"""Where a guard's options come from: the environment, a mapping."""
 
 from __future__ import annotations
 
@@ -9,15 +9,9 @@ from typing import Any, Final, TypedDict, cast
 from fbguard.core.settings import boxed
 
 
-class LaterOptions(TypedDict, total=False):
-    """Options whose feature this version has not: each takes only its default."""
+class NoOptions(TypedDict):
+    """The options that there are besides those with a name: none."""
 
-    limited_login: bool
-
-
-_LATER: Final[Mapping[str, object]] = {
-    "limited_login": False,
-}
 
 STORE: Final = "FBGUARD_REDIS_URL"
 _ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -27,6 +21,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     "FBGUARD_GRAPH_VERSION": "graph_version",
     "FBGUARD_DIALOG_URL": "dialog_url",
     "FBGUARD_REDIRECT_URI": "redirect_uri",
+    "FBGUARD_JWKS_URL": "jwks_url",
     "FBGUARD_TTL": "ttl",
     "FBGUARD_NEGATIVE_TTL": "negative_ttl",
     "FBGUARD_DEADLINE": "deadline",
@@ -39,17 +34,13 @@ _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds
 _NEEDED: Final = frozenset({"app_id", "app_secret"})
 
 
-def refuse_later(options: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise TypeError for an option that is not among the known, ValueError for one that is not built yet."""
-    for option, value in options.items():
-        if option not in _LATER:
-            from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+def refuse_unknown(options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError for an option that there is not; its text names one that is spelled alike."""
+    for option in options:
+        from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
 
-            near = get_close_matches(option, [*known, *_LATER], 1)
-            raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
-        default = _LATER[option]
-        if type(value) is not type(default) or value != default:
-            raise ValueError(f"{option} is not available in this version of fbguard")
+        near = get_close_matches(option, known, 1)
+        raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
 
 
 def boxed_secret(options: object) -> Any:

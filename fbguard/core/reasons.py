@@ -150,7 +150,7 @@ _ROWS: Final = (
     ),
     Reason(
         "limited_login", 401, _INVALID, "login", "Limited Login token",
-        "This is an OIDC token of Limited Login, not a Graph access token.",
+        "This is an OIDC token of Limited Login, where a Graph access token is needed.",
     ),
     Reason(
         "too_many_lookups", 429, None, "wait", "Too many unknown tokens",
@@ -171,6 +171,20 @@ _ROWS: Final = (
 )  # fmt: skip
 
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({row.name: row for row in _ROWS})
+
+#: ``limited_login`` of a token that is taken, on a route with permissions that no such token has.
+LIMITED_SCOPES: Final = Reason(
+    "limited_login", 403, "insufficient_scope", "login", "Limited Login token",
+    "Limited Login cannot grant a permission that this route requires. Log in with tracking allowed.",
+)  # fmt: skip
+
+
+def row_of(finding: Finding) -> Reason:
+    """Return the row that answers a finding."""
+    if finding.reason == LIMITED_SCOPES.name and finding.missing is not None:
+        return LIMITED_SCOPES
+    return REASONS[finding.reason]
+
 
 THROTTLE_CODES: Final = frozenset({4, 9, 17, 32, 341, 368, 613, *range(80000, 80015)})
 TRANSIENT_CODES: Final = frozenset({1, 2, 960})

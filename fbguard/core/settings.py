@@ -148,6 +148,11 @@ def clock(value: Clock) -> Clock:
 
 def base_url(option: str, value: object) -> str:
     """Return an https URL without trailing slash; plain http only where it stays on this machine."""
+    return url(option, value).rstrip("/")
+
+
+def url(option: str, value: object) -> str:
+    """Return an https URL as it is; plain http only where it stays on this machine."""
     if not isinstance(value, str):
         raise TypeError(f"{option} must be a str, not {type(value).__name__}")
     try:
@@ -161,7 +166,7 @@ def base_url(option: str, value: object) -> str:
         raise ValueError(f"{option} must have no user, query or fragment")
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError(f"{option} must be https; plain http is for loopback hosts only")
-    return value.rstrip("/")
+    return value
 
 
 def _is_loopback(host: str) -> bool:

@@ -60,15 +60,19 @@ class RequestHead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenSources:
-    """The places that are switched on; ``cookie`` is the cookie's name or None."""
+    """The places that are switched on; ``cookie`` is the cookie's name or None.
+
+    ``id_tokens`` tells whether tokens of Limited Login are taken there.
+    """
 
     header: bool = True
     query: bool = False
     cookie: str | None = None
     websocket: bool = False
+    id_tokens: bool = False
 
     @classmethod
-    def parse(cls, token_from: object) -> TokenSources:
+    def parse(cls, token_from: object, *, id_tokens: bool = False) -> TokenSources:
         """Read ``Guard(token_from=...)``: of "header", "query", "cookie:NAME", "websocket-protocol".
 
         Raises TypeError for a bare str, ValueError for an unknown or repeated place or none at all.
@@ -92,12 +96,13 @@ class TokenSources:
             query="query" in places,
             cookie=cookie,
             websocket="websocket-protocol" in places,
+            id_tokens=id_tokens,
         )
 
     @property
     def header_only(self) -> bool:
         """Whether the Authorization header is the one place."""
-        return self == _HEADER_ONLY
+        return self.header and not self.query and self.cookie is None and not self.websocket
 
     @property
     def need_marks(self) -> bool:
@@ -107,25 +112,35 @@ class TokenSources:
     def find(self, request: RequestHead) -> Secret | Finding | None:
         """Return the request's token, None for none, or why it is refused unasked."""
         if self.header_only:
-            return from_authorization(request.header("authorization"))
+            return self.in_header(request)
         found = [credential for credential in self._candidates(request) if credential is not None]
         if len(found) > 1:
             return AMBIGUOUS
         return found[0] if found else None
 
+    def in_header(self, request: RequestHead) -> Secret | Finding | None:
+        """Return what stands in the Authorization header."""
+        return from_authorization(request.header("authorization"), id_tokens=self.id_tokens)
+
     def _candidates(self, request: RequestHead) -> Iterator[Secret | Finding | None]:
         if self.header:
-            yield from_authorization(request.header("authorization"))
+            yield self.in_header(request)
         if self.query:
-            yield _from_query(request.query)
+            yield self._only(_in_query(request.query))
         if self.cookie is not None:
-            yield _from_cookie(self.cookie, request)
+            yield self._only(_in_cookie(self.cookie, request))
         if self.websocket and request.is_websocket:
-            yield _from_subprotocols(request)
+            yield self._only(_in_subprotocols(request))
+
+    def _only(self, found: Sequence[Secret] | None) -> Secret | Finding | None:
+        """Return the one token of a place, screened; None stands for a place that can be read two ways."""
+        if found is None or len(found) > 1:
+            return AMBIGUOUS
+        return screen(found[0], id_tokens=self.id_tokens) if found else None
 
     def is_in_query(self, request: RequestHead, token: Secret | None) -> bool:
         """Tell a token that a request has in its address."""
-        return self.query and token is not None and _from_query(request.query) == token
+        return self.query and token is not None and _in_query(request.query) == [token]
 
     def answered_subprotocol(self, request: RequestHead) -> str | None:
         """Return what a server selects of an offer that carries a token, if the app selects nothing.
@@ -139,25 +154,22 @@ class TokenSources:
         return [*(["Authorization"] if self.header else []), *(["Cookie"] if self.cookie else [])]
 
 
-_HEADER_ONLY: Final = TokenSources()
-
-
-def _from_query(query: str) -> Secret | Finding | None:
+def _in_query(query: str) -> Sequence[Secret] | None:
     if _QUERY_PARAMETER not in query and "%" not in query:
-        return None
+        return []
     try:
         fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError:
-        return AMBIGUOUS
-    return _only([Secret(value) for name, value in fields if name == _QUERY_PARAMETER])
+        return None
+    return [Secret(value) for name, value in fields if name == _QUERY_PARAMETER]
 
 
-def _from_cookie(name: str, request: RequestHead) -> Secret | Finding | None:
+def _in_cookie(name: str, request: RequestHead) -> Sequence[Secret]:
     pairs = [pair.partition("=") for value in request.header("cookie") for pair in value.split(";")]
     found = [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
     if found and not _is_same_origin(request):
-        return None  # another site made the browser send it: as if it were not there
-    return _only(found)
+        return []  # another site made the browser send it: as if it were not there
+    return found
 
 
 def _is_same_origin(request: RequestHead) -> bool:
@@ -180,23 +192,16 @@ def _is_same_origin(request: RequestHead) -> bool:
         return False
 
 
-def _from_subprotocols(request: RequestHead) -> Secret | Finding | None:
+def _in_subprotocols(request: RequestHead) -> Sequence[Secret] | None:
     sent = request.header("sec-websocket-protocol")
     if len(sent) > 1 and any(_SUBPROTOCOL in value for value in sent):
-        return AMBIGUOUS  # servers differ: most join repeated ones, hypercorn keeps the last
+        return None  # servers differ: most join repeated ones, hypercorn keeps the last
     offered = request.subprotocols
-    tokens = [
+    return [
         Secret(token)
         for marker, token in zip(offered, [*offered[1:], ""], strict=False)
         if marker == _SUBPROTOCOL
     ]
-    return _only(tokens)
-
-
-def _only(found: Sequence[Secret]) -> Secret | Finding | None:
-    if not found:
-        return None
-    return screen(found[0]) if len(found) == 1 else AMBIGUOUS
 
 
 def merged_vary(existing: Sequence[str], names: Sequence[str]) -> str | None:

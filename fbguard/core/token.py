@@ -103,12 +103,13 @@ def _alike(one: S) -> S:
 
 @dataclass(frozen=True, kw_only=True, init=False, eq=False, repr=False)
 class TokenInfo:
-    """What Graph's debug_token said about a token, valid or not; never the token itself.
+    """What Facebook says about a token, valid or not; never the token itself.
 
-    ``app_id`` and ``type`` are empty when Graph could not read the token at all. ``issued``,
-    ``expires`` and ``data_access_expires`` are whole seconds since the epoch, 0 where Graph says
-    "never" or says nothing; the properties give them as datetimes. ``stale`` tells that the fact is older
-    than the guard's ttl and is used because Graph cannot be asked. ``fingerprint`` is the first 12
+    That is what Graph's debug_token said, or the verified claims of an ID token of Limited Login, whose
+    ``type`` is "LIMITED_LOGIN". ``app_id`` and ``type`` are empty when nobody could read the token at all.
+    ``issued``, ``expires`` and ``data_access_expires`` are whole seconds since the epoch, 0 where Facebook
+    says "never" or says nothing; the properties give them as datetimes. ``stale`` tells that the fact is
+    older than the guard's ttl and is used because Facebook cannot be asked. ``fingerprint`` is the first 12
     hex digits of HMAC-SHA256(app secret, token): short, safe to log, equal on all workers.
 
     Raises ValueError for a moment that is negative or beyond all calendars, and for a fingerprint that is
@@ -167,7 +168,10 @@ class TokenInfo:
 
     @property
     def issued_at(self) -> datetime | None:
-        """When the person logged in (UTC); None unless Graph said it (long-lived tokens only)."""
+        """When the person logged in (UTC); None unless Facebook said it.
+
+        It does for long-lived tokens and for those of Limited Login, where a refresh counts as a login.
+        """
         return _moment(self.issued)
 
     @property

@@ -12,10 +12,11 @@ from fbguard.core.challenge import Site, refuse
 from fbguard.core.entries import Known
 from fbguard.core.errors import Refused
 from fbguard.core.health import Health
+from fbguard.core.judge import judge
 from fbguard.core.limits import Asker, MissLimit
 from fbguard.core.lookups import LookUps
 from fbguard.core.reasons import REASONS, Finding
-from fbguard.core.requirement import PathParams, Requirement, judge
+from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.facebook.upstream import Upstream

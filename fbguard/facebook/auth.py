@@ -10,6 +10,7 @@ import httpx
 from fbguard.context import TOKEN, credential_of, judge_of
 from fbguard.core.cache import key_of
 from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import OAuthException
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
@@ -50,8 +51,9 @@ class GraphAuth(httpx.Auth):
     ``guard`` where no request is. ``timed`` sends ``appsecret_time`` too: such a proof is good for
     five minutes (Graph API, "Securing Graph API Calls").
 
-    Raises ValueError for a guard without a token; when a call is made, RuntimeError if there is no
-    request or no token.
+    Raises ValueError for a guard without a token, and for an ID token of Limited Login, which Graph does
+    not take. When a call is made: RuntimeError if there is no request or no token, and Refused
+    (``limited_login``) if the request's token is such a one.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class GraphAuth(httpx.Auth):
             raise TypeError("token must be a str")
         if boxed is not None and not boxed.reveal():
             raise ValueError("token must not be empty")
+        if boxed is not None and is_id_token(boxed):
+            raise ValueError("token must be one of Graph's, not an ID token of Limited Login")
         if guard is not None and boxed is None:
             raise ValueError(
                 "guard goes with token: without one the token of the request is meant, and its guard"
@@ -103,6 +107,8 @@ class GraphAuth(httpx.Auth):
             return request  # another one's, or one that nobody can read
         if not isinstance(token, Secret):
             raise RuntimeError("GraphAuth found no token: a public route, or an anonymous request")  # noqa: TRY004
+        if is_id_token(token):
+            raise guard.refusal(LIMITED_LOGIN)
         proof = guard.signer.proof(token, int(guard.now()) if self._timed else None)
         request.url = request.url.copy_merge_params(proof)
         if own is None:  # else it is there, as in the address of Graph's next page

@@ -10,15 +10,15 @@ credential, except ``#100 ... did not match the Viewing App``, which is another 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from sys import intern
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from fbguard.core.reasons import Finding, classify_token_error, is_dont_know, is_other_app
 from fbguard.core.token import EVERYTHING, GranularScopes, TokenError, TokenInfo
+from fbguard.facebook.strict_json import Unreadable, as_object, integer, read_object
 
 T = TypeVar("T")
 
@@ -29,12 +29,8 @@ RETRY_THROTTLED: Final = 60  # seconds; Graph counts over a rolling hour
 _OK = 200
 _SERVER_ERROR = 500
 _OF_CREDENTIALS: Final = frozenset({100, 101, 102, 104, 190})  # codes of errors that may be about ours
-_USER_ID: Final = re.compile(r"(?!0\Z)[0-9]{1,32}", re.ASCII)
-_LAST_SECOND: Final = 253_402_300_799  # the end of year 9999; milliseconds of today are beyond it
-
-
-class Unreadable(Exception):  # noqa: N818 - never leaves this module
-    """The reply is not what the reference says; never shown to anybody."""
+USER_ID: Final = re.compile(r"(?!0\Z)[0-9]{1,32}", re.ASCII)
+LAST_SECOND: Final = 253_402_300_799  # the end of year 9999; milliseconds of today are beyond it
 
 
 def read(status: int, body: bytes, fingerprint: str) -> TokenInfo | Finding:
@@ -43,7 +39,7 @@ def read(status: int, body: bytes, fingerprint: str) -> TokenInfo | Finding:
     ``fingerprint`` goes into the TokenInfo as it is.
     """
     try:
-        reply = _object(_DECODER.decode(body.decode()))
+        reply = read_object(body)
     except (Unreadable, ValueError, RecursionError):
         return UNAVAILABLE
     outcome = _read_reply(status, reply, fingerprint)
@@ -58,7 +54,7 @@ def _read_reply(status: int, reply: dict[str, Any], fingerprint: str) -> TokenIn
             return _read_refusal(reply, fingerprint)
         if status != _OK:
             return UNAVAILABLE
-        return _read_data(_object(reply.get("data")), fingerprint)
+        return _read_data(as_object(reply.get("data")), fingerprint)
     except (Unreadable, ValueError):  # a lone surrogate, which no header could carry
         return UNAVAILABLE
 
@@ -69,34 +65,12 @@ def _is_about_graph(reply: dict[str, Any]) -> bool:
     if not isinstance(error, dict):
         return False
     fields = cast("dict[str, Any]", error)
-    return (
-        is_dont_know(_integer(fields.get("code")), transient=fields.get("is_transient") is True) is not None
-    )
-
-
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise Unreadable  # Python keeps the last of two, others the first
-    return result
-
-
-def _refuse(_constant: str) -> NoReturn:
-    raise Unreadable  # NaN and Infinity are no JSON, and NaN <= now is never true
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse)
-
-
-def _object(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Unreadable
-    return cast("dict[str, Any]", value)
+    return is_dont_know(integer(fields.get("code")), transient=fields.get("is_transient") is True) is not None
 
 
 def _read_refusal(reply: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
     """Read a top-level error: about our credential or our calls, unless it names another app."""
-    error = _object(reply["error"])
+    error = as_object(reply["error"])
     code, subcode, message = _error_parts(error)
     if "data" in reply:
         return UNAVAILABLE
@@ -123,14 +97,10 @@ def _error_parts(error: dict[str, Any]) -> tuple[int | None, int | None, str]:
     """Return code, subcode and message; ``subcode`` is the spelling in ``data``, the other elsewhere."""
     message = error.get("message")
     return (
-        _integer(error.get("code")),
-        _integer(error.get("subcode", error.get("error_subcode"))),
+        integer(error.get("code")),
+        integer(error.get("subcode", error.get("error_subcode"))),
         message if isinstance(message, str) else "",
     )
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
@@ -141,7 +111,7 @@ def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
         return _read_dead(data, is_valid, fingerprint)
     kind = _optional_text(data, "type")
     user_id = _optional_id(data, "user_id")
-    if (kind == "USER" or user_id is not None) and not _USER_ID.fullmatch(user_id or ""):
+    if (kind == "USER" or user_id is not None) and not USER_ID.fullmatch(user_id or ""):
         raise Unreadable
     app_id = _optional_id(data, "app_id")
     if not app_id:
@@ -164,7 +134,7 @@ def _read_data(data: dict[str, Any], fingerprint: str) -> TokenInfo | Finding:
 
 def _read_dead(data: dict[str, Any], is_valid: bool, fingerprint: str) -> TokenInfo | Finding:
     """Read ``data.error`` beside ``is_valid: false``: classified by its error, whatever is absent."""
-    error = _object(data["error"])
+    error = as_object(data["error"])
     code, subcode, message = _error_parts(error)
     reason = is_dont_know(code, transient=error.get("is_transient") is True)
     if is_valid or reason is not None:
@@ -222,7 +192,7 @@ def _optional_id(data: dict[str, Any], key: str) -> str | None:
     value = data.get(key)
     if value is None:
         return None
-    number = _integer(value)
+    number = integer(value)
     return _text(value) if number is None else str(number)
 
 
@@ -242,7 +212,7 @@ def _granular(value: object) -> GranularScopes:
         raise Unreadable
     targets: dict[str, tuple[str, ...] | None] = {}
     for item in cast("list[object]", value):
-        entry = _object(item)
+        entry = as_object(item)
         scope = intern(_text(entry.get("scope")))
         if scope in targets:
             raise Unreadable  # two grants of one scope: nobody knows which one counts
@@ -257,7 +227,7 @@ def _target_ids(entry: dict[str, Any]) -> tuple[str, ...] | None:
     if not isinstance(value, list):
         raise Unreadable
     ids = cast("list[object]", value)
-    return tuple(_text(item) if _integer(item) is None else str(item) for item in ids)
+    return tuple(_text(item) if integer(item) is None else str(item) for item in ids)
 
 
 def _moment(data: dict[str, Any], key: str, *, required: bool = False) -> int:
@@ -266,7 +236,7 @@ def _moment(data: dict[str, Any], key: str, *, required: bool = False) -> int:
         if required:
             raise Unreadable
         return 0
-    seconds = _integer(data[key])
-    if seconds is None or not 0 <= seconds <= _LAST_SECOND:
+    seconds = integer(data[key])
+    if seconds is None or not 0 <= seconds <= LAST_SECOND:
         raise Unreadable
     return seconds

@@ -40,6 +40,10 @@ class Client(Protocol):
         """Return what came back, or None when nobody answered."""
         ...
 
+    async def fetch(self, url: str) -> Reply | None:
+        """Return what came back from a public address, or None when nobody answered."""
+        ...
+
     async def post(self, url: str, form: Secret, *, most: int) -> Reply | None:
         """Send an encoded form; return what came back, without a body of more than ``most`` bytes."""
         ...

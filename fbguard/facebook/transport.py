@@ -53,6 +53,10 @@ class GraphClient:
             MAX_REPLY,
         )
 
+    async def fetch(self, url: str) -> Reply | None:
+        """Return what a public address has, without its body if that has more than 64 KiB."""
+        return await self._call(lambda: Call("GET", Secret(url), _HEADERS), MAX_REPLY)
+
     async def post(self, url: str, form: Secret, *, most: int) -> Reply | None:
         """Send an encoded form; return what came back, without its body if it has over ``most`` bytes."""
         return await self._call(lambda: Call("POST", Secret(url), _FORM, body=form), most)

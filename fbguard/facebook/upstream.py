@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fbguard import events
 from fbguard.core.clock import Clock
+from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
-from fbguard.core.loops import disown
+from fbguard.core.loops import SharedTask
 from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -26,6 +27,9 @@ from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Client, Graph, Outcome
 from fbguard.facebook.line import Line
 from fbguard.facebook.usage import Usage
+
+if TYPE_CHECKING:
+    from fbguard.facebook.id_tokens import IdTokens
 
 logger = logging.getLogger("fbguard")
 
@@ -37,35 +41,40 @@ _MANY_FOREIGN: Final = 20  # of them in a row
 
 
 class Connection:
-    """What one event loop has for its calls: a client, the line of those who wait, a probe under way."""
+    """What one event loop has for its calls: a client, the line of those who wait, what they wait for.
+
+    ``fetched_at`` is when it last asked for the keys of ID tokens, in monotonic seconds.
+    """
 
     def __init__(self, client: Client, line: Line | None) -> None:
         self.client = client
         self.line = line
-        self.probe: asyncio.Task[None] | None = None
+        self.probe = SharedTask()
+        self.fetch = SharedTask()
+        self.fetched_at = -math.inf
 
     async def aclose(self) -> None:
         """End the calls and close the connections."""
         if self.line is not None:
             await self.line.aclose()
-        if self.probe is not None:
-            self.probe.cancel()
-            await asyncio.gather(self.probe, return_exceptions=True)
+        await self.probe.aclose()
+        await self.fetch.aclose()
         await self.client.aclose()
 
     def abandon(self) -> None:
         """Forget all of it in a forked child."""
         if self.line is not None:
             self.line.abandon()
-        if self.probe is not None:
-            disown(self.probe)
+        self.probe.abandon()
+        self.fetch.abandon()
         self.client.abandon()
 
 
 class Upstream:
-    """Graph as the validator knows it: one question, facts or a don't-know. Shared by all loops.
+    """Facebook as the validator knows it: one question, facts or a don't-know. Shared by all loops.
 
-    ``batch`` lets look-ups for which there are too few slots share one call.
+    ``batch`` lets look-ups for which there are too few slots share one call; ``id_tokens`` verifies those
+    of Limited Login, which Graph does not know.
     """
 
     def __init__(
@@ -76,8 +85,10 @@ class Upstream:
         clock: Clock,
         *,
         batch: bool,
+        id_tokens: IdTokens | None = None,
         tell: Tell = events.log,
     ) -> None:
+        self._id_tokens = id_tokens
         self._graph = graph
         self._governor = governor
         self._credentials = credentials
@@ -103,8 +114,15 @@ class Upstream:
         call = partial(self._call_for_all, client)
         return Connection(client, Line(self._governor, call) if self._batch else None)
 
-    async def debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
-        """Ask about a token; what is no answer about it is a Finding. No deadline of its own."""
+    async def look_up(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
+        """Find out about a token; what is no answer about it is a Finding. No deadline of its own."""
+        if is_id_token(token):
+            if self._id_tokens is None:
+                return LIMITED_LOGIN
+            return await self._id_tokens.look_up(here, token, fingerprint)
+        return await self._debug_token(here, token, fingerprint)
+
+    async def _debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         if self._credentials.are_refused and not self._credentials.claim_try():
             return self._misconfigured(None, None)
         credential = self._credentials.current
@@ -128,6 +146,8 @@ class Upstream:
         self, here: Connection, token: Secret, user: str, proof: Mapping[str, str]
     ) -> OAuthException | Finding | None:
         """End all tokens of a person for the app at Facebook; None when it is done, else why it is not."""
+        if is_id_token(token):
+            return LIMITED_LOGIN
         async with self._governor.slot() as refused:
             held = refused or await self._governor.clearance()
             return held or await self._graph.revoke(here.client, token, user, proof)
@@ -234,10 +254,10 @@ class Upstream:
         The probe is a task of its own with a deadline of its own: it is not one caller's, and one caller's
         time is not enough for it where Graph is slow.
         """
-        if here.probe is None and self._credentials.current is credential and self._credentials.claim_probe():
-            here.probe = asyncio.get_running_loop().create_task(self._probe_once(here), context=Context())
-        if here.probe is not None:
-            await asyncio.shield(here.probe)
+        if here.probe.is_under_way or (
+            self._credentials.current is credential and self._credentials.claim_probe()
+        ):
+            await here.probe.shared(partial(self._probe_once, here))
 
     async def _probe_once(self, here: Connection) -> None:
         is_made = False
@@ -249,7 +269,6 @@ class Upstream:
         except TimeoutError:
             logger.debug("the probe of the app's credential was not answered")
         finally:
-            here.probe = None
             if not is_made:
                 self._credentials.release_probe()
 

@@ -78,12 +78,15 @@ class LegacyEndpoint:
         sessions: Sessions,
         registry: SessionRegistry,
         is_ours: Callable[[Secret], Awaitable[bool | None]] | None = None,
+        *,
+        id_tokens: bool = False,
     ) -> None:
         self._app_id = app_id
         self._secrets = tuple(secrets)
         self._sessions = sessions
         self._registry = registry
         self._is_ours = is_ours
+        self._id_tokens = id_tokens
         self._order = CallOrder()
         self._nobodys = Secret(randomness.token_hex(16))
 
@@ -114,12 +117,21 @@ class LegacyEndpoint:
         in_the_open = not is_post or "session_key" not in call.in_body
         if session is not None:
             return await self._end(call, key, session.token)
-        token = None if in_the_open else _as_token(key)
+        token = None if in_the_open else self._as_token(key)
         # What is nobody's token ends nothing, and must not be told that it did.
         is_token = token is not None and (self._is_ours is None or await self._is_ours(token))
         if token is None or is_token is False:
             return rest.BAD_SESSION
         return rest.UNAVAILABLE if is_token is None else await self._end(call, key, token)
+
+    def _as_token(self, key: Secret) -> Secret | None:
+        """Return a session key that may be an access token.
+
+        Not one in a shape of Facebook's session keys: its registration is lost, or was made in another
+        process. To take it for a token would end nothing and say that it did.
+        """
+        screened = screen(key, id_tokens=self._id_tokens)
+        return None if not isinstance(screened, Secret) or rest.has_old_shape(key) else screened
 
     def _is_signed(self, call: Call, session: Session | None) -> bool:
         able = self._secrets
@@ -147,13 +159,3 @@ class LegacyEndpoint:
         if call_id is not None:
             self._order.note(key, call_id.reveal(), signature, token)
         return None
-
-
-def _as_token(key: Secret) -> Secret | None:
-    """Return a session key that may be an access token.
-
-    Not one in a shape of Facebook's session keys: its registration is lost, or was made in another process.
-    To take it for a token would end nothing and say that it did.
-    """
-    screened = screen(key)
-    return None if not isinstance(screened, Secret) or rest.has_old_shape(key) else screened

@@ -85,6 +85,15 @@ def moment(name: str, seconds: object, now: float) -> int:
     return int(now + checked) if checked else 0
 
 
+def members(name: str, value: object) -> dict[str, object]:
+    """Return the members of a JSON object; none of None."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a mapping, not {type(value).__name__}")
+    return {text(name, key): item for key, item in cast("Mapping[object, object]", value).items()}
+
+
 def flag(name: str, value: object) -> bool:
     """Return a bool."""
     if not isinstance(value, bool):

@@ -41,7 +41,7 @@ def control(sandbox: Sandbox, request: Request) -> Reply:
         return _error(405, "use POST")
     try:
         return json_reply({"result": method(**_taken(name, method, _keywords(request.body)))})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         return _error(400, str(error))
 
 
@@ -62,6 +62,8 @@ def _methods(sandbox: Sandbox) -> Mapping[str, Callable[..., object]]:
         "session_key": sandbox.session_key,
         "signed_request": sandbox.signed_request,
         "permissions_event": sandbox.permissions_event,
+        "issue_id_token": sandbox.issue_id_token,
+        "rotate_signing_keys": sandbox.rotate_signing_keys,
         "log_in": sandbox.log_in,
         "log_out": sandbox.log_out,
         "change_password": sandbox.change_password,

@@ -18,6 +18,8 @@ from fbguard.sandbox.debug_token import debug_token
 from fbguard.sandbox.dialog import PATH as DIALOG
 from fbguard.sandbox.dialog import dialog
 from fbguard.sandbox.errors import GRAPH_METHOD, GraphError, no_such_node, throttled
+from fbguard.sandbox.limited_login import PATH as JWKS
+from fbguard.sandbox.limited_login import jwks
 from fbguard.sandbox.moods import Failure
 from fbguard.sandbox.nodes import me, node
 from fbguard.sandbox.oauth import access_token
@@ -49,8 +51,8 @@ def respond(world: World, request: Request, now: float, failure: Failure | None 
 def answer(world: World, request: Request, now: float, unversioned: str = _UNVERSIONED) -> Reply:
     """Return Graph's reply to ``request`` at ``now`` (unix seconds), with or without a ``/vN.N`` in front.
 
-    ``unversioned`` is the version that serves a call without one. The old REST API and the login dialog,
-    which on Facebook are on hosts of their own, answer at their own paths.
+    ``unversioned`` is the version that serves a call without one. The old REST API, the login dialog and
+    the keys of Limited Login, which on Facebook are on hosts of their own, answer at their own paths.
     """
     found = _VERSION.match(request.path)
     version = found[1] if found else unversioned
@@ -59,6 +61,8 @@ def answer(world: World, request: Request, now: float, unversioned: str = _UNVER
         return restserver(world, request, now)
     if path == DIALOG and request.method in {"GET", "HEAD", "POST"}:
         return dialog(world, request, now)
+    if path.rstrip("/") == JWKS and request.method in {"GET", "HEAD"}:
+        return jwks(world, request, now)
     trace = _trace_id(request, now)
     try:
         if world.throttled is not None:

@@ -11,6 +11,7 @@ from fbguard.sandbox.callbacks import SignsCallbacks
 from fbguard.sandbox.clock import SandboxClock
 from fbguard.sandbox.dialog import answered
 from fbguard.sandbox.graph import is_dialog, respond
+from fbguard.sandbox.limited_login import IssuesIdTokens
 from fbguard.sandbox.moods import Batching, Failure
 from fbguard.sandbox.restserver import mint_session_key
 from fbguard.sandbox.world import App, Call, IssuedToken, World
@@ -28,7 +29,7 @@ _SHORT_LIVED = 2 * 3_600
 _MAX_DELAY = 3_600.0
 
 
-class Sandbox(SignsCallbacks):
+class Sandbox(SignsCallbacks, IssuesIdTokens):
     """A Facebook with one app, for tests, demos and development; it never leaves this machine.
 
     ``transport`` is an httpx transport for both colours and needs no socket; ``serve()`` answers on

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fbguard.sandbox.errors import APP_REMOVED
+from fbguard.sandbox.limited_login import SigningKeys
 from fbguard.sandbox.logins import Logins
 from fbguard.sandbox.moods import Batching, Failure
 
@@ -103,6 +104,7 @@ class World:
     def __init__(self, app: App) -> None:
         self.app = app
         self.logins = Logins()
+        self.signing_keys = SigningKeys()
         self._lock = threading.Lock()
         self._tokens: dict[str, IssuedToken] = {}
         self._by_user: dict[str, list[str]] = {}

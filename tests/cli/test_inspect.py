@@ -189,7 +189,7 @@ def test_a_token_of_another_app(sandbox, inspect):
         ("1234567890|" + "a" * 27, "malformed_token"),
         ("E" * 5000, "malformed_token"),
         ("tö ken", "malformed_token"),
-        ("eyJhbGciOi.eyJzdWIi.c2ln", "limited_login"),
+        ("eyJhbGciOi.eyJzdWIi.c2ln", "malformed_token"),
     ],
 )
 def test_what_is_no_access_token(inspect, token, reason):
@@ -198,6 +198,29 @@ def test_what_is_no_access_token(inspect, token, reason):
     assert rows(out)["Reason"] == reason
     assert "Note" in rows(out)
     assert json.loads(inspect(token, "--json")[1])["scopes"] is None
+
+
+def test_a_token_of_limited_login(sandbox, inspect, monkeypatch, url):
+    monkeypatch.setenv("FBGUARD_JWKS_URL", f"{url}/.well-known/oauth/openid/jwks/")
+    code, out = inspect(sandbox.issue_id_token(user_id="1001"))
+    shown = rows(out)
+    assert code == 0
+    assert out.startswith(f"✓ Valid for app {sandbox.app_id}\n")
+    assert (shown["User"], shown["Type"], shown["Scopes"]) == (
+        "1001",
+        "LIMITED_LOGIN",
+        "email, public_profile",
+    )
+    assert (shown["Reason"], shown["Status"]) == ("limited_login", "401")
+    assert "token_types=['LIMITED_LOGIN']" in " ".join(out.split())
+    code, out = inspect(sandbox.issue_id_token(app_id="999"))
+    assert (code, rows(out)["Reason"]) == (1, "wrong_app")
+    code, out = inspect(sandbox.issue_id_token(claims={"iss": "https://example.com"}), "--json")
+    assert (code, json.loads(out)["reason"], json.loads(out)["user_id"]) == (1, "invalid_token", None)
+    monkeypatch.setenv("FBGUARD_JWKS_URL", "http://127.0.0.1:9/keys")
+    code, out = inspect(sandbox.issue_id_token())
+    assert code == 3
+    assert "http://127.0.0.1:9/keys gave no answer" in " ".join(out.split())
 
 
 # -- nobody can tell -----------------------------------------------------------------------------------

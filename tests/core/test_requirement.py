@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fbguard import Requirement, TokenInfo
-from fbguard.core.requirement import judge
+from fbguard.core.judge import judge
 from fbguard.core.token import GranularScopes, TokenError
 
 NOW = 1_000_000

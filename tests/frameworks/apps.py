@@ -20,6 +20,8 @@ REQUIRED: dict[str, Any] = {
     "either": {"any_scope": ["pages_show_list", "business_management"]},
     "optional": {"optional": True},
     "machine": {"token_types": ("PAGE",)},
+    "limited": {"token_types": ("USER", "LIMITED_LOGIN"), "scopes": ["email"]},
+    "wide": {"token_types": ("USER", "LIMITED_LOGIN"), "scopes": ["email", "pages_show_list"]},
     "soon": {"min_remaining": 7200},
     "fresh": {"max_login_age": 3600},
     "report": {"scopes": ["email"]},  # POST only

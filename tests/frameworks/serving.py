@@ -101,6 +101,7 @@ def variables(sandbox: Sandbox, graph: str) -> dict[str, str]:
         "FBGUARD_APP_SECRET": sandbox.app_secret,
         "FBGUARD_GRAPH_URL": graph,
         "FBGUARD_REDIRECT_URI": REDIRECT_URI,
+        "FBGUARD_JWKS_URL": f"{graph}/.well-known/oauth/openid/jwks/",
         "FBGUARD_DEADLINE": "20",
         "PYTHONWARNINGS": "error,ignore::ResourceWarning",  # gunicorn leaves a socket to the collector
     }

@@ -259,6 +259,7 @@ def in_process(request: pytest.FixtureRequest, farm: Farm) -> Iterator[InProcess
         "transport": farm.sandbox.transport,
         "redirect_uri": REDIRECT_URI,
         "clock": HastyClock(),
+        "limited_login": True,
         "policy": "tests.frameworks.apps.VIEWS",
     }
     urls = "tests.frameworks.sites.django_urls"

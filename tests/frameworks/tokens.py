@@ -20,6 +20,11 @@ def token(**facts: Any) -> Callable[[Sandbox], str]:
     return lambda sandbox: sandbox.issue_token(**({"user_id": USER} | facts))
 
 
+def id_token(**facts: Any) -> Callable[[Sandbox], str]:
+    """Return what logs the user in with Limited Login."""
+    return lambda sandbox: sandbox.issue_id_token(**({"user_id": USER} | facts))
+
+
 def of_page(granular: Granular | None) -> Callable[[Sandbox], str]:
     return token(scopes=["public_profile", PAGE_SCOPE], granular_scopes=granular)
 

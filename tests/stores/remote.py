@@ -55,7 +55,9 @@ class Other:
         while True:
             try:
                 number, result, failure = pickle.load(self._process.stdout)
-            except EOFError:
+            except EOFError:  # it has ended: nobody must wait for it
+                for tell in self._waiting.values():
+                    tell(None, ConnectionError("the other process has ended"))
                 return
             if (tell := self._waiting.get(number)) is not None:
                 tell(result, failure)
@@ -91,12 +93,16 @@ class Remote:
             future: asyncio.Future[Any] = loop.create_future()
 
             def settle(result: Any, failure: BaseException | None) -> None:
-                if future.cancelled():
+                if future.done():
                     return
                 future.set_result(result) if failure is None else future.set_exception(failure)
 
+            def tell(*outcome: Any) -> None:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(settle, *outcome)
+
             self._other.send(
-                lambda *outcome: loop.call_soon_threadsafe(settle, *outcome),
+                tell,
                 self._where,
                 method,
                 args,

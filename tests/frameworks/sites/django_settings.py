@@ -16,5 +16,7 @@ FBGUARD = {
     "redirect_uri": os.environ["FBGUARD_REDIRECT_URI"],
     "deadline": float(os.environ["FBGUARD_DEADLINE"]),
     "clock": HastyClock(),
+    "limited_login": True,
+    "jwks_url": os.environ["FBGUARD_JWKS_URL"],
     "policy": "tests.frameworks.apps.VIEWS",
 }

@@ -59,6 +59,16 @@ class Machine(View):
         return _said("machine", request)
 
 
+@require_fb_token(**REQUIRED["limited"])
+async def limited(request: HttpRequest) -> HttpResponseBase:
+    return _said("limited", request)
+
+
+@require_fb_token(**REQUIRED["wide"])
+def wide(request: HttpRequest) -> HttpResponseBase:
+    return _said("wide", request)
+
+
 @require_fb_token(**REQUIRED["soon"])
 def soon(request: HttpRequest) -> HttpResponseBase:
     return _said("soon", request)
@@ -101,7 +111,10 @@ def log(request: HttpRequest) -> HttpResponseBase:
 
 
 urlpatterns = [
-    *(path(view.__name__, view) for view in (health, me, email, either, optional, soon, fresh)),
+    *(
+        path(view.__name__, view)
+        for view in (health, me, email, either, optional, limited, wide, soon, fresh)
+    ),
     *(path(view.__name__, view) for view in (report, stream, refuse, log)),
     path("machine", Machine.as_view()),
     path("pages/<int:page_id>", Pages.as_view()),

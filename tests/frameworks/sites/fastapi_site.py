@@ -15,7 +15,7 @@ from tests.frameworks.apps import OWN, PAGE, REQUIRED, RULES, bearer, before_str
 from tests.frameworks.sites import logs
 from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env(clock=HastyClock())
+guard = Guard.from_env(clock=HastyClock(), limited_login=True)
 logs.watch()
 
 Me = Annotated[TokenInfo, Depends(FBToken())]
@@ -24,6 +24,8 @@ Pages = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["pages"]))]
 Either = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["either"]))]
 Optional = Annotated[TokenInfo | None, Depends(OptionalFBToken())]
 Machine = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["machine"]))]
+Limited = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["limited"]))]
+Wide = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["wide"]))]
 Soon = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["soon"]))]
 Fresh = Annotated[TokenInfo, Depends(FBToken(**REQUIRED["fresh"]))]
 
@@ -55,6 +57,14 @@ async def optional(token: Optional) -> dict[str, Any]:
 
 async def machine(token: Machine) -> dict[str, Any]:
     return said("machine", token)
+
+
+async def limited(token: Limited) -> dict[str, Any]:
+    return said("limited", token)
+
+
+def wide(token: Wide) -> dict[str, Any]:
+    return said("wide", token)
 
 
 def soon(token: Soon) -> dict[str, Any]:
@@ -90,7 +100,7 @@ async def log() -> dict[str, Any]:
 def _app(**refusing: Any) -> FastAPI:
     app = FastAPI(openapi_url=None)
     app.state.fbguard = guard
-    for view in (health, me, email, either, optional, machine, soon, fresh, stream, log):
+    for view in (health, me, email, either, optional, machine, limited, wide, soon, fresh, stream, log):
         app.add_api_route(f"/{view.__name__}", view, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route(PAGE, pages)
     app.add_api_route("/report", report, methods=["POST"])

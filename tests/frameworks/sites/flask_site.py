@@ -23,7 +23,7 @@ from tests.frameworks.apps import (
 from tests.frameworks.sites import logs
 from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env(clock=HastyClock())
+guard = Guard.from_env(clock=HastyClock(), limited_login=True)
 logs.watch()
 
 
@@ -66,6 +66,16 @@ def machine() -> dict[str, Any]:
     return _said("machine")
 
 
+@require_fb_token(**REQUIRED["limited"])
+def limited() -> dict[str, Any]:
+    return _said("limited")
+
+
+@require_fb_token(**REQUIRED["wide"])
+async def wide() -> dict[str, Any]:
+    return _said("wide")
+
+
 @require_fb_token(**REQUIRED["soon"])
 async def soon() -> dict[str, Any]:
     return _said("soon")
@@ -101,7 +111,21 @@ def log() -> dict[str, Any]:
 
 def _app() -> Flask:
     app = Flask("fbguard.tests")
-    for view in (health, me, email, either, optional, machine, soon, fresh, stream, refuse, log):
+    for view in (
+        health,
+        me,
+        email,
+        either,
+        optional,
+        machine,
+        limited,
+        wide,
+        soon,
+        fresh,
+        stream,
+        refuse,
+        log,
+    ):
         app.add_url_rule(f"/{view.__name__}", view_func=view)
     app.add_url_rule("/pages/<int:page_id>", view_func=Pages.as_view("pages"))
     app.add_url_rule("/report", view_func=report, methods=["POST"])

@@ -11,7 +11,7 @@ from tests.frameworks.apps import OWN, RULES, bearer, before_stream, encoded, in
 from tests.frameworks.sites import logs
 from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env(clock=HastyClock())
+guard = Guard.from_env(clock=HastyClock(), limited_login=True)
 logs.watch()
 
 
@@ -53,7 +53,7 @@ async def _view(scope: Any, send: Any) -> None:
 
 VIEWS = {
     "health", "me", "email", "pages", "either", "optional", "machine", "soon", "fresh", "report", "refuse",
-    "log",
+    "log", "limited", "wide",
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.frameworks.apps import OWN, PAGE, REQUIRED, RULES, VIEWS, bearer, bef
 from tests.frameworks.sites import logs
 from tests.frameworks.sites.hasty import HastyClock
 
-guard = Guard.from_env(clock=HastyClock())
+guard = Guard.from_env(clock=HastyClock(), limited_login=True)
 logs.watch()
 
 
@@ -60,6 +60,16 @@ async def machine(request: Request) -> Response:
     return _said("machine", request)
 
 
+@require_fb_token(**REQUIRED["limited"])
+async def limited(request: Request) -> Response:
+    return _said("limited", request)
+
+
+@require_fb_token(**REQUIRED["wide"])
+def wide(request: Request) -> Response:
+    return _said("wide", request)
+
+
 @require_fb_token(**REQUIRED["soon"])
 def soon(request: Request) -> Response:
     return _said("soon", request)
@@ -94,7 +104,7 @@ async def log(request: Request) -> Response:
 
 
 def _app(**options: Any) -> Starlette:
-    plain = [health, me, email, either, optional, machine, soon, fresh, stream, refuse, log]
+    plain = [health, me, email, either, optional, machine, limited, wide, soon, fresh, stream, refuse, log]
     routes = [Route(f"/{view.__name__}", view) for view in plain]
     return Starlette(
         routes=[*routes, Route(PAGE, Pages), Route("/report", report, methods=["POST"])], **options

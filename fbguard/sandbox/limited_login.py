@@ -1,0 +1,137 @@
+"""Limited Login: ID tokens, and the keys that they are signed with. Needs ``fbguard[jwt]``."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from fbguard.sandbox import arguments, tokens
+from fbguard.sandbox.wire import json_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from joserfc.jwk import RSAKey
+
+    from fbguard.sandbox.clock import SandboxClock
+    from fbguard.sandbox.wire import Reply, Request
+    from fbguard.sandbox.world import World
+
+PATH: Final = "/.well-known/oauth/openid/jwks"
+
+_ISSUER: Final = "https://www.facebook.com"
+_ALGORITHM: Final = "RS256"
+_BITS: Final = 2048
+# What a permission of Limited Login puts into the token.
+_CLAIMS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType({
+    "public_profile": {
+        "name": "Alex Example",
+        "given_name": "Alex",
+        "family_name": "Example",
+        "picture": "https://platform-lookaside.fbsbx.com/platform/profilepic/",
+    },
+    "email": {"email": "alex@example.com"},
+    "user_friends": {"user_friends": []},
+    "user_birthday": {"user_birthday": "01/02/1990"},
+    "user_age_range": {"user_age_range": {"min": 21}},
+    "user_hometown": {"user_hometown": {"id": "110000000000001", "name": "Bandung"}},
+    "user_location": {"user_location": {"id": "110000000000002", "name": "Jakarta"}},
+    "user_gender": {"user_gender": "female"},
+    "user_link": {"user_link": "https://www.facebook.com"},
+})  # fmt: skip
+
+
+class SigningKeys:
+    """The keys that are published; the last one signs. The first is made when it is needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: list[RSAKey] = []
+
+    def current(self) -> RSAKey:
+        """Return the key that signs."""
+        with self._lock:
+            if not self._keys:
+                self._keys = [_new_key()]
+            return self._keys[-1]
+
+    def rotate(self, *, keep_old: bool) -> None:
+        """Sign with a new key; the old ones are published on, or no more."""
+        with self._lock:
+            self._keys = [*(self._keys if keep_old else ()), _new_key()]
+
+    def published(self) -> list[dict[str, object]]:
+        """Return the public halves as JWKs (RFC 7517); none before the first token."""
+        with self._lock:
+            keys = list(self._keys)
+        return [{**key.as_dict(private=False), "use": "sig", "alg": _ALGORITHM} for key in keys]
+
+
+def jwks(world: World, _request: Request, _now: float) -> Reply:
+    """Answer with the keys of now."""
+    return json_reply({"keys": world.signing_keys.published()})
+
+
+class IssuesIdTokens:
+    """The part of a :class:`fbguard.sandbox.Sandbox` that is Limited Login."""
+
+    _world: World
+    _clock: SandboxClock
+
+    def issue_id_token(
+        self,
+        *,
+        user_id: str | None = None,
+        permissions: Iterable[str] = ("public_profile", "email"),
+        expires_in: float = 3600,
+        nonce: str | None = None,
+        app_id: str | None = None,
+        claims: Mapping[str, object] | None = None,
+    ) -> str:
+        """Log a person in with Limited Login and return the ID token that the app gets.
+
+        ``permissions`` are those of Limited Login: each puts its claims in. ``expires_in`` is seconds from
+        now, a negative one past; ``user_id`` and ``nonce`` are new ones unless given. With another ``app_id``
+        the token is that app's. ``claims`` are put in last; one that is None is left out. ImportError without
+        joserfc.
+        """
+        granted = arguments.scope_names("permissions", permissions)
+        if unknown := [name for name in granted if name not in _CLAIMS]:
+            raise ValueError(f"permissions: Limited Login has no {', '.join(unknown)}")
+        now = int(self._clock.time())
+        content: dict[str, object] = {
+            "iss": _ISSUER,
+            "aud": self._world.app.app_id if app_id is None else arguments.digits("app_id", app_id),
+            "sub": tokens.mint_id() if user_id is None else arguments.digits("user_id", user_id),
+            "iat": now,
+            "exp": arguments.moment("expires_in", expires_in, now),
+            "jti": secrets.token_hex(16),
+            "nonce": secrets.token_hex(16) if nonce is None else arguments.text("nonce", nonce),
+        }
+        for name in granted:
+            content |= _CLAIMS[name]
+        content |= arguments.members("claims", claims)
+        return _signed({key: value for key, value in content.items() if value is not None}, self._key())
+
+    def rotate_signing_keys(self, *, keep_old: bool = True) -> None:
+        """Sign ID tokens with a new key; ``keep_old=False`` ends those under the old ones."""
+        self._world.signing_keys.rotate(keep_old=arguments.flag("keep_old", keep_old))
+
+    def _key(self) -> RSAKey:
+        return self._world.signing_keys.current()
+
+
+def _new_key() -> RSAKey:
+    try:
+        from joserfc.jwk import RSAKey  # noqa: PLC0415 - who issues no ID token need not have it
+    except ModuleNotFoundError as error:
+        raise ImportError("ID tokens need joserfc: pip install 'fbguard[jwt]'") from error
+    return RSAKey.generate_key(_BITS, {"kid": secrets.token_hex(20)})
+
+
+def _signed(claims: dict[str, Any], key: RSAKey) -> str:
+    from joserfc import jwt  # noqa: PLC0415
+
+    return jwt.encode({"alg": _ALGORITHM, "typ": "JWT", "kid": key.kid}, claims, key)

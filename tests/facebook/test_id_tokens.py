@@ -1,0 +1,409 @@
+"""Looking ID tokens up: when the keys are fetched, how often, and what is said while they cannot be had."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from fbguard import Guard, Refused, Requirement
+from fbguard.events import Event, SigningKeysFetched, SigningKeysUnavailable
+from tests.facebook.id_token_kit import KID, a_key, claims, header, published, signed
+from tests.support import (
+    APP_ID,
+    NOW,
+    SECRET,
+    TOKEN,
+    FakeClock,
+    Gate,
+    make_guard,
+    until,
+    valid,
+    wait_until,
+)
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+LIMITED = Requirement(token_types=["LIMITED_LOGIN"])
+OTHER = "b" * 40
+
+
+class Keys(httpx.AsyncBaseTransport):
+    """Facebook's key set at its address, and a Graph that knows no token."""
+
+    def __init__(self) -> None:
+        self.body: bytes | BaseException = published()
+        self.status = 200
+        self.urls: list[str] = []
+        self.headers: list[httpx.Headers] = []
+        self.graph_calls = 0
+        self.gate = Gate()
+
+    @property
+    def fetches(self) -> int:
+        return len(self.urls)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/debug_token"):
+            self.graph_calls += 1
+            return httpx.Response(200, stream=httpx.ByteStream(valid().body), request=request)
+        self.urls.append(str(request.url))
+        self.headers.append(request.headers)
+        await self.gate.passed()
+        if isinstance(self.body, BaseException):
+            raise self.body
+        return httpx.Response(self.status, stream=httpx.ByteStream(self.body), request=request)
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def guard(keys, clock, told):
+    with guarded(keys, clock, on_event=told.append) as guard:
+        yield guard
+
+
+def guarded(keys: Keys, clock: FakeClock, **options: Any) -> Guard:
+    given: dict[str, Any] = {"transport": keys, "clock": clock, "limited_login": True} | options
+    return Guard(app_id=APP_ID, app_secret=SECRET, **given)
+
+
+def said(guard: Guard, token: str, need: Requirement = LIMITED) -> tuple[int, str]:
+    try:
+        guard.check(token, need)
+    except Refused as refused:
+        return refused.status, refused.reason
+    return 200, "ok"
+
+
+def another(number: int, **changes: Any) -> str:
+    """Return one more token."""
+    return signed(claims(jti=f"number {number}", **changes))
+
+
+def under(kid: str, issued: float = NOW, **changes: Any) -> str:
+    """Return a token under another key."""
+    said = claims(iat=int(issued), exp=int(issued) + 3600, **changes)
+    return signed(said, header(kid=kid), a_key(kid))
+
+
+def test_keys_are_fetched_once_for_all_tokens(guard, keys):
+    assert keys.fetches == 0  # not at construction
+    for number in range(20):
+        assert said(guard, another(number)) == (200, "ok")
+    assert keys.urls == ["https://www.facebook.com/.well-known/oauth/openid/jwks/"]
+    assert keys.graph_calls == 0
+
+
+def test_the_fetch_carries_nothing_of_ours(guard, keys):
+    said(guard, signed())
+    assert "authorization" not in keys.headers[0]
+    assert "cookie" not in keys.headers[0]
+    shown = repr(keys.headers) + repr(keys.urls)
+    assert SECRET not in shown
+    assert "eyJ" not in shown
+
+
+def test_the_keys_may_be_elsewhere(keys, clock):
+    with guarded(
+        keys, clock, jwks_url="https://limited.facebook.com/.well-known/oauth/openid/jwks/"
+    ) as guard:
+        assert said(guard, signed()) == (200, "ok")
+    assert keys.urls == ["https://limited.facebook.com/.well-known/oauth/openid/jwks/"]
+
+
+def test_a_hit_asks_and_verifies_nothing(guard, keys, monkeypatch):
+    token = signed()
+    assert said(guard, token) == (200, "ok")
+    keys.body = published(a_key(OTHER))
+    monkeypatch.setattr("fbguard.facebook.oidc.read", None)
+    assert said(guard, token) == (200, "ok")
+
+
+def test_graphs_tokens_go_to_graph(guard, keys):
+    assert said(guard, TOKEN, Requirement()) == (200, "ok")
+    assert (keys.fetches, keys.graph_calls) == (0, 1)
+
+
+@pytest.mark.parametrize("token", ["eyJ.a.b", signed(head=header(alg="none")), signed(head=header(kid=...))])
+def test_for_what_no_key_could_make_good_none_is_fetched(guard, keys, token):
+    assert said(guard, token)[0] == 401
+    assert keys.fetches == 0
+
+
+def test_an_hour_later_keys_are_fetched_anew(guard, keys, clock):
+    said(guard, another(0))
+    clock.advance(3599)
+    assert said(guard, another(1, iat=NOW + 3599, exp=NOW + 9999)) == (200, "ok")
+    assert keys.fetches == 1
+    clock.advance(1)
+    assert said(guard, another(2, exp=NOW + 9999)) == (200, "ok")
+    assert keys.fetches == 2
+
+
+def test_a_key_that_facebook_has_removed_is_good_no_more(guard, keys, clock):
+    assert said(guard, another(0)) == (200, "ok")
+    keys.body = published(a_key(OTHER))
+    clock.advance(3600)
+    assert said(guard, another(1, exp=NOW + 9999)) == (401, "invalid_token")
+
+
+def test_a_new_key_is_fetched_when_it_is_needed(guard, keys, clock, told):
+    said(guard, signed())
+    keys.body = published(a_key(), a_key(OTHER))
+    clock.advance(61)
+    assert said(guard, under(OTHER, NOW + 61)) == (200, "ok")
+    assert keys.fetches == 2
+    assert [one for one in told if isinstance(one, SigningKeysFetched)] == [
+        SigningKeysFetched(count=1),
+        SigningKeysFetched(count=2),
+    ]
+
+
+@pytest.mark.parametrize("after", [0, 30, 59])
+def test_a_new_key_soon_after_a_fetch_is_a_dont_know(guard, keys, clock, after):
+    """Its key may be newer than the list: nobody is logged out for that."""
+    said(guard, signed())
+    keys.body = published(a_key(), a_key(OTHER))
+    clock.advance(after)
+    token = under(OTHER, NOW + after)
+    with pytest.raises(Refused) as caught:
+        guard.check(token, LIMITED)
+    assert (caught.value.status, caught.value.reason) == (503, "unavailable")
+    assert caught.value.retry_after == 60 - after
+    assert keys.fetches == 1
+    clock.advance(60 - after)
+    assert said(guard, token) == (200, "ok")
+    assert keys.fetches == 2
+
+
+def test_forged_key_ids_cost_one_fetch_a_minute(guard, keys, clock):
+    said(guard, signed())
+    for minute in range(3):
+        for number in range(50):
+            head = header(kid=f"forged {minute} {number}".replace(" ", "-"))
+            answer = said(guard, signed(claims(iat=NOW - 3000), head))
+            assert answer == (401, "invalid_token")
+        assert keys.fetches == 1 + minute
+        clock.advance(60)
+
+
+@pytest.mark.parametrize("issued", [NOW - 86_400, NOW - 60, NOW + 61, NOW + 10**6])
+def test_what_an_unlisted_key_cannot_have_signed_is_a_no(guard, issued):
+    """As old as the list, its key was on it; and nothing is issued in the future."""
+    said(guard, signed())
+    assert said(guard, under(OTHER, issued)) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("issued", [NOW - 59, NOW, NOW + 60])
+def test_of_what_is_as_new_as_the_list_nobody_knows(guard, issued):
+    said(guard, signed())
+    assert said(guard, under(OTHER, issued)) == (503, "unavailable")
+
+
+# -- no keys ------------------------------------------------------------------------------------------------
+
+BROKEN = [
+    (200, b"<html>"), (200, b'{"keys": []}'), (500, published()), (302, b""), (404, b"{}"),
+    (429, published()),
+    (200, httpx.ConnectError("nobody")), (200, httpx.ReadTimeout("late")), (200, b"x" * 70_000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "body"), BROKEN)
+def test_without_keys_it_is_a_dont_know(guard, keys, clock, told, status, body):
+    keys.status, keys.body = status, body
+    token = signed()
+    for _ in range(3):
+        assert said(guard, token) == (503, "unavailable")
+    assert told.count(SigningKeysUnavailable()) == 1
+    fetches = keys.fetches
+    clock.advance(2)
+    keys.status, keys.body = 200, published()
+    assert said(guard, token) == (200, "ok")
+    assert keys.fetches == fetches + 1
+    assert told[-2:][0] == SigningKeysFetched(count=1)
+
+
+def test_two_seconds_pass_between_attempts(guard, keys, clock):
+    keys.status = 500
+    for _ in range(10):
+        assert said(guard, signed()) == (503, "unavailable")
+    assert keys.fetches == 1
+    clock.advance(2)
+    said(guard, signed())
+    assert keys.fetches == 2
+
+
+def test_graph_is_not_blamed(guard, keys):
+    keys.status = 500
+    for number in range(50):
+        said(guard, another(number))
+    assert guard.health().reason is None
+    assert said(guard, TOKEN, Requirement()) == (200, "ok")
+
+
+def test_keys_of_an_hour_serve_for_a_day_while_facebook_is_away(guard, keys, clock, told):
+    said(guard, another(0))
+    keys.status = 500
+    clock.advance(3600)
+    for number in range(1, 10):
+        assert said(guard, another(number, exp=NOW + 200_000)) == (200, "ok")
+    assert keys.fetches == 2  # and a minute's pause
+    assert told.count(SigningKeysUnavailable()) == 1
+    clock.advance(60)
+    said(guard, another(10, exp=NOW + 200_000))
+    assert keys.fetches == 3
+    clock.advance(86_400 - 3660)
+    assert said(guard, another(11, exp=NOW + 200_000)) == (503, "unavailable")
+    keys.status = 200
+    clock.advance(2)
+    assert said(guard, another(11, exp=NOW + 200_000)) == (200, "ok")
+
+
+def test_a_clock_that_was_set_back_has_keys_fetched(guard, keys, clock):
+    """A snapshot of a machine: monotonic time before the fetch."""
+    said(guard, another(0))
+    clock.mono -= 500
+    assert said(guard, another(1)) == (200, "ok")
+    assert keys.fetches == 2
+
+
+def test_stale_facts_serve_while_there_are_no_keys(keys, clock):
+    with guarded(keys, clock, ttl=60, stale_if_error=100_000) as guard:
+        token = signed(claims(exp=NOW + 200_000))
+        assert said(guard, token) == (200, "ok")
+        keys.status = 500
+        clock.advance(90_000)
+        assert guard.check(token, LIMITED).stale
+
+
+# -- many at once --------------------------------------------------------------------------------------------
+
+
+def test_many_wait_for_one_fetch(keys, clock):
+    async def main() -> None:
+        keys.gate.shut()
+        async with guarded(keys, clock) as guard:
+            asked = [asyncio.create_task(guard.acheck(another(number), LIMITED)) for number in range(50)]
+            await until(lambda: keys.fetches)
+            keys.gate.open()
+            infos = await asyncio.gather(*asked)
+            assert {info.user_id for info in infos} == {"1001"}
+
+    asyncio.run(main())
+    assert keys.fetches == 1
+
+
+def test_who_gives_up_does_not_end_it_for_the_others(keys, clock):
+    async def main() -> None:
+        keys.gate.shut()
+        async with guarded(keys, clock) as guard:
+            first = asyncio.create_task(guard.acheck(another(0), LIMITED))
+            await until(lambda: keys.fetches)
+            second = asyncio.create_task(guard.acheck(another(1), LIMITED))
+            await asyncio.sleep(0)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            keys.gate.open()
+            assert (await second).is_valid
+
+    asyncio.run(main())
+    assert keys.fetches == 1
+
+
+def test_a_guard_that_is_closed_meanwhile(keys, clock):
+    async def main() -> None:
+        keys.gate.shut()
+        guard = guarded(keys, clock)
+        asked = asyncio.create_task(guard.acheck(signed(), LIMITED))
+        await until(lambda: keys.fetches)
+        await guard.aclose()
+        with pytest.raises((Refused, asyncio.CancelledError)):
+            await asked
+
+    asyncio.run(main())
+    gc.collect()
+
+
+def test_a_fetch_that_takes_too_long_is_a_dont_know(keys, clock, told):
+    keys.gate.shut()
+    with guarded(keys, clock, deadline=0.2, on_event=told.append) as guard:
+        assert said(guard, signed()) == (503, "unavailable")
+        wait_until(lambda: SigningKeysUnavailable() in told)
+        keys.gate.open()
+        clock.advance(2)
+        assert said(guard, signed()) == (200, "ok")
+
+
+def test_old_keys_serve_within_the_deadline_while_facebook_hangs(keys, clock):
+    with guarded(keys, clock, deadline=0.4) as guard:
+        assert said(guard, another(0)) == (200, "ok")
+        keys.gate.shut()
+        clock.advance(3600)
+        assert said(guard, another(1, exp=NOW + 9999)) == (200, "ok")
+        keys.gate.open()
+
+
+def test_threads_share_it(guard, keys):
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda number: said(guard, another(number)), range(64)))
+    assert set(answers) == {(200, "ok")}
+    assert keys.fetches == 1
+
+
+def test_every_loop_may_fetch_for_itself(keys, clock):
+    guard = guarded(keys, clock)
+    for number in range(3):
+        info = asyncio.run(guard.acheck(another(number), LIMITED))
+        assert info.is_valid
+    assert keys.fetches == 1  # the keys are the guard's
+    keys.status = 500
+    for _ in range(5):
+        with pytest.raises(Refused):
+            asyncio.run(guard.acheck(under(OTHER), LIMITED))
+    assert keys.fetches == 1  # whoever has a loop for every request has the same limit
+    guard.close()
+
+
+def test_no_token_in_logs_or_events(guard, keys, caplog, told):
+    caplog.set_level(0)
+    tokens = [signed(), under(OTHER), signed(head=header(alg="none")), "eyJ.a.b"]
+    for token in tokens:
+        said(guard, token)
+    keys.status = 500
+    said(guard, another(5))
+    shown = caplog.text + repr(told) + json.dumps([str(one) for one in told]) + repr(guard)
+    assert not any(part in shown for token in tokens for part in token.split(".") if len(part) > 3)
+    assert "alex@example.com" not in shown
+
+
+def test_the_lane_is_off_by_default(keys, clock):
+    graph = make_guard(clock=clock, transport=keys)
+    assert said(graph, signed()) == (401, "limited_login")
+    assert (keys.fetches, keys.graph_calls) == (0, 0)
+    graph.close()
+
+
+def test_a_key_id_is_not_a_name_in_a_path(guard, keys):
+    said(guard, signed(claims(iat=NOW - 3600), header(kid="../../etc/passwd")))
+    assert keys.urls == ["https://www.facebook.com/.well-known/oauth/openid/jwks/"]
+    assert KID in json.loads(published())["keys"][0]["kid"]
