@@ -308,6 +308,21 @@ def test_more_ends_than_can_wait_for_the_store(make, seen, monkeypatch):
     assert seen.count(events.StoreFallenBehind()) == 1
 
 
+def test_the_keys_of_limited_login(make, sandbox, seen):
+    guard = make(limited_login=True)
+    sandbox.fail()
+    for _ in range(3):
+        reason_of(guard, sandbox.issue_id_token())
+    sandbox.recover()
+    sandbox.clock.advance(2)
+    reason_of(guard, sandbox.issue_id_token())
+    reason_of(guard, sandbox.issue_id_token())
+    assert [one for one in seen if not isinstance(one, events.TokenLookedUp)] == [
+        events.SigningKeysUnavailable(),
+        events.SigningKeysFetched(count=1),
+    ]
+
+
 # -- how it is told ----------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ THIRD_PARTY = {
     "integrations.flask": {"flask", "werkzeug"},
     "integrations.flask_views": {"flask", "werkzeug"},
     "integrations.starlette": {"starlette"},
-    "sandbox.limited_login": {"joserfc"},
+    "sandbox.signing_keys": {"joserfc"},
     "sandbox.transport": {"httpx"},
     "testing": {"pytest"},
     "cli": {"flask", "httpx", "rich", "starlette", "typer", "uvicorn", "werkzeug"},

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fbguard.core.messages import DEFAULT_LANGUAGE, message
-from fbguard.core.reasons import MESSAGE_REASONS, REASONS, Reason
+from fbguard.core.reasons import LIMITED_SCOPES, MESSAGE_REASONS, REASONS, Reason
 from fbguard.facebook.codes import ROWS, SESSION_CODES, Row
 
 _REACTIONS: Final = {
@@ -17,6 +17,7 @@ _REACTIONS: Final = {
     ("visit_facebook", None): "send the person to facebook.com, then log in again",
     ("wait", None): "keep the session; try again after `Retry-After`",
 }
+_ALSO: Final = {LIMITED_SCOPES.name: (LIMITED_SCOPES,)}  # rows of a reason that has two
 _NO_LOGIN_HELPS: Final = "show the message; no login helps"
 _MEND: Final = "mend the request"
 _BAD_REQUEST: Final = 400
@@ -74,7 +75,8 @@ def _messages() -> Iterator[str]:
 
 def _reasons() -> Iterator[str]:
     yield from _head("reason", "status", "`relogin.action`", "what the client does", "what the person reads")
-    for reason in REASONS.values():
+    rows = [row for reason in REASONS.values() for row in (reason, *_ALSO.get(reason.name, ()))]
+    for reason in rows:
         yield _line(
             f"`{reason.name}`",
             str(reason.status),

@@ -14,7 +14,7 @@ from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.errors import OAuthException
 from fbguard.core.messages import DEFAULT_LANGUAGE, message
-from fbguard.core.reasons import MESSAGE_REASONS, REASONS
+from fbguard.core.reasons import LIMITED_SCOPES, MESSAGE_REASONS, REASONS
 from fbguard.facebook.codes import ROWS, TOKEN_CODE, Row, look_up, owners_of, reason_in_look_up
 
 _NUMBERS: Final = re.compile(r"([0-9]{1,10})(?:/([0-9]{1,10}))?", re.ASCII)
@@ -145,6 +145,8 @@ def _explain_reason(name: str, subcode: int | None, *, as_json: bool) -> int:
     sheet.gap()
     _print_reason(sheet, name)
     sheet.row("For you", REASONS[name].detail)
+    if name == LIMITED_SCOPES.name:
+        sheet.row("Or", f'{LIMITED_SCOPES.status}, error="{LIMITED_SCOPES.error}": {LIMITED_SCOPES.detail}')
     _print_origins(sheet, name)
     return 0
 

@@ -1,19 +1,16 @@
-"""Limited Login: ID tokens, and the keys that they are signed with. Needs ``fbguard[jwt]``."""
+"""Limited Login: its ID tokens, and where their keys are published. Needs ``fbguard[jwt]``."""
 
 from __future__ import annotations
 
 import secrets
-import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fbguard.sandbox import arguments, tokens
 from fbguard.sandbox.wire import json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from joserfc.jwk import RSAKey
 
     from fbguard.sandbox.clock import SandboxClock
     from fbguard.sandbox.wire import Reply, Request
@@ -22,8 +19,6 @@ if TYPE_CHECKING:
 PATH: Final = "/.well-known/oauth/openid/jwks"
 
 _ISSUER: Final = "https://www.facebook.com"
-_ALGORITHM: Final = "RS256"
-_BITS: Final = 2048
 # What a permission of Limited Login puts into the token.
 _CLAIMS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType({
     "public_profile": {
@@ -41,32 +36,6 @@ _CLAIMS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType({
     "user_gender": {"user_gender": "female"},
     "user_link": {"user_link": "https://www.facebook.com"},
 })  # fmt: skip
-
-
-class SigningKeys:
-    """The keys that are published; the last one signs. The first is made when it is needed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._keys: list[RSAKey] = []
-
-    def current(self) -> RSAKey:
-        """Return the key that signs."""
-        with self._lock:
-            if not self._keys:
-                self._keys = [_new_key()]
-            return self._keys[-1]
-
-    def rotate(self, *, keep_old: bool) -> None:
-        """Sign with a new key; the old ones are published on, or no more."""
-        with self._lock:
-            self._keys = [*(self._keys if keep_old else ()), _new_key()]
-
-    def published(self) -> list[dict[str, object]]:
-        """Return the public halves as JWKs (RFC 7517); none before the first token."""
-        with self._lock:
-            keys = list(self._keys)
-        return [{**key.as_dict(private=False), "use": "sig", "alg": _ALGORITHM} for key in keys]
 
 
 def jwks(world: World, _request: Request, _now: float) -> Reply:
@@ -113,25 +82,9 @@ class IssuesIdTokens:
         for name in granted:
             content |= _CLAIMS[name]
         content |= arguments.members("claims", claims)
-        return _signed({key: value for key, value in content.items() if value is not None}, self._key())
+        given = {name: value for name, value in content.items() if value is not None}
+        return self._world.signing_keys.sign(given)
 
     def rotate_signing_keys(self, *, keep_old: bool = True) -> None:
         """Sign ID tokens with a new key; ``keep_old=False`` ends those under the old ones."""
         self._world.signing_keys.rotate(keep_old=arguments.flag("keep_old", keep_old))
-
-    def _key(self) -> RSAKey:
-        return self._world.signing_keys.current()
-
-
-def _new_key() -> RSAKey:
-    try:
-        from joserfc.jwk import RSAKey  # noqa: PLC0415 - who issues no ID token need not have it
-    except ModuleNotFoundError as error:
-        raise ImportError("ID tokens need joserfc: pip install 'fbguard[jwt]'") from error
-    return RSAKey.generate_key(_BITS, {"kid": secrets.token_hex(20)})
-
-
-def _signed(claims: dict[str, Any], key: RSAKey) -> str:
-    from joserfc import jwt  # noqa: PLC0415
-
-    return jwt.encode({"alg": _ALGORITHM, "typ": "JWT", "kid": key.kid}, claims, key)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fbguard.sandbox.errors import APP_REMOVED
-from fbguard.sandbox.limited_login import SigningKeys
 from fbguard.sandbox.logins import Logins
 from fbguard.sandbox.moods import Batching, Failure
+from fbguard.sandbox.signing_keys import SigningKeys
 
 if TYPE_CHECKING:
     from fbguard.sandbox.arguments import GranularScopes
