@@ -41,6 +41,8 @@ def serve_asgi(app: ASGIApp) -> Generator[str]:
     )
     server = _Uvicorn(config)
     with socket.create_server((_HOST, 0), backlog=128) as listener:
+        # Inherited by connections, and nobody else sets it: head and body of an answer are two segments.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name="fbguard-demo-uvicorn", daemon=True
         )

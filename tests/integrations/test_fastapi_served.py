@@ -50,6 +50,7 @@ class _Server(uvicorn.Server):
 def on_uvicorn(app: Any, ws: str = "none") -> Iterator[str]:
     server = _Server(app, ws)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by connections
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
@@ -65,6 +66,7 @@ def on_uvicorn(app: Any, ws: str = "none") -> Iterator[str]:
 def on_hypercorn(app: Any) -> Iterator[str]:
     loop, over, ready = asyncio.new_event_loop(), asyncio.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by connections
         config = Config()
         config.bind = [f"fd://{listener.fileno()}"]
         config.accesslog = config.errorlog = None

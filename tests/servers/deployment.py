@@ -95,6 +95,7 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _start(name: str, log: object, variables: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
     with socket.create_server((HOST, 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by connections
         port = listener.getsockname()[1]
         words = COMMANDS[name].format(fd=listener.fileno(), port=port).split()
         start = partial(

@@ -312,6 +312,7 @@ def on_gunicorn(app: str, worker: str, variables: dict[str, str]) -> Iterator[tu
         f"gunicorn tests.threats.streaming_app:{app} --workers 1 --no-control-socket --worker-class {worker}"
     )
     with tempfile.TemporaryFile("a+b") as log, socket.create_server((HOST, 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by connections
         process = subprocess.Popen(
             [sys.executable, "-m", *words.split(), "--bind", f"fd://{listener.fileno()}"],
             stdin=subprocess.DEVNULL,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-FASTER = 50
+FASTER = 250
 
 
 class HastyClock:
-    """Wall time as it is; monotonic time runs fifty times as fast."""
+    """Wall time as it is; monotonic time runs 250 times as fast."""
 
     def time(self) -> float:
         return time.time()
