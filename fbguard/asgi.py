@@ -62,9 +62,9 @@ class FBTokenMiddleware:
     The facts go to ``scope["fbguard.token"]``, ``scope["state"]["fb_token"]`` and
     :func:`fbguard.current_token`; None on public and anonymous requests.
 
-    An app that keeps a table of exception handlers (Starlette, FastAPI), also one mounted in it, learns
-    at construction what a Refused and an OAuthException are, unless it has handlers for them. Raises
-    TypeError for a guard or policy that is none, ValueError for a mounted app with a ``root_path``.
+    An app that keeps a table of exception handlers (Starlette, FastAPI, Falcon, Litestar), also one mounted
+    in it, learns at construction what a Refused and an OAuthException are, unless it has handlers for them.
+    Raises TypeError for a guard or policy that is none, ValueError for a mounted app with a ``root_path``.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
@@ -78,11 +78,11 @@ class FBTokenMiddleware:
         self._root_path: str | None = None
         for one in behind(app):
             self._root_path = self._root_path or root_path_of(one)
-            teach(getattr(one, "exception_handlers", None))
+            teach(one)
         for one in mounted(app):
             if policy is not None:
                 refuse_root_path(one)
-            teach(getattr(one, "exception_handlers", None))
+            teach(one)
         self._known = known_to(guard, None if self._root_path else policy)
         self._looks_at_nothing = looks_at_nothing(guard, policy) and not self._root_path
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
-from fbguard.context import LEFT, door_of
-from fbguard.copies import carriers_among, is_asked_by
-from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.core.carrier import is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import Requirement, RequirementOptions
 from fbguard.core.secret import Secret
-from fbguard.heads import head_of
+from fbguard.frameworks import surroundings_of
 from fbguard.short_way import ShortWay
-from fbguard.surroundings import Surroundings
-from fbguard.view_request import GuardSource, ViewRequest, check_source, named_guard
+from fbguard.view_request import GuardSource, ViewRequest, check_source
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,7 +112,7 @@ class _Decorate:
         return guarded
 
     def _request_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ViewRequest:
-        return ViewRequest(_surroundings([*args, *kwargs.values()], self._guard), self._guard)
+        return ViewRequest(surroundings_of(args, kwargs, self._guard), self._guard)
 
     def _sync(self, view: Callable[..., Any]) -> Callable[..., Any]:
         is_generator = inspect.isgeneratorfunction(inspect.unwrap(view))  # FastAPI looks there, too
@@ -236,55 +232,3 @@ def _is_async(view: Callable[..., Any]) -> bool:
     return getattr(bound, "__name__", "") in _DISPATCH and bool(
         getattr(getattr(bound, "__self__", None), "view_is_async", False)
     )
-
-
-def _carrier_among(arguments: list[object], door: Carrier, given: GuardSource | None) -> Carrier:
-    """Return the door's carrier, or another one with another token: of what the app asks of itself."""
-    for one in carriers_among(arguments):
-        if one is door:
-            continue
-        guard = named_guard(given) or door_of(one) or door_of(door)
-        if guard is None:
-            continue
-        if LEFT in one:
-            if is_asked_by(door, one, guard):
-                return one
-        elif guard.sources.find(head_of(one)) != guard.sources.find(head_of(door)):
-            one[LEFT] = (door_of(door), None, (), (), None)  # no copy, but one of the app's own
-            return one
-    return door
-
-
-def _surroundings(arguments: list[object], given: GuardSource | None) -> Surroundings:
-    """Find the framework that serves this request, among those that are loaded."""
-    door = carrier_of_request.get()
-    found: Surroundings | None = None
-    # One framework may be mounted in another: what the view was given, or runs in, is nearest to it.
-    if "django" in sys.modules:
-        from fbguard.integrations import django  # noqa: PLC0415
-
-        found = django.surroundings_of(arguments)
-    if found is None and "starlette" in sys.modules:
-        from fbguard.integrations import starlette  # noqa: PLC0415
-
-        found = starlette.surroundings_of(None, arguments)
-    if found is None and "flask" in sys.modules:
-        from fbguard.integrations import flask_views  # noqa: PLC0415
-
-        found = flask_views.surroundings_of()
-        if found is not None:  # it knows what it serves; a view of it may call an app of WSGI
-            carrier = _carrier_among(arguments, found.carrier, given)
-            return found if carrier is found.carrier else Surroundings(carrier)
-    if found is None and door is not None:
-        carrier = _carrier_among(arguments, door, given)
-        if carrier is door and "starlette" in sys.modules:
-            from fbguard.integrations import starlette  # noqa: PLC0415
-
-            found = starlette.surroundings_of(door, [])
-        found = found or Surroundings(carrier)
-    if found is None:
-        raise RuntimeError(
-            "require_fb_token found no request: put FBTokenMiddleware around the app, or give the view the "
-            "request of its framework; and call it in the request's own context, not in a thread of your own"
-        )
-    return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from importlib import import_module
+from sys import modules
 from typing import Final, NamedTuple, Protocol, cast
 
 from fbguard.core import preflight
@@ -125,6 +127,16 @@ def behind(app: object) -> Iterator[object]:
         app = getattr(owner, "app", None)
 
 
+def teach_known(app: object) -> bool:
+    """Tell an app of Falcon, Litestar or Quart what our exceptions are; False if it is none of theirs."""
+    # By name, and only where they are loaded: doors stand below the integrations, and import no framework.
+    return any(
+        import_module(f"fbguard.integrations.{name}").teach(app)
+        for name in ("falcon", "litestar", "quart")
+        if name in modules
+    )
+
+
 def mounted(app: object) -> Iterator[object]:
     """Give what is mounted behind a door at its construction, and what those wrap and mount.
 
@@ -157,9 +169,10 @@ def _mounts(app: object) -> Iterator[object]:
 
 
 def root_path_of(app: object) -> str | None:
-    """Return the root_path of an ASGI framework's app; Flask's of that name is a directory."""
+    """Return the root_path of an ASGI framework's app; Flask's and Quart's of that name is a directory."""
     found: object = getattr(app, "root_path", None)
-    return found if isinstance(found, str) and not hasattr(app, "wsgi_app") else None
+    is_directory = hasattr(app, "wsgi_app") or hasattr(app, "asgi_app")
+    return found if isinstance(found, str) and not is_directory else None
 
 
 def refuse_root_path(mounted_app: object) -> None:

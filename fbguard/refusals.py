@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from fbguard.connections import OUTGOING, Outgoing, Receive, Scope, Send
 from fbguard.core.errors import OAuthException, Refused
+from fbguard.entrance import teach_known
 from fbguard.heads import ScopeHead
 from fbguard.reports import refusal_of
 
@@ -54,11 +55,16 @@ def teach_routed(scope: Scope) -> None:
     """
     handlers: object = scope.get("starlette.exception_handlers")
     if isinstance(handlers, tuple):
-        teach(cast("tuple[object, ...]", handlers)[0])
+        _add_to(cast("tuple[object, ...]", handlers)[0])
 
 
-def teach(handlers: object) -> None:
-    """Tell a table of exception handlers, if it is one, what ours are, unless it has some for them."""
+def teach(app: object) -> None:
+    """Tell an app that keeps a table of exception handlers what ours are, unless it has some for them."""
+    if not teach_known(app):
+        _add_to(getattr(app, "exception_handlers", None))
+
+
+def _add_to(handlers: object) -> None:
     if isinstance(handlers, dict):
         table = cast("dict[object, object]", handlers)
         table.setdefault(Refused, handle_refusal)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
-from fbguard.entrance import behind, mounted
+from fbguard.entrance import behind, mounted, teach_known
 from fbguard.reports import heed, refusal_of
 
 if TYPE_CHECKING:
@@ -70,11 +70,13 @@ class GraphErrorHandler:
 
 
 def teach(app: object) -> None:
-    """Tell Flask apps what our exceptions are, and to show the facts in ``g``.
+    """Tell apps of frameworks what our exceptions are; those of Flask to show the facts in ``g``, too.
 
-    They call the handler of an exception and serve what that returns.
+    Flask calls the handler of an exception and serves what that returns.
     """
     for owner in chain(behind(app), mounted(app)):
+        if teach_known(owner):
+            continue
         register = getattr(owner, "register_error_handler", None)
         if register is None or getattr(owner, "_got_first_request", False):
             continue

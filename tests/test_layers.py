@@ -41,7 +41,7 @@ FLOORS = (
      "asgi", "wsgi", "wsgi_refusals", "surroundings", "view_request", "short_way", "connections", "copies",
      "live", "marks"),
     ("integrations",),
-    ("decorator",),  # looks for the framework around a view among those that are loaded
+    ("decorator", "frameworks"),  # the framework around a view is looked for among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
     ("testing",),
@@ -64,9 +64,12 @@ THIRD_PARTY = {
     "integrations.django": {"asgiref", "django"},
     "integrations.django_checks": {"django"},
     "integrations.django_settings": {"django"},
+    "integrations.falcon": {"falcon"},
     "integrations.fastapi": {"fastapi", "starlette"},
     "integrations.flask": {"flask", "werkzeug"},
     "integrations.flask_views": {"flask", "werkzeug"},
+    "integrations.litestar": {"litestar"},
+    "integrations.quart": {"quart", "werkzeug"},
     "integrations.starlette": {"starlette"},
     "sandbox.signing_keys": {"joserfc"},
     "sandbox.transport": {"httpx"},

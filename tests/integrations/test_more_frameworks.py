@@ -1,0 +1,486 @@
+"""Falcon, Litestar and Quart: the plain doors around them, and decorated views inside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import falcon
+import falcon.asgi
+import httpx
+import litestar
+import litestar.exceptions
+import pytest
+import quart
+
+from fbguard import (
+    Guard,
+    OAuthException,
+    Policy,
+    Refused,
+    Requirement,
+    Rule,
+    asgi,
+    current_token,
+    require_fb_token,
+    wsgi,
+)
+from fbguard.context import TOKEN
+from fbguard.integrations.litestar import EXCEPTION_HANDLERS
+from fbguard.sandbox import Sandbox
+
+pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+USER = "1001"
+PAGES = "pages_show_list"
+Send = Callable[..., httpx.Response]
+
+
+def seen(carried: object = None) -> dict[str, object]:
+    info = current_token()
+    assert carried is None or carried is info
+    return {"user": None if info is None else info.user_id}
+
+
+def dead() -> OAuthException:
+    return OAuthException("Session has expired", code=190, subcode=463)
+
+
+def mistake() -> OAuthException:
+    return OAuthException("(#100) Tried accessing nonexisting field", code=100)
+
+
+def falcon_app(asynchronous: bool) -> Any:
+    """The same resources in both colours of Falcon."""
+    app: Any = falcon.asgi.App() if asynchronous else falcon.App()
+
+    def resource(answer: Callable[..., object], **required: Any) -> object:
+        async def on_get_later(self: object, req: Any, resp: Any, **params: Any) -> None:
+            resp.media = answer(**params)
+
+        def on_get(self: object, req: Any, resp: Any, **params: Any) -> None:
+            resp.media = answer(**params)
+
+        method: Any = on_get_later if asynchronous else on_get
+        if required.pop("guarded", False):
+            method = require_fb_token(**required)(method)
+        return type("Resource", (), {"on_get": method})()
+
+    def raising(error: Callable[[], Exception]) -> Callable[..., object]:
+        def answer() -> object:
+            raise error()
+
+        return answer
+
+    app.add_route("/health", resource(seen))
+    app.add_route("/me", resource(seen))
+    app.add_route("/email", resource(seen, guarded=True, scopes=["email"]))
+    app.add_route("/optional", resource(seen, guarded=True, optional=True))
+    app.add_route(
+        "/pages/{page_id}",
+        resource(lambda page_id: seen() | {"page": page_id}, guarded=True, scopes=[PAGES], target="page_id"),
+    )
+    app.add_route("/dead", resource(raising(dead)))
+    app.add_route("/dead-guarded", resource(raising(dead), guarded=True))
+    app.add_route("/mistake", resource(raising(mistake)))
+    return app
+
+
+def litestar_app(**options: Any) -> litestar.Litestar:
+    @litestar.get("/health")
+    async def health() -> dict[str, object]:
+        return seen()
+
+    @litestar.get("/me")
+    async def me(request: litestar.Request[Any, Any, Any]) -> dict[str, object]:
+        return seen(request.state.fb_token)
+
+    @litestar.get("/email")
+    @require_fb_token(scopes=["email"])
+    async def email() -> dict[str, object]:
+        return seen()
+
+    @litestar.get("/optional", sync_to_thread=False)
+    @require_fb_token(optional=True)
+    def optional() -> dict[str, object]:
+        return seen()
+
+    @litestar.get("/pages/{page_id:str}")
+    @require_fb_token(scopes=[PAGES], target="page_id")
+    async def page(request: litestar.Request[Any, Any, Any]) -> dict[str, object]:
+        return seen() | {"page": request.path_params["page_id"]}
+
+    @litestar.get("/dead")
+    async def dies() -> dict[str, object]:
+        raise dead()
+
+    @litestar.get("/dead-guarded")
+    @require_fb_token
+    async def dies_guarded() -> dict[str, object]:
+        raise dead()
+
+    @litestar.get("/mistake")
+    async def mistaken() -> dict[str, object]:
+        raise mistake()
+
+    handlers = [health, me, email, optional, page, dies, dies_guarded, mistaken]
+    return litestar.Litestar(handlers, openapi_config=None, **options)
+
+
+def quart_app() -> quart.Quart:
+    app = quart.Quart("fbguard.tests")
+
+    @app.get("/health")
+    async def health() -> dict[str, object]:
+        return seen()
+
+    @app.get("/me")
+    async def me() -> dict[str, object]:
+        return seen(quart.g.fb_token)
+
+    @app.get("/email")
+    @require_fb_token(scopes=["email"])
+    async def email() -> dict[str, object]:
+        return seen(quart.g.fb_token)
+
+    @app.get("/optional")
+    @require_fb_token(optional=True)
+    def optional() -> dict[str, object]:
+        return seen(quart.g.fb_token)
+
+    @app.get("/pages/<int:page_id>")
+    @require_fb_token(scopes=[PAGES], target="page_id")
+    async def page(page_id: int) -> dict[str, object]:
+        return seen() | {"page": str(page_id)}
+
+    @app.get("/dead")
+    async def dies() -> dict[str, object]:
+        raise dead()
+
+    @app.get("/dead-guarded")
+    @require_fb_token
+    async def dies_guarded() -> dict[str, object]:
+        raise dead()
+
+    @app.get("/mistake")
+    async def mistaken() -> dict[str, object]:
+        raise mistake()
+
+    return app
+
+
+APPS: dict[str, Callable[[], Any]] = {
+    "falcon-asgi": lambda: falcon_app(True),
+    "falcon-wsgi": lambda: falcon_app(False),
+    "litestar": litestar_app,
+    "quart": quart_app,
+}
+RULES = Policy(Rule("/health", public=True), Rule("/optional", optional=True))
+
+
+@pytest.fixture
+def facebook() -> Sandbox:
+    return Sandbox()
+
+
+@pytest.fixture
+def guard(facebook: Sandbox) -> Iterator[Guard]:
+    with facebook.guard() as guard:
+        yield guard
+
+
+def sender(app: Any, *, in_wsgi: bool) -> Send:
+    """Return what sends one request in this process."""
+
+    def send(path: str, token: str | None = None, method: str = "GET", **headers: str) -> httpx.Response:
+        given = ({} if token is None else {"Authorization": f"Bearer {token}"}) | headers
+        if in_wsgi:
+            with httpx.Client(transport=httpx.WSGITransport(app), base_url="http://localhost") as client:
+                return client.request(method, path, headers=given)
+
+        async def main() -> httpx.Response:
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, headers=given)
+
+        return asyncio.run(main())
+
+    return send
+
+
+def door(name: str, guard: Guard, policy: Policy | None) -> Send:
+    in_wsgi = name.endswith("wsgi")
+    middleware: Any = wsgi.FBTokenMiddleware if in_wsgi else asgi.FBTokenMiddleware
+    return sender(middleware(APPS[name](), guard, policy=policy), in_wsgi=in_wsgi)
+
+
+@pytest.fixture(params=APPS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["rules", "views"])
+def send(request: pytest.FixtureRequest, name: str, guard: Guard) -> Send:
+    """Send to an app whose door judges by rules, or leaves it to the views."""
+    return door(name, guard, RULES if request.param == "rules" else None)
+
+
+def reason(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-length"] == str(len(answer.content))
+    return answer.status_code, answer.json()["reason"]
+
+
+def test_who_may_gets_in(send, facebook):
+    token = facebook.issue_token(
+        user_id=USER, scopes=["email", PAGES], granular_scopes={PAGES: ["501"], "email": None}
+    )
+    for _ in range(2):
+        for path in ("/email", "/optional", "/pages/501"):
+            answer = send(path, token)
+            assert (answer.status_code, answer.json()["user"]) == (200, USER)
+    assert send("/health").json() == {"user": None}
+    assert send("/optional").json() == {"user": None}
+
+
+def test_a_door_judges_what_no_view_asks_for(name, guard, facebook):
+    send = door(name, guard, RULES)
+    assert reason(send("/me")) == (401, "missing_token")
+    assert reason(send("/nowhere")) == (401, "missing_token")
+    token = facebook.issue_token(user_id=USER)
+    assert send("/me", token).json() == {"user": USER}
+    assert send("/nowhere", token).status_code == 404
+
+
+def test_who_may_not_hears_why(send, facebook):
+    plain = facebook.issue_token(scopes=["public_profile"])
+    answer = send("/email", plain)
+    assert reason(answer) == (403, "insufficient_scope")
+    assert answer.json()["relogin"]["scopes"] == ["email"]
+    assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
+    assert reason(send("/email")) == (401, "missing_token")
+    assert reason(send("/email", facebook.issue_token(scopes=["email"], expires_in=-5))) == (401, "expired")
+    assert reason(send("/optional", facebook.issue_token(app_id="999"))) == (401, "wrong_app")
+    facebook.fail(500)
+    answer = send("/email", facebook.issue_token(scopes=["email"]))
+    assert reason(answer) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_targets_are_the_frameworks_own_parameters(send, facebook):
+    token = facebook.issue_token(scopes=[PAGES], granular_scopes={PAGES: ["501"]})
+    assert send("/pages/501", token).json()["page"] == "501"
+    assert reason(send("/pages/502", token)) == (403, "insufficient_target")
+
+
+@pytest.mark.parametrize("path", ["/dead", "/dead-guarded"])
+def test_what_graph_says_to_a_view_is_answered_and_the_token_looked_up_anew(name, guard, facebook, path):
+    send, token = door(name, guard, RULES), facebook.issue_token()
+    assert send("/me", token).status_code == 200
+    answer = send(path, token)
+    assert reason(answer) == (401, "expired")
+    assert (answer.json()["code"], answer.json()["subcode"]) == (190, 463)
+    assert guard.peek(token) is None
+
+
+def test_what_is_the_applications_own_matter_stays_so(name, guard, facebook):
+    """It gets what the framework answers to any exception."""
+    token = facebook.issue_token()
+    answer = door(name, guard, RULES)("/mistake", token)
+    assert answer.status_code == 500
+    assert answer.content
+    assert b"fbguard" not in answer.content
+    assert guard.peek(token) is not None
+
+
+def test_what_is_the_applications_own_matter_goes_to_the_handler_that_it_has(guard, facebook):
+    def in_litestar(request: Any, error: Exception) -> litestar.Response[Any]:
+        return litestar.Response({}, status_code=418)
+
+    async def in_quart(error: Exception) -> tuple[dict[str, str], int]:
+        return {}, 418
+
+    def in_falcon(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        resp.status = 418
+
+    async def in_async_falcon(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        resp.status = 418
+
+    apps: dict[str, Any] = {name: make() for name, make in APPS.items()}
+    apps["litestar"] = litestar_app(exception_handlers={Exception: in_litestar})
+    apps["quart"].register_error_handler(Exception, in_quart)
+    apps["falcon-wsgi"].add_error_handler(Exception, in_falcon)
+    apps["falcon-asgi"].add_error_handler(Exception, in_async_falcon)
+    for name, app in apps.items():
+        in_wsgi = name.endswith("wsgi")
+        middleware: Any = wsgi.FBTokenMiddleware if in_wsgi else asgi.FBTokenMiddleware
+        send = sender(middleware(app, guard), in_wsgi=in_wsgi)
+        assert send("/mistake", facebook.issue_token()).status_code == 418, name
+        assert send("/dead", facebook.issue_token()).status_code == 401, name
+
+
+def test_the_same_answer_as_any_other_view_gets(send, facebook, guard):
+    """Byte for byte: a refusal by a view is the one that a door gives."""
+    token = facebook.issue_token(scopes=["public_profile"])
+    with pytest.raises(Refused) as caught:
+        guard.check(token, Requirement(scopes=["email"]))
+    expected = caught.value.answer()
+    answer = send("/email", token)
+    assert answer.content == expected.body
+    for header, value in expected.headers:
+        assert answer.headers.get_list(header) == [value], header
+
+
+def test_a_browser_gets_a_page_in_the_persons_language(send, facebook):
+    token = facebook.issue_token(scopes=["public_profile"])
+    answer = send("/email", token, accept="text/html", **{"accept-language": "id"})
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert answer.headers["content-language"] == "id"
+    assert answer.text.startswith('<!doctype html><html lang="id">')
+
+
+def test_a_hundred_refusals_leave_no_record(send, facebook, caplog):
+    token = facebook.issue_token(scopes=["public_profile"])
+    caplog.set_level(logging.INFO)
+    for _ in range(50):
+        assert send("/email", token).status_code == 403
+        assert send("/email").status_code == 401
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+def test_without_a_guard_it_is_a_mistake_of_the_application(name, facebook):
+    token = facebook.issue_token(scopes=["email"])
+    answer = sender(APPS[name](), in_wsgi=name.endswith("wsgi"))("/email", token)
+    assert answer.status_code == 500
+
+
+# -- the application's own guard, and its own words ---------------------------------------------------------
+
+
+def test_litestar_without_a_door(guard, facebook):
+    @litestar.get("/email")
+    @require_fb_token(scopes=["email"])
+    async def email(request: litestar.Request[Any, Any, Any]) -> dict[str, object]:
+        return seen(request.state.fb_token)
+
+    @litestar.get("/dead")
+    @require_fb_token
+    async def dies(request: litestar.Request[Any, Any, Any]) -> dict[str, object]:
+        raise dead()
+
+    app = litestar.Litestar([email, dies], openapi_config=None, exception_handlers=dict(EXCEPTION_HANDLERS))
+    app.state.fbguard = guard
+    send = sender(app, in_wsgi=False)
+    assert send("/email", facebook.issue_token(scopes=["email"], user_id=USER)).json() == {"user": USER}
+    assert reason(send("/email", facebook.issue_token())) == (403, "insufficient_scope")
+    assert reason(send("/dead", facebook.issue_token())) == (401, "expired")
+
+
+def test_quart_without_a_door(guard, facebook):
+    app = quart_app()
+    app.extensions["fbguard"] = guard
+    send = sender(app, in_wsgi=False)
+    assert send("/email", facebook.issue_token(scopes=["email"], user_id=USER)).json() == {"user": USER}
+    assert reason(send("/email", facebook.issue_token())) == (403, "insufficient_scope")
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_falcon_without_a_door(guard, facebook, asynchronous):
+    class Resource:
+        if asynchronous:
+
+            @require_fb_token(scopes=["email"], guard=guard)
+            async def on_get(self, req: Any, resp: Any) -> None:
+                resp.media = seen()
+        else:
+
+            @require_fb_token(scopes=["email"], guard=guard)
+            def on_get(self, req: Any, resp: Any) -> None:
+                resp.media = seen()
+
+    app: Any = falcon.asgi.App() if asynchronous else falcon.App()
+    app.add_route("/email", Resource())
+    send = sender(app, in_wsgi=not asynchronous)
+    assert send("/email", facebook.issue_token(scopes=["email"], user_id=USER)).json() == {"user": USER}
+    assert reason(send("/email", facebook.issue_token())) == (403, "insufficient_scope")
+
+
+def test_an_apps_own_handler_stays(guard, facebook):
+    def own(request: Any, error: Exception) -> litestar.Response[Any]:
+        return litestar.Response({"mine": str(request.url.path)}, status_code=418)
+
+    in_litestar = litestar_app(exception_handlers={Refused: own, OAuthException: own})
+    send = sender(asgi.FBTokenMiddleware(in_litestar, guard), in_wsgi=False)
+    assert send("/email", facebook.issue_token()).status_code == 418
+    assert send("/dead", facebook.issue_token()).status_code == 418
+
+    in_quart = quart_app()
+
+    async def mine(error: Exception) -> tuple[dict[str, str], int]:
+        return {"mine": "yes"}, 418
+
+    in_quart.register_error_handler(OAuthException, mine)
+    send = sender(asgi.FBTokenMiddleware(in_quart, guard), in_wsgi=False)
+    assert send("/dead", facebook.issue_token()).status_code == 418
+
+    in_falcon: Any = falcon_app(False)
+
+    def say(req: Any, resp: Any, error: Exception, params: Any) -> None:
+        resp.status = 418
+
+    in_falcon.add_error_handler(OAuthException, say)
+    send = sender(wsgi.FBTokenMiddleware(in_falcon, guard), in_wsgi=True)
+    assert send("/dead", facebook.issue_token()).status_code == 418
+
+
+def test_two_doors_teach_an_app_once(guard):
+    app = quart_app()
+    for _ in range(3):
+        asgi.FBTokenMiddleware(app, guard)
+    assert len(app.before_request_funcs[None]) == 1
+
+
+# -- requests in requests -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_door", [True, False])
+def test_a_view_of_quart_that_asks_another_app_with_a_lesser_token(guard, facebook, has_door):
+    """The other app's view is judged for the token that it is given, not for the one around it."""
+    lesser = facebook.issue_token(scopes=["public_profile"], user_id="2")
+
+    @require_fb_token(scopes=["email"], guard=guard)
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        body = json.dumps({"user": scope[TOKEN].user_id}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    behind: Any = asgi.FBTokenMiddleware(inner, guard, policy=None) if has_door else inner
+    app = quart.Quart("fbguard.tests")
+
+    @app.get("/outer")
+    @require_fb_token(scopes=["email"])
+    async def outer() -> dict[str, object]:
+        transport = httpx.ASGITransport(behind, raise_app_exceptions=has_door)
+        async with httpx.AsyncClient(transport=transport, base_url="http://inner") as client:
+            refused = await client.get("/", headers={"Authorization": f"Bearer {lesser}"})
+        return {"inner": refused.status_code, **seen(quart.g.fb_token)}
+
+    send = sender(asgi.FBTokenMiddleware(app, guard), in_wsgi=False)
+    answer = send("/outer", facebook.issue_token(scopes=["email"], user_id=USER))
+    assert answer.json() == {"inner": 403 if has_door else 500, "user": USER}
+
+
+def test_middleware_that_copies_the_scope(guard, facebook):
+    for name in ("litestar", "quart", "falcon-asgi"):
+        inner = APPS[name]()
+
+        async def copying(scope: Any, receive: Any, send: Any, inner: Any = inner) -> None:
+            await inner(dict(scope), receive, send)
+
+        send = sender(asgi.FBTokenMiddleware(copying, guard, policy=None), in_wsgi=False)
+        assert send("/email", facebook.issue_token(scopes=["email"], user_id=USER)).json() == {"user": USER}
+        assert send("/email", facebook.issue_token()).status_code in {403, 500}
