@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol, cast
 
 from fbguard.core import preflight
 from fbguard.core.credentials import AMBIGUOUS
+from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
 from fbguard.core.sources import RequestHead
@@ -108,11 +109,18 @@ def log_failed_preflight(error: Exception) -> None:
 
 
 def check_door(guard: object, policy: object) -> None:
-    """Raise TypeError for what a door cannot be built of."""
+    """Raise TypeError for what a door cannot be built of, ValueError for a rule that nobody could meet."""
     if not isinstance(guard, Guard):
         raise TypeError("guard must be a Guard")
     if not (policy is None or isinstance(policy, Policy)):
         raise TypeError("policy must be a Policy or None")
+    if policy is None or guard.sources.id_tokens:
+        return
+    if any(
+        set(one.token_types) == {LIMITED_LOGIN}
+        for one in (policy.default, *(rule.requirement for rule in policy.rules))
+    ):
+        raise ValueError("a rule takes tokens of Limited Login only: that needs a Guard(limited_login=True)")
 
 
 def behind(app: object) -> Iterator[object]:

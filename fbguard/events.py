@@ -143,13 +143,17 @@ class SecretReplaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRefused(Event):
-    """The certificate of Graph's host is not accepted; ``why`` is the TLS library's word for it."""
+    """The certificate of Graph's host is not accepted, or of that of the keys of Limited Login.
 
+    ``why`` is the TLS library's word for it.
+    """
+
+    host: str
     why: str
 
     def __str__(self) -> str:
         return (
-            f"nothing can be looked up: the certificate of Graph's host is not accepted ({self.why}); a "
+            f"nothing can be looked up at {self.host}: its certificate is not accepted ({self.why}); a "
             "private CA needs transport="
         )
 
@@ -186,10 +190,16 @@ class SigningKeysFetched(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKeysUnavailable(Event):
-    """The keys that sign Limited Login's tokens cannot be fetched; told once until they can."""
+    """The keys that sign Limited Login's tokens cannot be fetched; told once until they can.
+
+    ``status`` is HTTP's, None where nobody answered; 200 came with what is no key set.
+    """
+
+    status: int | None
 
     def __str__(self) -> str:
-        return "Limited Login: Facebook's signing keys cannot be fetched"
+        how = "nobody answers" if self.status is None else f"HTTP {self.status}"
+        return f"Limited Login: Facebook's signing keys cannot be fetched ({how})"
 
 
 # -- the shared store --------------------------------------------------------------------------------------

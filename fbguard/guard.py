@@ -153,7 +153,8 @@ class Guard(EndsSessions):
         tombstones = assembly.make_tombstones(clock, tell)
         self.live = LiveConnections(clock)
         self._revoker = Revoker(self._cache, tombstones, self.live, self.signer, tell)
-        parts = (site.app_id, self.graph_url, self.graph_version)
+        # Facts are shared by those who ask in the same places.
+        parts = (site.app_id, self.graph_url, self._graph.version + (f" {jwks_url}" if limited_login else ""))
         self._look_ups = LookUps(
             upstream,
             self._cache,

@@ -47,9 +47,9 @@ class EndsSessions(Verdicts):
         With ``upstream="revoke"`` Facebook is asked to take the app's permissions away, which ends every
         token of that person for the app (``DELETE /{user}/permissions``). If it does not, the token is
         refused here all the same, and what Graph said is raised: OAuthException, or Refused (503) when it
-        did not say, or (401) does not know such tokens: those of Limited Login. With the shared store away it
-        is refused here, and StoreUnavailable is raised. Raises TypeError for what is no str, ValueError for
-        another ``upstream``, RuntimeError once the guard is closed.
+        did not say. For a token of Limited Login, which Graph does not know, that is Refused (401). With the
+        shared store away it is refused here, and StoreUnavailable is raised. Raises TypeError for what is no
+        str, ValueError for another ``upstream``, RuntimeError once the guard is closed.
         """
         given = credentials.boxed(token)
         del token
@@ -187,7 +187,7 @@ class EndsSessions(Verdicts):
         if upstream not in {None, "revoke"}:
             raise ValueError('upstream must be None or "revoke"')
         self._refuse_closed()
-        found = credentials.screen(token, id_tokens=self.sources.id_tokens)
+        found = credentials.screen(token, id_tokens=True)  # other guards of the store may take such tokens
         if isinstance(found, Finding) and upstream is not None:
             raise self.refusal(found)
         return not isinstance(found, Finding)

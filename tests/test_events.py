@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 import fbguard.events
-from fbguard import Guard, Refused, assembly, events
+from fbguard import Guard, Refused, Requirement, assembly, events
 from fbguard.events import Event
 from fbguard.revocation.tombstones import Tombstones
 from fbguard.sandbox import Sandbox
@@ -309,16 +309,17 @@ def test_more_ends_than_can_wait_for_the_store(make, seen, monkeypatch):
 
 
 def test_the_keys_of_limited_login(make, sandbox, seen):
-    guard = make(limited_login=True)
+    guard, need = make(limited_login=True), Requirement(token_types=["LIMITED_LOGIN"])
     sandbox.fail()
     for _ in range(3):
-        reason_of(guard, sandbox.issue_id_token())
+        with pytest.raises(Refused):
+            guard.check(sandbox.issue_id_token(), need)
     sandbox.recover()
     sandbox.clock.advance(2)
-    reason_of(guard, sandbox.issue_id_token())
-    reason_of(guard, sandbox.issue_id_token())
+    for _ in range(2):
+        guard.check(sandbox.issue_id_token(), need)
     assert [one for one in seen if not isinstance(one, events.TokenLookedUp)] == [
-        events.SigningKeysUnavailable(),
+        events.SigningKeysUnavailable(status=500),
         events.SigningKeysFetched(count=1),
     ]
 

@@ -19,11 +19,12 @@ from fbguard.core.secret import Secret
 from fbguard.events import SessionEnded
 from fbguard.heads import ScopeHead
 from fbguard.sandbox import Sandbox
+from fbguard.sandbox.limited_login import PATH as KEYS
 from fbguard.stores.memory import MemoryStore
 from fbguard.stores.sqlite import SQLiteStore
 from tests.legacy.calls import ENDED, parameters
 from tests.legacy.calls import post as legacy_post
-from tests.support import call_wsgi, hears, http_scope, until, wsgi_environ
+from tests.support import call_wsgi, hears, http_scope, until, wait_until, wsgi_environ
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -152,6 +153,38 @@ def test_both_colours_and_peek(guard, facebook):
     assert info.issued_at is not None
     assert info.expires_at is not None
     assert (info.expires_at - info.issued_at).total_seconds() == 3600
+
+
+def test_an_end_by_a_guard_without_the_lane_is_an_end_for_those_with_it(facebook, tmp_path):
+    """A log-out service need not verify what it ends."""
+    store = SQLiteStore(str(tmp_path / "store.db"))
+    with (
+        facebook.guard(limited_login=True, store=store) as on,
+        facebook.guard(store=store) as off,
+    ):
+        seen, unseen = facebook.issue_id_token(), facebook.issue_id_token()
+        assert verdict(on, seen) == (200, "ok")
+        hears(on)
+        for token in (seen, unseen):
+            off.expire_session(token)
+        wait_until(lambda: verdict(on, seen) == (401, "session_invalidated"))
+        assert verdict(on, unseen) == (401, "session_invalidated")
+
+
+def test_what_was_verified_by_other_keys_is_no_fact_for_others(facebook, tmp_path):
+    other = Sandbox(app_id=facebook.app_id, app_secret=facebook.app_secret)
+    store = SQLiteStore(str(tmp_path / "store.db"))
+    with (
+        facebook.guard(limited_login=True, store=store) as prod,
+        other.guard(limited_login=True, store=store, jwks_url=f"https://keys.example{KEYS}/") as odd,
+    ):
+        token, mine = other.issue_id_token(), facebook.issue_id_token()
+        assert verdict(odd, token) == (200, "ok")
+        assert verdict(prod, token)[0] != 200
+        assert verdict(odd, mine)[0] != 200
+        assert verdict(prod, mine) == (200, "ok")
+        prod.expire_session(mine)
+        assert verdict(odd, mine)[0] == 401
 
 
 def test_with_the_lane_off_nothing_is_asked(facebook):
@@ -330,6 +363,19 @@ def test_unknown_tokens_are_counted(facebook):
         assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
 
 
+def test_a_door_for_such_tokens_only_needs_the_lane(facebook):
+    needed = Policy(Rule("/app", token_types=["LIMITED_LOGIN"]))
+    with facebook.guard() as guard:
+        for door in (asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware):
+            with pytest.raises(ValueError, match="limited_login=True"):
+                door(None, guard, policy=needed)  # type: ignore[arg-type]
+            with pytest.raises(ValueError, match="limited_login=True"):
+                door(None, guard, policy=Policy(default=LIMITED))  # type: ignore[arg-type]
+            door(None, guard, policy=OPEN)  # type: ignore[arg-type]
+    with facebook.guard(limited_login=True) as guard:
+        wsgi.FBTokenMiddleware(None, guard, policy=needed)  # type: ignore[arg-type]
+
+
 # -- calling Graph ------------------------------------------------------------------------------------------
 
 
@@ -398,6 +444,7 @@ WITHOUT = """
 import sys
 sys.modules["joserfc"] = None  # as if it were not installed
 from fbguard.sandbox import Sandbox
+from fbguard.sandbox.limited_login import PATH as KEYS
 from tests.support import make_guard
 make_guard().close()  # who has no lane needs none of it
 for make in (lambda: make_guard(limited_login=True), Sandbox().issue_id_token):

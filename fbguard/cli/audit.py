@@ -18,10 +18,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fbguard.cli.asking import WrongUse
-from fbguard.cli.guards import address_for, one_off_guard
+from fbguard.cli.guards import address_for, need_for, one_off_guard
 from fbguard.cli.report import Report
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
+from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import Refused
 from fbguard.core.secret import Secret
 from fbguard.guard import Guard
@@ -64,7 +65,8 @@ def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_js
     :class:`fbguard.cli.asking.WrongUse`.
     """
     stored = _read(file, column)
-    with one_off_guard(app_id=app_id, rate=rate) as guard:
+    id_tokens = any(is_id_token(one.token) for one in stored)
+    with one_off_guard(id_tokens=id_tokens, app_id=app_id, rate=rate) as guard:
         found = asyncio.run(_audited(guard, stored, at_once=_at_once(rate), as_json=as_json))
         now = guard.now()
     if not as_json:
@@ -188,7 +190,7 @@ async def _refusal(guard: Guard, token: Secret) -> Refused | None:
         if refused is not None:
             await _pause(refused.retry_after or 1)
         try:
-            await guard.acheck(token.reveal())
+            await guard.acheck(token.reveal(), need_for(token))
         except Refused as refusal:
             refused = refusal
         else:
@@ -234,5 +236,8 @@ def _notes(found: Sequence[Found], now: float) -> Iterator[str]:
         yield f"{soon} of the valid ones expire within seven days."
     if lapsed:
         yield f"{lapsed} of the valid ones have no data access any more; routes with scopes refuse them."
+    unread = sum(one.reason == LIMITED_LOGIN.reason for one in found)
+    if unread:
+        yield f"{unread} are ID tokens of Limited Login, which need fbguard[jwt] to be verified."
     if twice:
         yield f"{twice} lines repeat a token of another line."

@@ -103,7 +103,7 @@ def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
     with one_off_guard(
         app_id=app_id, graph_url=options.graph_url, graph_version=options.graph_version
     ) as guard:
-        screened = screen(token, id_tokens=guard.sources.id_tokens)
+        screened = screen(token)
         try:
             if not isinstance(screened, Secret):  # so nobody needs to be asked
                 raise guard.refusal(screened)
@@ -126,7 +126,7 @@ def _bury(app_id: str, token: Secret, options: Options) -> Ending:
     with one_off_guard(
         in_store=True, app_id=app_id, graph_url=options.graph_url, graph_version=options.graph_version
     ) as guard:
-        screened = screen(token, id_tokens=guard.sources.id_tokens)
+        screened = screen(token, id_tokens=True)
         try:
             if not isinstance(screened, Secret):
                 raise guard.refusal(screened)

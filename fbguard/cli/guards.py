@@ -8,12 +8,16 @@ from typing import Any, Final
 
 from fbguard.cli import asking
 from fbguard.core.credentials import is_id_token
+from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.options import STORE
+from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
 from fbguard.guard import Guard
 
 # Asked once, by a person who waits: from Facebook and not from a store, and with patience.
 _ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0}
+_USER_TOKEN: Final = Requirement()
+_ID_TOKEN: Final = Requirement(token_types=[LIMITED_LOGIN])
 _DEADLINE: Final = 10.0  # seconds
 
 
@@ -22,15 +26,17 @@ def patience() -> dict[str, float]:
     return {} if "FBGUARD_DEADLINE" in os.environ else {"deadline": _DEADLINE}
 
 
-def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given: str | None) -> Guard:
+def one_off_guard(
+    *, in_store: bool = False, id_tokens: bool = False, rate: float | None = None, **given: str | None
+) -> Guard:
     """Return a guard with these options; those that are None come from the environment, or are its defaults.
 
-    It takes tokens of Limited Login, too, where what verifies them is installed. With ``in_store`` it shares
-    the store that the environment names; ``rate`` is calls a second. Raises
+    With ``id_tokens`` it takes those of Limited Login, too, where what verifies them is installed. With
+    ``in_store`` it shares the store that the environment names; ``rate`` is calls a second. Raises
     :class:`fbguard.cli.asking.WrongUse` for options that are wrong or missing.
     """
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    options["limited_login"] = find_spec("joserfc") is not None
+    options["limited_login"] = id_tokens and find_spec("joserfc") is not None
     if not in_store:
         options["store"] = None
     elif STORE not in os.environ:
@@ -44,6 +50,11 @@ def one_off_guard(*, in_store: bool = False, rate: float | None = None, **given:
         return Guard.from_env(**_ASKED_ONCE, **patience(), **options)
     except (TypeError, ValueError, ImportError) as error:  # it names the option or variable, never its value
         raise asking.WrongUse(str(error)) from None
+
+
+def need_for(token: Secret) -> Requirement:
+    """Return what a token is judged by when it is looked at for its own sake."""
+    return _ID_TOKEN if is_id_token(token) else _USER_TOKEN
 
 
 def address_for(guard: Guard, token: Secret) -> str:

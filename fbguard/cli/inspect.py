@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from fbguard.cli import asking, moments
-from fbguard.cli.guards import address_for, one_off_guard
+from fbguard.cli.guards import address_for, need_for, one_off_guard
 from fbguard.cli.report import Report, Targets
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
+from fbguard.core.credentials import is_id_token
 from fbguard.core.errors import Refused
 from fbguard.core.secret import Secret
 from fbguard.guard import Guard
@@ -39,7 +40,9 @@ def run(
     """
     app_id = asking.app_id(app_id)
     token = asking.token(given)
-    with one_off_guard(app_id=app_id, graph_url=graph_url, graph_version=graph_version) as guard:
+    with one_off_guard(
+        id_tokens=is_id_token(token), app_id=app_id, graph_url=graph_url, graph_version=graph_version
+    ) as guard:
         report = _inspect(guard, token)
     if as_json:
         sys.stdout.write(f"{json.dumps(report.as_json(), indent=2)}\n")
@@ -51,7 +54,7 @@ def run(
 def _inspect(guard: Guard, token: Secret) -> Report:
     refused: Refused | None = None
     try:
-        guard.check(token.reveal())
+        guard.check(token.reveal(), need_for(token))
     except Refused as refusal:
         refused = refusal
     return Report(

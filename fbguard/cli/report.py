@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from fbguard.core.errors import Refused
+from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.reasons import REASONS, TRANSIENT_CODES
 from fbguard.core.token import TokenInfo
 
@@ -16,7 +17,9 @@ Targets = tuple[str, ...] | Literal["all"]
 _DONT_KNOW: Final = 503
 # The judge looks at the type after everything that makes a token good or bad, so whoever is refused
 # for it holds a living token of this app.
-_OTHER_KINDS: Final = frozenset({"wrong_token_type", "limited_login"})
+_OTHER_KIND: Final = "wrong_token_type"
+# Without what verifies ID tokens: nothing was said about this one.
+_NOT_READ: Final = "limited_login"
 _NO_TIME: Final = "not said"
 
 
@@ -36,15 +39,9 @@ class Report:
     @property
     def valid(self) -> bool | None:
         """Whether the token is valid for this app; None when nobody can tell."""
-        if self.refused is None or self.is_other_kind:
+        if self.refused is None or self.refused.reason == _OTHER_KIND:
             return True
-        return None if self.refused.status == _DONT_KNOW else False
-
-    @property
-    def is_other_kind(self) -> bool:
-        """Whether all that stands against the token is its kind, which a route has to ask for."""
-        is_known = self.info is not None and self.info.is_valid
-        return is_known and self.refused is not None and self.refused.reason in _OTHER_KINDS
+        return None if self.refused.status == _DONT_KNOW or self.refused.reason == _NOT_READ else False
 
     @property
     def owner(self) -> str | None:
@@ -84,16 +81,20 @@ class Report:
         """Give what a developer should know besides."""
         if self.refused is not None and (note := self._note(self.refused)):
             yield note
+        if self.refused is None and self.info is not None and self.info.type == LIMITED_LOGIN:
+            yield _other_kind(self.info)
         if self.valid and self.data_access_lapsed:
             row = REASONS["data_access_expired"]
             yield f"Routes that ask for scopes answer {row.status} {row.name}: {row.detail}"
 
     def _note(self, refused: Refused) -> str | None:
-        if self.is_other_kind and self.info is not None:
-            return f"Only routes with token_types={[self.info.type]!r} take it; all others refuse it."
+        if refused.reason == _NOT_READ:
+            return "It is an ID token of Limited Login, which needs fbguard[jwt] to be verified."
+        if refused.reason == _OTHER_KIND and self.info is not None:
+            return _other_kind(self.info)
         if refused.reason == "wrong_app":
             return "Only the app that it was issued to can inspect it."
-        if refused.reason in {"limited_login", "malformed_token"}:
+        if refused.reason == "malformed_token":
             return REASONS[refused.reason].detail
         if refused.reason == "misconfigured" or _blames_the_call(refused):
             return (
@@ -148,6 +149,10 @@ class Report:
             "message": refused.relogin.message if refused else None,
             "notes": list(self.notes()),
         }
+
+
+def _other_kind(info: TokenInfo) -> str:
+    return f"Only routes with token_types={[info.type]!r} take it; all others refuse it."
 
 
 def _blames_the_call(refused: Refused) -> bool:

@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from fbguard.core import credentials
 from fbguard.core.cache import FactCache, key_of
 from fbguard.core.challenge import Site, refuse
+from fbguard.core.credentials import is_id_token
 from fbguard.core.entries import Known
 from fbguard.core.errors import Refused
 from fbguard.core.health import Health
 from fbguard.core.judge import judge
+from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.limits import Asker, MissLimit
 from fbguard.core.lookups import LookUps
 from fbguard.core.reasons import REASONS, Finding
@@ -76,6 +78,7 @@ class Validator:
             raise self.refusal(credentials.MISSING, demands)
         if isinstance(found, Finding):
             raise self.refusal(found, demands)
+        self._refuse_limited(found, demands)
         known = self._look_ups.recall(key_of(found), self._max_age(demands))
         if known is None:
             self._refuse_ended(found, demands)
@@ -84,6 +87,11 @@ class Validator:
         if self._refresh_ahead and known.info.is_valid and known.age >= self._refresh_ahead * self._cache.ttl:
             self._look_ups.refresh(found)
         return self._judge(known, demands)
+
+    def _refuse_limited(self, token: Secret, demands: Demands) -> None:
+        """Refuse an ID token where only Graph's will do: nobody need find out what it is worth there."""
+        if is_id_token(token) and any(LIMITED_LOGIN not in one.token_types for one, _ in demands):
+            raise self.refusal(credentials.LIMITED_LOGIN, demands)
 
     def _count(self, token: Secret, asker: Asker | None, demands: Demands) -> None:
         """Count a look-up of an unknown token for its client; raises Refused if there were too many."""

@@ -40,6 +40,7 @@ _ISSUERS: Final = (
 )
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,200}")  # of a key or an app
 _SMALLEST: Final = 2048  # bits of a key (RFC 7518 section 3.3)
+_LARGEST: Final = 16_384  # bits; what is longer takes long
 # Header parameters that change what the rest means; who does not know one must refuse (RFC 7515 4.1.11).
 _CHANGING: Final = frozenset({"crit", "b64", "zip", "enc"})
 _REGISTRY: Final = jws.JWSRegistry(algorithms=[_ALGORITHM], strict_check_header=False)
@@ -143,7 +144,7 @@ def _key(fields: Mapping[str, Any]) -> tuple[str, RSAKey]:
         or not (isinstance(modulus, str) and isinstance(exponent, str))
     ):
         raise Unreadable
-    if len(modulus) * 6 < _SMALLEST:  # six bits a letter; the library would warn of it
+    if not _SMALLEST <= len(modulus) * 6 <= _LARGEST + 6:  # six bits a letter; of a short one it would warn
         raise Unreadable
     try:
         key = RSAKey.import_key({"kty": "RSA", "n": modulus, "e": exponent})

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 from ssl import SSLCertVerificationError
 from typing import Final, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 
@@ -37,13 +37,14 @@ class GraphClient:
         hide_tokens_in_logs()
         self._pool = pool
         self._tell = tell
-        self._has_told = False  # of a certificate
+        self._told: set[str] = set()  # of a certificate: hosts
 
     async def get(
         self, url: str, params: Mapping[str, str | Secret], *, credential: Secret, in_header: bool
     ) -> Reply | None:
         """Return what came back, without its body if that has more than 64 KiB; None when nothing came."""
         return await self._call(
+            url,
             lambda: Call(
                 "GET",
                 _encoded(params if in_header else {**params, "access_token": credential}, f"{url}?"),
@@ -55,20 +56,21 @@ class GraphClient:
 
     async def fetch(self, url: str) -> Reply | None:
         """Return what a public address has, without its body if that has more than 64 KiB."""
-        return await self._call(lambda: Call("GET", Secret(url), _HEADERS), MAX_REPLY)
+        return await self._call(url, lambda: Call("GET", Secret(url), _HEADERS), MAX_REPLY)
 
     async def post(self, url: str, form: Secret, *, most: int) -> Reply | None:
         """Send an encoded form; return what came back, without its body if it has over ``most`` bytes."""
-        return await self._call(lambda: Call("POST", Secret(url), _FORM, body=form), most)
+        return await self._call(url, lambda: Call("POST", Secret(url), _FORM, body=form), most)
 
     async def delete(self, url: str, params: Mapping[str, str], *, token: Secret) -> Reply | None:
         """Send a DELETE as the owner of ``token``; return what came back, None when nothing came."""
         return await self._call(
+            url,
             lambda: Call("DELETE", _encoded(params, f"{url}?"), _HEADERS, Secret(f"Bearer {token.reveal()}")),
             MAX_REPLY,
         )
 
-    async def _call(self, build: Callable[[], Call], most: int) -> Reply | None:
+    async def _call(self, url: str, build: Callable[[], Call], most: int) -> Reply | None:
         """Send a request, once more if it surely was not answered, and read what comes back.
 
         Neither the request nor the library's exceptions may outlive this frame: their texts hold the URL.
@@ -79,7 +81,8 @@ class GraphClient:
             for is_last in (False, True):
                 try:
                     async with self._pool.send(build()) as incoming:
-                        self._has_told = False
+                        if self._told:
+                            self._told.discard(_host_of(url))
                         return await _read(incoming, most)
                 except Exception as exc:
                     if is_last or not self._pool.is_unanswered(exc):
@@ -91,17 +94,17 @@ class GraphClient:
             refused_certificate = _refusal_of_certificate(exc)
         finally:
             our_call.reset(under_way)
-        self._tell_of_certificate(refused_certificate)
+        self._tell_of_certificate(url, refused_certificate)
         return None
 
-    def _tell_of_certificate(self, why: str | None) -> None:
+    def _tell_of_certificate(self, url: str, why: str | None) -> None:
         """Warn, once, of a certificate that is not accepted: no waiting helps.
 
         Not while the library's exception is handled: whoever is told would see it.
         """
-        if why is not None and not self._has_told:
-            self._has_told = True
-            self._tell(events.CertificateRefused(why=why))
+        if why is not None and (host := _host_of(url)) not in self._told:
+            self._told.add(host)
+            self._tell(events.CertificateRefused(host=host, why=why))
 
     async def aclose(self) -> None:
         """Close the connections; on the loop they were opened on."""
@@ -144,6 +147,10 @@ def _encoded(values: Mapping[str, str | Secret], before: str = "") -> Secret:
             {name: value.reveal() if isinstance(value, Secret) else value for name, value in values.items()}
         )
     )
+
+
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _refusal_of_certificate(error: BaseException | None) -> str | None:

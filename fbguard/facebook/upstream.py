@@ -43,22 +43,22 @@ _MANY_FOREIGN: Final = 20  # of them in a row
 class Connection:
     """What one event loop has for its calls: a client, the line of those who wait, what they wait for.
 
-    ``fetched_at`` is when it last asked for the keys of ID tokens, in monotonic seconds.
+    ``keys_tried`` is when it last asked for the keys of ID tokens, in monotonic seconds.
     """
 
     def __init__(self, client: Client, line: Line | None) -> None:
         self.client = client
         self.line = line
         self.probe = SharedTask()
-        self.fetch = SharedTask()
-        self.fetched_at = -math.inf
+        self.keys = SharedTask()
+        self.keys_tried = -math.inf
 
     async def aclose(self) -> None:
         """End the calls and close the connections."""
         if self.line is not None:
             await self.line.aclose()
         await self.probe.aclose()
-        await self.fetch.aclose()
+        await self.keys.aclose()
         await self.client.aclose()
 
     def abandon(self) -> None:
@@ -66,7 +66,7 @@ class Connection:
         if self.line is not None:
             self.line.abandon()
         self.probe.abandon()
-        self.fetch.abandon()
+        self.keys.abandon()
         self.client.abandon()
 
 
@@ -110,7 +110,7 @@ class Upstream:
         return self._governor.in_flight
 
     def connect(self, client: Client) -> Connection:
-        """Return what the running loop needs for :meth:`debug_token`; ``client`` belongs to that loop."""
+        """Return what the running loop needs for :meth:`look_up`; ``client`` belongs to that loop."""
         call = partial(self._call_for_all, client)
         return Connection(client, Line(self._governor, call) if self._batch else None)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/.well-known/oauth/openid/jwks"
 
+_CENTURY: Final = 100 * 365 * 86_400  # seconds
 _ISSUER: Final = "https://www.facebook.com"
 # What a permission of Limited Login puts into the token.
 _CLAIMS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType({
@@ -75,7 +76,7 @@ class IssuesIdTokens:
             "aud": self._world.app.app_id if app_id is None else arguments.digits("app_id", app_id),
             "sub": tokens.mint_id() if user_id is None else arguments.digits("user_id", user_id),
             "iat": now,
-            "exp": arguments.moment("expires_in", expires_in, now),
+            "exp": now + int(arguments.number("expires_in", expires_in, -_CENTURY, _CENTURY)),
             "jti": secrets.token_hex(16),
             "nonce": secrets.token_hex(16) if nonce is None else arguments.text("nonce", nonce),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -124,6 +125,14 @@ def test_graph_does_not_take_it(sandbox):
         assert (error["code"], "Cannot parse" in error["message"]) == (190, True)
 
 
+@pytest.mark.parametrize("seconds", [0, -5, 0.5, 7200])
+def test_its_end_is_so_many_seconds_from_now(sandbox, seconds):
+    claims = json.loads(
+        base64.urlsafe_b64decode(sandbox.issue_id_token(expires_in=seconds).split(".")[1] + "==")
+    )
+    assert claims["exp"] - claims["iat"] == int(seconds)
+
+
 @pytest.mark.parametrize(
     ("error", "options"),
     [
@@ -133,6 +142,7 @@ def test_graph_does_not_take_it(sandbox):
         (TypeError, {"user_id": 5}),
         (ValueError, {"app_id": ""}),
         (TypeError, {"expires_in": "1"}),
+        (TypeError, {"expires_in": None}),
         (ValueError, {"nonce": ""}),
         (TypeError, {"claims": ["email"]}),
         (TypeError, {"claims": {5: 1}}),
