@@ -43,7 +43,7 @@ from fbguard.entrance import (
     root_path_of,
 )
 from fbguard.guard import Guard
-from fbguard.heads import ScopeHead
+from fbguard.heads import CutHead, ScopeHead, WholeHead
 from fbguard.refusals import RefusalResponse, teach
 from fbguard.reports import heed, refusal_of
 from fbguard.sends import OnlyThePermission, closing_first, have_marked
@@ -51,6 +51,8 @@ from fbguard.sends import OnlyThePermission, closing_first, have_marked
 __all__ = ["ASGIApp", "FBTokenMiddleware", "Message", "Receive", "Scope", "Send"]
 
 _EVERYTHING: Final = Policy()
+# Of frameworks that route on another path than the one below ``root_path``.
+_HEADS: Final[dict[str, type[ScopeHead]]] = {"falcon": WholeHead, "litestar": CutHead, "quart": CutHead}
 # On the hit path what is called has a name of its own: to call an attribute that is no method is slow.
 _set_carrier, _reset_carrier = carrier_of_request.set, carrier_of_request.reset
 
@@ -76,9 +78,10 @@ class FBTokenMiddleware:
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
         self._root_path: str | None = None
+        self._head = ScopeHead
         for one in behind(app):
             self._root_path = self._root_path or root_path_of(one)
-            teach(one)
+            self._head = _HEADS.get(teach(one) or "", self._head)
         for one in mounted(app):
             if policy is not None:
                 refuse_root_path(one)
@@ -219,7 +222,7 @@ class FBTokenMiddleware:
         if self._root_path:
             scope["root_path"] = self._root_path
         inject(scope, self.guard, None)
-        way, demands, verdict, token = approach(self.guard, self.policy, ScopeHead(scope))
+        way, demands, verdict, token = approach(self.guard, self.policy, self._head(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
         inject(scope, self.guard, verdict, demands, token)

@@ -133,3 +133,20 @@ class _State(MutableMapping[str, Any]):
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self
+
+
+def hand_down(environ: Carrier) -> None:
+    """Tell a WSGI app of the ASGI door around what serves it (Starlette, a2wsgi): that knows another request.
+
+    What a view asks of another app in this process comes by here, too: it is judged for its own token.
+    """
+    door = carrier_of_request.get()
+    if door is None or not is_asgi(door) or door_of(door) is None or door_of(environ) is not None:
+        return
+    guard, judge, _, _, token = left = left_in(door)
+    if judge is not None and token is not None and judge.sources.find(head_of(environ)) == token:
+        environ[TOKEN], environ[LEFT] = door[TOKEN], left
+        if LIVE in door:
+            environ[LIVE] = door[LIVE]
+    else:
+        environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)

@@ -135,14 +135,24 @@ def behind(app: object) -> Iterator[object]:
         app = getattr(owner, "app", None)
 
 
-def teach_known(app: object) -> bool:
-    """Tell an app of Falcon, Litestar or Quart what our exceptions are; False if it is none of theirs."""
-    # By name, and only where they are loaded: doors stand below the integrations, and import no framework.
-    return any(
-        import_module(f"fbguard.integrations.{name}").teach(app)
-        for name in ("falcon", "litestar", "quart")
-        if name in modules
-    )
+# Frameworks by the name of their module, with what only their module has.
+_TAUGHT: Final = {"falcon": "App", "litestar": "Litestar", "quart": "Quart"}
+
+
+def is_loaded(framework: str) -> bool:
+    """Tell whether Falcon, Litestar or Quart is loaded: the framework, not just a module of that name."""
+    return getattr(modules.get(framework), _TAUGHT[framework], None) is not None
+
+
+def teach_known(app: object) -> str | None:
+    """Tell an app of Falcon, Litestar or Quart what our exceptions are; return whose it is, None for others.
+
+    By name, and only where they are loaded: doors stand below the integrations, and import no framework.
+    """
+    for name in _TAUGHT:
+        if is_loaded(name) and import_module(f"fbguard.integrations.{name}").teach(app):
+            return name
+    return None
 
 
 def mounted(app: object) -> Iterator[object]:

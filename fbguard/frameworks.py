@@ -8,6 +8,7 @@ from typing import Any
 from fbguard.context import LEFT, door_of
 from fbguard.copies import carriers_among, is_asked_by
 from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.entrance import is_loaded
 from fbguard.heads import head_of
 from fbguard.surroundings import Surroundings
 from fbguard.view_request import GuardSource, named_guard
@@ -30,24 +31,27 @@ def surroundings_of(args: tuple[Any, ...], kwargs: dict[str, Any], given: GuardS
 
 
 def _by_request(arguments: list[object], kwargs: dict[str, Any]) -> Surroundings | None:
-    """Find it by the request that the view was given."""
+    """Find it by the request that the view was given.
+
+    Starlette last: what it has put into the scope also those have who are mounted in it.
+    """
     found: Surroundings | None = None
     if "django" in sys.modules:
         from fbguard.integrations import django  # noqa: PLC0415
 
         found = django.surroundings_of(arguments)
+    if found is None and is_loaded("falcon"):
+        from fbguard.integrations import falcon  # noqa: PLC0415
+
+        found = falcon.surroundings_of(arguments, kwargs)
+    if found is None and is_loaded("litestar"):
+        from fbguard.integrations import litestar  # noqa: PLC0415
+
+        found = litestar.surroundings_of(None, arguments)
     if found is None and "starlette" in sys.modules:
         from fbguard.integrations import starlette  # noqa: PLC0415
 
         found = starlette.surroundings_of(None, arguments)
-    if found is None and "falcon" in sys.modules:
-        from fbguard.integrations import falcon  # noqa: PLC0415
-
-        found = falcon.surroundings_of(arguments, kwargs)
-    if found is None and "litestar" in sys.modules:
-        from fbguard.integrations import litestar  # noqa: PLC0415
-
-        found = litestar.surroundings_of(None, arguments)
     return found
 
 
@@ -56,10 +60,8 @@ def _by_context(
 ) -> Surroundings | None:
     """Find it by what the framework itself says that it serves; a view of it may call another app."""
     found: Surroundings | None = None
-    if "quart" in sys.modules:
-        from fbguard.integrations import quart  # noqa: PLC0415
-
-        found = quart.surroundings_of(door)
+    if is_loaded("quart"):
+        found = _of_quart(arguments, door)
     if found is None and "flask" in sys.modules:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
@@ -70,6 +72,37 @@ def _by_context(
     return found if carrier is found.carrier else Surroundings(carrier)
 
 
+def _of_quart(arguments: list[object], door: Carrier | None) -> Surroundings | None:
+    """Find a view of Quart, unless it is another app's that a view of Quart has called, or was called by."""
+    from fbguard.integrations import quart  # noqa: PLC0415
+
+    if not quart.is_serving():
+        return None
+    if any(True for _ in carriers_among(arguments)):
+        return None  # an app of no framework
+    found = quart.surroundings_of(door)
+    if not _has_flask_context():
+        return found
+    # Both serve: the one whose door was last runs in the other, if both have a door.
+    from fbguard.integrations import flask_views  # noqa: PLC0415
+
+    environ = flask_views.current_environ()
+    if found is None and environ is door:
+        return None
+    if found is not None and LEFT in environ and LEFT in found.carrier:
+        return found
+    raise RuntimeError(
+        "requests of Quart and of Flask run in each other, and one of them has no door: put "
+        "FBTokenMiddleware around each app that is asked in this process"
+    )
+
+
+def _has_flask_context() -> bool:
+    """Tell whether a view of Flask is running."""
+    flask = sys.modules.get("flask")
+    return flask is not None and flask.has_request_context()
+
+
 def _by_door(door: Carrier) -> Surroundings | None:
     """Find it by what it has put into the door's scope."""
     found: Surroundings | None = None
@@ -77,7 +110,7 @@ def _by_door(door: Carrier) -> Surroundings | None:
         from fbguard.integrations import starlette  # noqa: PLC0415
 
         found = starlette.surroundings_of(door, [])
-    if found is None and "litestar" in sys.modules:
+    if found is None and is_loaded("litestar"):
         from fbguard.integrations import litestar  # noqa: PLC0415
 
         found = litestar.surroundings_of(door, [])

@@ -92,6 +92,33 @@ class ScopeHead:
         return [_text(value) for header, value in self._scope["headers"] if header == key]
 
 
+class WholeHead(ScopeHead):
+    """Reads a scope as Falcon does, which routes on the whole path, whatever the ``root_path``."""
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """``scope["path"]``."""
+        path: str = self._scope["path"]
+        return path
+
+
+class CutHead(ScopeHead):
+    """Reads a scope as Litestar and Quart do, which cut the ``root_path`` off also where no segment ends.
+
+    Litestar even where it stands in the middle. Such a path is none that can be read in one way.
+    """
+
+    __slots__ = ()
+
+    @property
+    def path(self) -> str:
+        """The path below ``root_path``; with U+FFFD where the framework would read another one."""
+        path, root = super().path, self._scope.get("root_path", "")
+        return UNDECODABLE if root and path == self._scope["path"] and root in path else path
+
+
 class EnvironHead:
     """Reads a WSGI environ (PEP 3333)."""
 

@@ -58,10 +58,15 @@ def teach_routed(scope: Scope) -> None:
         _add_to(cast("tuple[object, ...]", handlers)[0])
 
 
-def teach(app: object) -> None:
-    """Tell an app that keeps a table of exception handlers what ours are, unless it has some for them."""
-    if not teach_known(app):
+def teach(app: object) -> str | None:
+    """Tell an app that keeps a table of exception handlers what ours are, unless it has some for them.
+
+    Returns the framework's name, if it is one with ways of its own (:func:`teach_known`).
+    """
+    framework = teach_known(app)
+    if framework is None:
         _add_to(getattr(app, "exception_handlers", None))
+    return framework
 
 
 def _add_to(handlers: object) -> None:

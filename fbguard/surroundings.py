@@ -37,7 +37,7 @@ NOTHING_TO_CUT: Final = (
     "must stand over the path of a streamed response, or @require_fb_token(live=True) before its view"
 )
 
-_UNKNOWN_ANSWER: Final = (
+UNKNOWN_ANSWER: Final = (
     "live=True does not know what this view returns, and could not cut it: a Rule(..., live=True) of the "
     "door must stand over its path"
 )
@@ -107,7 +107,7 @@ class Surroundings:
         if not isinstance(answer, Iterator if is_asgi(self.carrier) else Iterable):
             if self._is_cut():
                 return answer
-            raise RuntimeError(_UNKNOWN_ANSWER)
+            raise RuntimeError(UNKNOWN_ANSWER)
         body = cast("Iterable[bytes]", answer)
         return ending_body(self.carrier, claims, body, getattr(body, "close", None))
 
@@ -168,7 +168,7 @@ def _cut_response(view: Callable[..., Any], claims: Claims, *args: Any, **option
     if not options and len(args) >= _OF_ASGI and isinstance(args[-_OF_ASGI], dict):
         return _run_cut(view, claims, *args)
     if iscoroutinefunction(view):
-        raise RuntimeError(_UNKNOWN_ANSWER)  # of some framework
+        raise RuntimeError(UNKNOWN_ANSWER)  # of some framework
     return view(*args, **options)  # of WSGI below a door of ASGI, say
 
 

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import isawaitable
-from typing import Any, NoReturn, cast
+from contextlib import suppress
+from inspect import isawaitable, signature
+from typing import Any, Final, cast
 
 import falcon
 import falcon.asgi
 
+from fbguard.claims import Claims
+from fbguard.copies import hand_down
 from fbguard.core.carrier import Carrier, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
 from fbguard.reports import refusal_of
-from fbguard.surroundings import Surroundings
+from fbguard.surroundings import UNKNOWN_ANSWER, Surroundings
+
+_POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 
 
 class FalconSurroundings(Surroundings):
     """A responder, or what else Falcon gives a request to; ``options`` are its routed parameters."""
 
     def __init__(self, request: falcon.Request, options: Mapping[str, object]) -> None:
-        super().__init__(_carrier_of(request))
+        carrier = _carrier_of(request)
+        if not is_asgi(carrier):
+            hand_down(carrier)
+        super().__init__(carrier)
         self._request = request
         self._options = options
 
     def path_params(self) -> PathParams:
         return self._options
 
-    def report(self, error: Exception, refused: Refused) -> NoReturn:
-        del error
-        self.say(refused)
+    def live(self, answer: object, claims: Claims) -> object:
+        del claims
+        if not self._is_cut():  # what is streamed is in Falcon's response
+            raise RuntimeError(UNKNOWN_ANSWER)
+        return answer
 
-    def say(self, refused: Refused) -> NoReturn:
+    def report(self, error: Exception, refused: Refused) -> object:
+        del error
+        return self.say(refused)
+
+    def say(self, refused: Refused) -> object:
+        if self.carrier.get("type") == "websocket":
+            return super().say(refused)  # to the error handler, which has the socket
         raise _status_of(self._request, refused) from None
 
 
@@ -73,16 +89,30 @@ class _ErrorHandler:
         raise _status_of(request, refused) from None
 
     async def later(
-        self, request: falcon.Request, response: object, error: Exception, params: object
+        self, request: falcon.Request, response: object, error: Exception, params: object, ws: Any = None
     ) -> None:
-        """Answer in ASGI."""
-        answered = self.now(request, response, error, params)
-        if isawaitable(answered):
-            await answered
+        """Answer in ASGI; a WebSocket is closed, or refused if it is not accepted yet."""
+        refused = refusal_of(_carrier_of(request), error)
+        if refused is None:
+            following = self._next(error)
+            with_socket = {"ws": ws} if "ws" in signature(following).parameters else {}
+            answered = following(request, response, error, params, **with_socket)
+            if isawaitable(answered):
+                await answered
+        elif ws is None:
+            raise _status_of(request, refused) from None
+        else:
+            with suppress(falcon.WebSocketDisconnected):
+                await ws.close(_POLICY_VIOLATION)
 
     def _next(self, error: Exception) -> Callable[..., object]:
         known = _handlers_of(self._app)
-        return next(known[kind] for kind in type(error).__mro__[1:] if kind in known)  # Exception has one
+        kinds = (kind for kind in type(error).__mro__[1:] if kind in known)
+        return next(known[kind] for kind in kinds if not _is_ours(known[kind]))  # Exception has Falcon's own
+
+
+def _is_ours(handler: Callable[..., object]) -> bool:
+    return isinstance(getattr(handler, "__self__", None), _ErrorHandler)
 
 
 def _handlers_of(app: object) -> Mapping[type, Callable[..., object]]:
@@ -94,9 +124,6 @@ def _carrier_of(request: falcon.Request) -> Carrier:
 
 
 def _status_of(request: falcon.Request, refused: Refused) -> Exception:
-    """Return what Falcon takes for a response, or for the end of a WebSocket."""
-    carrier = _carrier_of(request)
-    if is_asgi(carrier) and carrier["type"] == "websocket":
-        return falcon.HTTPError(refused.status)  # it closes by a code of its own: 3000 and the status
+    """Return what Falcon takes for a response."""
     answer = refused.answer(request.get_header("Accept"), request.get_header("Accept-Language"))
     return falcon.HTTPStatus(answer.status, headers=answer.headers, text=answer.body.decode())

@@ -13,15 +13,15 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from fbguard.claims import LIVE, Claims
-from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
-from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.claims import Claims
+from fbguard.context import STATE_ATTRIBUTE, TOKEN, door_of
+from fbguard.copies import hand_down
+from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
-from fbguard.heads import EnvironHead
 from fbguard.marks import marks_of
 from fbguard.streams import LiveBody, SeeingBody, ending_body
 from fbguard.surroundings import AnsweringSurroundings
@@ -48,6 +48,11 @@ def response_of(refused: Refused) -> flask.Response:
 def surroundings_of() -> FlaskSurroundings | None:
     """Return the surroundings of a view of Flask, if one is running."""
     return FlaskSurroundings() if flask.has_request_context() else None
+
+
+def current_environ() -> Carrier:
+    """Return the environ of the request that Flask serves."""
+    return _current_request().environ
 
 
 def show(environ: Carrier, info: TokenInfo | None) -> None:
@@ -109,26 +114,12 @@ def _put_found_back(_error: BaseException | None) -> None:
     put_back(_current_request().environ)
 
 
-def _hand_down(door: Carrier, environ: Carrier) -> None:
-    """Tell Flask of the door around what serves it (Starlette, a2wsgi), which knows another request."""
-    guard, judge, _, _, token = left = left_in(door)
-    # What a view asks of another app in this process comes by here, too: it is judged for its own token.
-    if judge is not None and token is not None and judge.sources.find(EnvironHead(environ)) == token:
-        environ[TOKEN], environ[LEFT] = door[TOKEN], left
-        if LIVE in door:
-            environ[LIVE] = door[LIVE]
-    else:
-        environ[TOKEN], environ[LEFT] = None, (guard, None, (), (), None)
-
-
 class FlaskSurroundings(AnsweringSurroundings):
     """A view of Flask."""
 
     def __init__(self) -> None:
         environ = flask.request.environ
-        door = carrier_of_request.get()
-        if door is not None and is_asgi(door) and door_of(door) is not None and door_of(environ) is None:
-            _hand_down(door, environ)
+        hand_down(environ)
         super().__init__(environ)
         show(environ, self.carrier.get(TOKEN))  # also where a plain WSGI door has looked
 

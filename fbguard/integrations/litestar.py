@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import litestar
-from litestar.exceptions import responses
+from litestar.connection import ASGIConnection
+from litestar.exceptions import WebSocketException, responses
 
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
@@ -18,10 +19,22 @@ from fbguard.reports import refusal_of
 from fbguard.surroundings import Surroundings
 
 _SERVER_ERROR: Final = 500  # Litestar's tables name statuses, too
+_POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
 
 
 class LitestarSurroundings(Surroundings):
-    """A handler of Litestar; it has no words of its own for a refusal but the app's exception handlers."""
+    """A handler of Litestar; it has no words of its own for a refusal but the app's exception handlers.
+
+    Raises RuntimeError for one whose answers Litestar keeps: it would give them to others.
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        super().__init__(carrier)
+        if getattr(carrier.get("route_handler"), "cache", False):
+            raise RuntimeError(
+                "cache= of Litestar answers before @require_fb_token is asked: guard this path by a rule of "
+                "a door, or do not cache it"
+            )
 
     def application_guard(self) -> Guard | None:
         found = getattr(_app_of(self.carrier).state, "fbguard", None)
@@ -30,13 +43,19 @@ class LitestarSurroundings(Surroundings):
     def path_params(self) -> PathParams:
         return cast("PathParams", self.carrier.get("path_params") or {})
 
+    def say(self, refused: Refused) -> NoReturn:
+        if self.carrier["type"] == "websocket":
+            raise WebSocketException(detail=refused.reason, code=_POLICY_VIOLATION) from None
+        raise refused
+
 
 def surroundings_of(door: Carrier | None, arguments: Sequence[object]) -> LitestarSurroundings | None:
     """Return the surroundings of a handler that got a request of Litestar, or that a door stands before."""
-    for one in (*(getattr(argument, "scope", None) for argument in arguments), door):
-        if isinstance(one, dict) and isinstance(_app_of(cast("Carrier", one)), litestar.Litestar):
-            return LitestarSurroundings(cast("Carrier", one))
-    return None
+    for argument in arguments:
+        if isinstance(argument, ASGIConnection):
+            return LitestarSurroundings(cast("Carrier", cast("Any", argument).scope))
+    is_served = door is not None and isinstance(_app_of(door), litestar.Litestar)
+    return LitestarSurroundings(door) if door is not None and is_served else None
 
 
 def teach(app: object) -> bool:
@@ -46,7 +65,7 @@ def teach(app: object) -> bool:
     """
     if not isinstance(app, litestar.Litestar):
         return False
-    table = cast("dict[Any, Any]", cast("Any", app).exception_handlers)
+    table: Any = cast("Any", app).exception_handlers
     for kind, handler in EXCEPTION_HANDLERS.items():
         table.setdefault(kind, handler)
     return True
@@ -68,13 +87,15 @@ def _handle(request: Any, error: Exception) -> object:
     refused = refusal_of(cast("Carrier", request.scope), error)
     if refused is not None:
         return _Refusal(refused)
-    table = request.app.exception_handlers
-    named = (table[kind] for kind in (*type(error).__mro__[1:], _SERVER_ERROR) if kind in table)
+    handler = request.scope.get("route_handler")  # which knows its controller's and router's, too
+    table = request.app.exception_handlers if handler is None else handler.resolve_exception_handlers()
+    kinds = (*type(error).__mro__[1:], _SERVER_ERROR)
+    named = (table[kind] for kind in kinds if kind in table and table[kind] is not _handle)
     return next(named, cast("Any", responses).create_exception_response)(request, error)
 
 
-#: For ``Litestar(exception_handlers=EXCEPTION_HANDLERS)`` where no door stands around the app: what to answer
-#: when a Refused or an OAuthException leaves a handler.
+#: For ``Litestar(exception_handlers=dict(EXCEPTION_HANDLERS))`` where no door stands around the app: what
+#: to answer when a Refused or an OAuthException leaves a handler.
 EXCEPTION_HANDLERS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = MappingProxyType({
     Refused: _handle,
     OAuthException: _handle,

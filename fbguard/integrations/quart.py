@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 import quart
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from fbguard.context import LEFT, TOKEN
-from fbguard.core.carrier import Carrier
+from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
@@ -18,15 +18,17 @@ from fbguard.guard import Guard
 from fbguard.reports import refusal_of
 from fbguard.surroundings import Surroundings
 
-EXTENSION = "fbguard"
+EXTENSION: Final = "fbguard"
+_SHOWN: Final = "fbguard.shown"  # whose scope, and what g held before: another request's facts, or None
+_NOTHING: Final = object()
 
 
 class QuartSurroundings(Surroundings):
     """A view of Quart: of a request, or of a WebSocket."""
 
-    def __init__(self) -> None:
-        self._request = _current()
-        super().__init__(cast("Carrier", self._request.scope))
+    def __init__(self, request: Any) -> None:
+        super().__init__(cast("Carrier", request.scope))
+        self._request = request
 
     def application_guard(self) -> Guard | None:
         found = quart.current_app.extensions.get(EXTENSION)
@@ -37,32 +39,56 @@ class QuartSurroundings(Surroundings):
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
-        quart.g.fb_token = info
+        if _SHOWN not in self.carrier and quart.has_request_context():  # no door has taught the app
+            quart.after_this_request(_put_back_after)
+        _show(self.carrier)
 
     def report(self, error: Exception, refused: Refused) -> NoReturn:
-        del error
+        if self._has_own_words(OAuthException):
+            raise error
         self.say(refused)
 
     def say(self, refused: Refused) -> NoReturn:
+        if self._has_own_words(Refused):
+            raise refused
         # An HTTPException that has a response passes every errorhandler of the app, and after_request.
         raise HTTPException(response=cast("Any", _response_of(self._request, refused))) from None
 
+    def _has_own_words(self, kind: type[Exception]) -> bool:
+        spec = quart.current_app.error_handler_spec
+        handlers = [spec[name][None].get(kind) for name in (*self._request.blueprints, None)]
+        return any(handler not in {None, _answer} for handler in handlers)
+
 
 def surroundings_of(door: Carrier | None) -> QuartSurroundings | None:
-    """Return the surroundings of a view of Quart, if one is running for the request of this door."""
-    if not (quart.has_request_context() or quart.has_websocket_context()):
+    """Return the surroundings of a view of Quart, if one is running for the request of this door.
+
+    None, too, if a view of Quart that has a door has called another app, which has one of its own. Raises
+    RuntimeError where one of the two has none: nobody can tell which of them runs in the other.
+    """
+    active = _active()
+    for request in active:
+        if door is None or request.scope is door or _is_copy(request.scope, door):
+            if len(active) > 1 and door is None:
+                break
+            return QuartSurroundings(request)
+    if all(LEFT in request.scope for request in active):
         return None
-    found = QuartSurroundings()
-    scope = found.carrier
-    # Else a view of Quart has called another app, which has a door of its own.
-    is_its_own = door is None or scope is door or scope.get(LEFT, door) is door.get(LEFT)
-    return found if is_its_own else None
+    raise RuntimeError(
+        "a request of Quart runs in another request, or around it, and one of them has no door: put "
+        "FBTokenMiddleware around each app that is asked in this process"
+    )
+
+
+def is_serving() -> bool:
+    """Tell whether a view of Quart is running."""
+    return bool(_active())
 
 
 def teach(app: object) -> bool:
     """Tell an app of Quart what is to be answered when a Refused or an OAuthException leaves a view.
 
-    Unless it knows. False for what is no such app.
+    Unless it knows; and to show the facts in ``g``. False for what is no such app.
     """
     if not isinstance(app, quart.Quart):
         return False
@@ -70,31 +96,87 @@ def teach(app: object) -> bool:
     for kind in (Refused, OAuthException, ExceptionGroup):
         if kind not in known:
             app.register_error_handler(kind, _answer)
-    for before in (app.before_request_funcs[None], app.before_websocket_funcs[None]):
-        if _show not in before:
-            before.insert(0, _show)
+    tables: Any = (
+        (app.before_request_funcs, _show_request),
+        (app.before_websocket_funcs, _show_websocket),
+        (app.teardown_request_funcs, _put_request_back),  # the first runs last
+        (app.teardown_websocket_funcs, _put_websocket_back),
+    )
+    for table, function in tables:
+        if function not in table[None]:
+            table[None].insert(0, function)
     return True
 
 
-async def _show() -> None:
-    """Put what the door has found, also None, where views of Quart look for it."""
-    quart.g.fb_token = _current().scope.get(TOKEN)
+async def _show_request() -> None:
+    _show(quart.request.scope)
+
+
+async def _show_websocket() -> None:
+    _show(quart.websocket.scope)
+
+
+async def _put_request_back(_error: BaseException | None) -> None:
+    _put_back(quart.request.scope)
+
+
+async def _put_websocket_back(_error: BaseException | None) -> None:
+    _put_back(quart.websocket.scope)
+
+
+def _put_back_after(response: Any) -> Any:
+    _put_back(quart.request.scope)
+    return response
+
+
+def _show(scope: Any) -> None:
+    """Put what was found, also None, where views of Quart look for it.
+
+    What another request of the same app has there is noted, and put back when this one ends: a view that
+    asks its own app shares its ``g`` with it.
+    """
+    shown = scope.get(_SHOWN)
+    if shown is None or shown[0] != id(scope):  # a copy brings along what another request has noted
+        scope[_SHOWN] = (id(scope), quart.g.get("fb_token", _NOTHING))
+    quart.g.fb_token = scope.get(TOKEN)
+
+
+def _put_back(scope: Any) -> None:
+    whose, before = scope.pop(_SHOWN, (None, _NOTHING))
+    if whose == id(scope) and before is not _NOTHING:
+        quart.g.fb_token = before
 
 
 async def _answer(error: Exception) -> Any:
     """Be an error handler of Quart; what is the application's own matter goes to the next one."""
-    refused = refusal_of(_current().scope, error)
+    request = _of_error()
+    refused = refusal_of(request.scope, error)
     if refused is not None:
-        return _response_of(_current(), refused)
+        return _response_of(request, refused)
     known = quart.current_app.error_handler_spec[None][None]
     for kind in type(error).__mro__[1:]:
-        if kind in known:
+        if kind in known and known[kind] is not _answer:
             return await quart.current_app.ensure_async(known[kind])(error)
     raise error
 
 
-def _current() -> Any:
-    return quart.request if quart.has_request_context() else quart.websocket
+def _of_error() -> Any:
+    """Return the request of an error: of those that run in each other, the one whose door was last."""
+    door, active = carrier_of_request.get(), _active()
+    return next((one for one in active if one.scope is door), active[0])
+
+
+def _active() -> list[Any]:
+    found: list[Any] = []
+    if quart.has_request_context():
+        found.append(cast("Any", quart.request)._get_current_object())  # noqa: SLF001 - the proxy's own way
+    if quart.has_websocket_context():
+        found.append(cast("Any", quart.websocket)._get_current_object())  # noqa: SLF001
+    return found
+
+
+def _is_copy(scope: Any, door: Carrier) -> bool:
+    return LEFT in door and scope.get(LEFT) is door[LEFT]
 
 
 def _response_of(request: Any, refused: Refused) -> quart.Response:

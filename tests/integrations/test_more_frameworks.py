@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import falcon
 import falcon.asgi
+import flask
 import httpx
 import litestar
-import litestar.exceptions
 import pytest
 import quart
+from asgiref.wsgi import WsgiToAsgi
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 
 from fbguard import (
     Guard,
@@ -31,6 +37,7 @@ from fbguard import (
 from fbguard.context import TOKEN
 from fbguard.integrations.litestar import EXCEPTION_HANDLERS
 from fbguard.sandbox import Sandbox
+from tests.support import http_scope
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -209,6 +216,10 @@ def sender(app: Any, *, in_wsgi: bool) -> Send:
         return asyncio.run(main())
 
     return send
+
+
+def sender_headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def door(name: str, guard: Guard, policy: Policy | None) -> Send:
@@ -444,7 +455,350 @@ def test_two_doors_teach_an_app_once(guard):
     assert len(app.before_request_funcs[None]) == 1
 
 
+class Mine(OAuthException):
+    """An exception of the application that is one of ours, too."""
+
+
+def test_an_exception_of_the_applications_own_that_is_one_of_ours_too(guard, facebook):
+    def raising(*_args: Any, **_options: Any) -> Any:
+        raise Mine("(#100) Tried accessing nonexisting field", code=100)
+
+    async def raising_later(*_args: Any, **_options: Any) -> Any:
+        raising()
+
+    in_quart, in_falcon, in_async_falcon = quart_app(), falcon_app(False), falcon_app(True)
+    in_quart.add_url_rule("/mine", view_func=raising_later)
+    in_falcon.add_route("/mine", type("Resource", (), {"on_get": raising})())
+    in_async_falcon.add_route("/mine", type("Resource", (), {"on_get": raising_later})())
+
+    @litestar.get("/mine")
+    async def mine() -> dict[str, object]:
+        return await raising_later()
+
+    in_litestar = litestar.Litestar([mine], openapi_config=None)
+    for app in (in_quart, in_async_falcon, in_litestar):
+        send = sender(asgi.FBTokenMiddleware(app, guard), in_wsgi=False)
+        answer = send("/mine", facebook.issue_token())
+        assert answer.status_code == 500
+        assert "internal server error" in answer.text.lower()  # the framework's own words for it
+    send = sender(wsgi.FBTokenMiddleware(in_falcon, guard), in_wsgi=True)
+    assert send("/mine", facebook.issue_token()).status_code == 500
+
+
+@pytest.mark.parametrize("kind", [Exception, 500])
+def test_handlers_of_litestars_routes_come_before_the_apps(guard, facebook, kind):
+    def own(request: Any, error: Exception) -> litestar.Response[Any]:
+        return litestar.Response({}, status_code=418)
+
+    @litestar.get("/mistake", exception_handlers={kind: own})
+    async def mistaken() -> dict[str, object]:
+        raise mistake()
+
+    @litestar.get("/dead", exception_handlers={kind: own})
+    async def dies() -> dict[str, object]:
+        raise dead()
+
+    send = sender(
+        asgi.FBTokenMiddleware(litestar.Litestar([mistaken, dies], openapi_config=None), guard), in_wsgi=False
+    )
+    assert send("/mistake", facebook.issue_token()).status_code == 418
+    assert reason(send("/dead", facebook.issue_token())) == (401, "expired")
+
+
+def test_what_litestar_keeps_is_not_given_to_others(guard, facebook, caplog):
+    """Its cache answers before a decorator is asked; so such a handler never answers at all."""
+
+    @litestar.get("/kept", cache=60)
+    @require_fb_token(scopes=["email"])
+    async def kept(request: litestar.Request[Any, Any, Any]) -> dict[str, object]:
+        return seen()
+
+    app = litestar.Litestar([kept], openapi_config=None)
+    send = sender(asgi.FBTokenMiddleware(app, guard, policy=None), in_wsgi=False)
+    for _ in range(2):
+        assert send("/kept", facebook.issue_token(scopes=["email"], user_id=USER)).status_code == 500
+        assert USER not in send("/kept").text
+
+
+@pytest.mark.parametrize("framework", ["falcon", "litestar", "quart"])
+def test_a_module_of_that_name_is_not_yet_the_framework(monkeypatch, guard, facebook, framework):
+    for found in (ModuleType(framework), None):
+        monkeypatch.setitem(sys.modules, framework, found)  # type: ignore[arg-type]
+        app = asgi.FBTokenMiddleware(_plain, guard)
+        token = facebook.issue_token(scopes=["email"], user_id=USER)
+        assert sender(app, in_wsgi=False)("/", token).json() == {"user": USER}
+
+
+@require_fb_token(scopes=["email"])
+async def _plain(scope: Any, receive: Any, send: Any) -> None:
+    body = json.dumps({"user": scope[TOKEN].user_id}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+# -- one path, read in one way ------------------------------------------------------------------------------
+
+ADMIN = Policy(
+    Rule("/static/{rest:path}", public=True),
+    Rule("/admin/{rest:path}", scopes=["email"]),
+    Rule("/api/admin/{rest:path}", scopes=["email"]),
+)
+
+
+def admin_app(name: str) -> Any:
+    if name == "falcon":
+        app: Any = falcon.asgi.App()
+
+        class Resource:
+            async def on_get(self, req: Any, resp: Any, **params: Any) -> None:
+                resp.media = seen()
+
+        for path in ("/admin/{x}", "/api/admin/{x}"):
+            app.add_route(path, Resource())
+        return app
+    if name == "quart":
+        inside = quart.Quart("fbguard.tests")
+
+        async def view(**_parameters: Any) -> dict[str, object]:
+            return seen()
+
+        for number, path in enumerate(("/admin/<x>", "/static-of-app/<path:x>")):
+            inside.add_url_rule(path, f"view{number}", view)
+        return inside
+
+    @litestar.get(["/admin/{x:str}", "/static/{x:path}"])
+    async def handler() -> dict[str, object]:
+        return seen()
+
+    return litestar.Litestar([handler], openapi_config=None)
+
+
+@pytest.mark.parametrize("framework", ["falcon", "litestar", "quart"])
+@pytest.mark.parametrize(
+    "path", ["/api/admin/x", "/apiadmin/x", "/static/api/admin/x", "/admin/x", "/api/apiadmin/x"]
+)
+def test_guard_and_router_read_one_path_one_way_below_a_root_path(guard, facebook, framework, path):
+    """Nobody without the scope reaches the admin's handler, whatever the framework makes of root_path."""
+    inner = asgi.FBTokenMiddleware(admin_app(framework), guard, policy=ADMIN)
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await inner(scope | {"root_path": "/api"}, receive, send)
+
+    send = sender(served, in_wsgi=False)
+    assert send(path).status_code in {400, 401, 404}
+    assert send(path, facebook.issue_token()).status_code in {400, 403, 404}
+    if path == "/api/admin/x":
+        assert send(path, facebook.issue_token(scopes=["email"])).status_code == 200
+
+
+def test_falcon_mounted_in_starlette_has_its_own_parameters(guard, facebook):
+    app: Any = falcon.asgi.App()
+
+    class Resource:
+        @require_fb_token(scopes=[PAGES], target="page_id")
+        async def on_get(self, req: Any, resp: Any, x: str, page_id: str) -> None:
+            resp.media = {"page": page_id}
+
+    app.add_route("/m/{x}/{page_id}", Resource())
+    around = Starlette(routes=[Mount("/m/{page_id}", app=app)])
+    send = sender(asgi.FBTokenMiddleware(around, guard), in_wsgi=False)
+    token = facebook.issue_token(scopes=[PAGES], granular_scopes={PAGES: ["501"]})
+    assert reason(send("/m/501/502", token)) == (403, "insufficient_target")
+    assert send("/m/502/501", token).json() == {"page": "501"}
+
+
 # -- requests in requests -----------------------------------------------------------------------------------
+
+
+def _doorless_quart(guard: Guard) -> quart.Quart:
+    app = quart.Quart("fbguard.tests.inner")
+
+    @app.get("/")
+    @require_fb_token(scopes=["email"], guard=guard)
+    async def secret() -> dict[str, object]:
+        return seen()
+
+    return app
+
+
+def _doorless_flask(guard: Guard) -> flask.Flask:
+    app = flask.Flask("fbguard.tests.inner")
+
+    @app.get("/")
+    @require_fb_token(scopes=["email"], guard=guard)
+    def secret() -> dict[str, object]:
+        return seen()
+
+    return app
+
+
+@pytest.mark.parametrize("inner", ["quart", "flask"])
+@pytest.mark.parametrize("outer", ["quart", "starlette"])
+@pytest.mark.parametrize("has_token", [True, False])
+def test_an_app_without_a_door_is_not_let_in_by_the_request_around_it(
+    guard, facebook, inner, outer, has_token
+):
+    """It is judged for its own token, or, where nobody can tell which request is which, not at all."""
+    headers = sender_headers(facebook.issue_token(user_id="2")) if has_token else {}
+    transport: Any = (
+        httpx.ASGITransport(_doorless_quart(guard), raise_app_exceptions=False)
+        if inner == "quart"
+        else httpx.WSGITransport(_doorless_flask(guard), raise_app_exceptions=False)
+    )
+
+    async def ask() -> int:
+        if inner == "quart":
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return (await client.get("/", headers=headers)).status_code
+        with httpx.Client(transport=transport, base_url="http://localhost") as sync_client:
+            return sync_client.get("/", headers=headers).status_code
+
+    if outer == "quart":
+        app: Any = quart.Quart("fbguard.tests.outer")
+
+        @app.get("/outer")
+        @require_fb_token(scopes=["email"])
+        async def outer_view() -> dict[str, object]:
+            return {"inner": await ask(), **seen(quart.g.fb_token)}
+    else:
+
+        @require_fb_token(scopes=["email"])
+        async def endpoint(request: Any) -> JSONResponse:
+            return JSONResponse({"inner": await ask(), **seen()})
+
+        app = Starlette(routes=[Route("/outer", endpoint)])
+    send = sender(asgi.FBTokenMiddleware(app, guard), in_wsgi=False)
+    answer = send("/outer", facebook.issue_token(scopes=["email"], user_id=USER)).json()
+    assert answer["inner"] in ({403, 500} if has_token else {401, 500})
+    assert answer["user"] == USER
+
+
+def test_g_is_this_requests_after_a_view_has_asked_its_own_app(guard, facebook):
+    app = quart.Quart("fbguard.tests")
+    lesser = facebook.issue_token(user_id="2")
+
+    @app.get("/inner")
+    async def inner() -> dict[str, object]:
+        return seen(quart.g.fb_token)
+
+    @app.get("/open")
+    async def open_to_all() -> dict[str, object]:
+        assert quart.g.fb_token is None
+        return seen()
+
+    @app.get("/outer")
+    async def outer() -> dict[str, object]:
+        client = app.test_client()
+        for path, headers in (("/inner", sender_headers(lesser)), ("/open", {})):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code == 200
+            assert quart.g.fb_token is current_token()
+        return seen(quart.g.fb_token)
+
+    app.asgi_app = asgi.FBTokenMiddleware(  # type: ignore[method-assign]
+        app.asgi_app, guard, policy=Policy(Rule("/open", public=True))
+    )
+    answer = sender(app, in_wsgi=False)("/outer", facebook.issue_token(user_id=USER))
+    assert answer.json() == {"user": USER}
+
+
+# -- WebSockets, streams ------------------------------------------------------------------------------------
+
+
+def handshake(app: Any, path: str, token: str) -> list[dict[str, Any]]:
+    """Open a WebSocket; return what the server is told."""
+    sent: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        incoming = [{"type": "websocket.connect"}]
+
+        async def receive() -> dict[str, Any]:
+            return incoming.pop(0) if incoming else {"type": "websocket.disconnect", "code": 1000}
+
+        async def send(message: Any) -> None:
+            sent.append(dict(message))
+
+        scope = http_scope(
+            path, headers=list(sender_headers(token).items()), type="websocket", subprotocols=[]
+        )
+        scope["scheme"] = "ws"
+        del scope["method"]
+        await app(scope, receive, send)
+
+    asyncio.run(main())
+    return sent
+
+
+def test_falcons_websockets(guard, facebook, caplog):
+    app: Any = falcon.asgi.App()
+
+    class Socket:
+        @require_fb_token(scopes=["email"])
+        async def on_websocket(self, req: Any, ws: Any) -> None:
+            await ws.accept()
+
+    class Failing:
+        async def on_websocket(self, req: Any, ws: Any) -> None:
+            raise mistake()
+
+    app.add_route("/socket", Socket())
+    app.add_route("/failing", Failing())
+    behind = asgi.FBTokenMiddleware(app, guard)
+    assert (
+        handshake(behind, "/socket", facebook.issue_token(scopes=["email"]))[0]["type"] == "websocket.accept"
+    )
+    caplog.clear()
+    (refused,) = handshake(behind, "/socket", facebook.issue_token())
+    assert (refused["type"], refused["code"]) == ("websocket.close", 1008)
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+    (failed,) = handshake(behind, "/failing", facebook.issue_token())
+    assert (failed["type"], failed["code"]) == ("websocket.close", 1011)  # as Falcon ends any that fails
+
+
+def test_litestars_and_quarts_websockets_are_refused_before_they_are_accepted(guard, facebook):
+    @litestar.websocket("/socket")
+    @require_fb_token(scopes=["email"])
+    async def handler(socket: litestar.WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        await socket.close()
+
+    in_quart = quart.Quart("fbguard.tests")
+
+    @in_quart.websocket("/socket")
+    @require_fb_token(scopes=["email"])
+    async def view() -> None:
+        await quart.websocket.accept()
+
+    for app in (litestar.Litestar([handler], openapi_config=None), in_quart):
+        behind = asgi.FBTokenMiddleware(app, guard)
+        kinds = [one["type"] for one in handshake(behind, "/socket", facebook.issue_token(scopes=["email"]))]
+        assert kinds[0] == "websocket.accept"
+        kinds = [one["type"] for one in handshake(behind, "/socket", facebook.issue_token())]
+        assert kinds == ["websocket.close"]
+
+
+def test_what_falcon_streams_is_cut_by_a_rule_or_not_promised(guard, facebook):
+    class Resource:
+        @require_fb_token(live=True)
+        def on_get(self, req: Any, resp: Any) -> None:
+            resp.stream = iter([b"part"])
+
+    app: Any = falcon.App()
+    app.add_route("/live", Resource())
+    token = facebook.issue_token()
+    send = sender(wsgi.FBTokenMiddleware(app, guard), in_wsgi=True)
+    assert send("/live", token).status_code == 500  # a RuntimeError says why
+    by_rule = Policy(Rule("/live", live=True))
+    send = sender(wsgi.FBTokenMiddleware(app, guard, policy=by_rule), in_wsgi=True)
+    assert send("/live", token).content == b"part"
+
+
+@pytest.mark.filterwarnings("ignore:async_to_sync was passed:UserWarning")  # by asgiref to itself
+def test_falcon_of_wsgi_below_a_door_of_asgi(guard, facebook):
+    behind = asgi.FBTokenMiddleware(WsgiToAsgi(falcon_app(False)), guard)
+    send = sender(behind, in_wsgi=False)
+    assert send("/email", facebook.issue_token(scopes=["email"], user_id=USER)).json() == {"user": USER}
+    assert reason(send("/email", facebook.issue_token())) == (403, "insufficient_scope")
 
 
 @pytest.mark.parametrize("has_door", [True, False])
