@@ -143,10 +143,7 @@ class SecretReplaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRefused(Event):
-    """The certificate of Graph's host is not accepted, or of that of the keys of Limited Login.
-
-    ``why`` is the TLS library's word for it.
-    """
+    """A host's certificate is not accepted, Graph's or the keys'; ``why`` is in the TLS library's words."""
 
     host: str
     why: str

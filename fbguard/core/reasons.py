@@ -171,7 +171,6 @@ _ROWS: Final = (
 )  # fmt: skip
 
 REASONS: Final[Mapping[str, Reason]] = MappingProxyType({row.name: row for row in _ROWS})
-
 #: ``limited_login`` of a token that is taken, on a route with permissions that no such token has.
 LIMITED_SCOPES: Final = Reason(
     "limited_login", 403, "insufficient_scope", "login", "Limited Login token",
@@ -181,9 +180,8 @@ LIMITED_SCOPES: Final = Reason(
 
 def row_of(finding: Finding) -> Reason:
     """Return the row that answers a finding."""
-    if finding.reason == LIMITED_SCOPES.name and finding.missing is not None:
-        return LIMITED_SCOPES
-    return REASONS[finding.reason]
+    is_about_scopes = finding.reason == LIMITED_SCOPES.name and finding.missing is not None
+    return LIMITED_SCOPES if is_about_scopes else REASONS[finding.reason]
 
 
 THROTTLE_CODES: Final = frozenset({4, 9, 17, 32, 341, 368, 613, *range(80000, 80015)})

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from fbguard.sandbox.wire import Outcome, Request
 
 _DAY = 86_400
-# Facebook calls a token of one or two hours short-lived and tells `issued_at` of longer ones only.
-_SHORT_LIVED = 2 * 3_600
+_SHORT_LIVED = 2 * 3_600  # of longer ones only Facebook tells `issued_at`
 _MAX_DELAY = 3_600.0
 
 
