@@ -76,7 +76,7 @@ def test_d10_a_bad_certificate(
     # An operator must hear of it, and once is enough.
     asked.ask()
     [warning] = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert "certificate of Graph's host is not accepted" in warning
+    assert "at 127.0.0.1: its certificate is not accepted" in warning
     assert {"expired": "expired", "wrong_name": "mismatch", "self_signed": "self-signed"}[name] in warning
 
 
