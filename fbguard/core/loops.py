@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
@@ -85,20 +85,14 @@ class SharedTask:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether somebody has begun it."""
-        return self._task is not None
+        """Whether somebody has begun it, and it has not ended."""
+        return self._task is not None and not self._task.done()
 
-    async def shared(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def shared(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do the work, unless it is under way; wait until it is done."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._done(work), context=Context())
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(work(), context=Context())
         await asyncio.shield(self._task)
-
-    async def _done(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        finally:
-            self._task = None
 
     async def aclose(self) -> None:
         """End what is under way."""

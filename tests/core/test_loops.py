@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fbguard.core.loops import PerLoop, closing_with_loop
+from fbguard.core.loops import PerLoop, SharedTask, closing_with_loop
 from tests.support import PATIENCE
 
 
@@ -161,3 +161,50 @@ def test_what_nobody_closes_is_closed_with_its_loop(explicitly):
     assert len(closed) == 1
     gc.collect()
     assert len(closed) == 1
+
+
+# -- work that several wait for -----------------------------------------------------------------------------
+
+
+def test_shared_work_is_done_once_at_a_time():
+    async def main() -> None:
+        shared, begun, gate = SharedTask(), 0, asyncio.Event()
+
+        async def work() -> None:
+            nonlocal begun
+            begun += 1
+            await gate.wait()
+
+        waiting = [asyncio.create_task(shared.shared(work)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert shared.is_under_way
+        waiting[0].cancel()  # who leaves does not end it for the others
+        await asyncio.sleep(0)
+        gate.set()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(outcomes[0], asyncio.CancelledError)
+        assert outcomes[1:] == [None] * 4
+        assert (begun, shared.is_under_way) == (1, False)
+        await shared.shared(work)
+        assert begun == 2
+
+    asyncio.run(main())
+
+
+def test_shared_work_that_is_ended_before_its_first_step_may_begin_anew():
+    async def main() -> None:
+        shared, done = SharedTask(), []
+
+        async def work() -> None:
+            done.append(True)
+
+        first = asyncio.create_task(shared.shared(work))
+        await asyncio.sleep(0)  # it has made the task, which has not run
+        await shared.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert (done, shared.is_under_way) == ([], False)
+        await shared.shared(work)
+        assert done == [True]
+
+    asyncio.run(main())
