@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 from fbguard.claims import LIVE
 from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
@@ -11,6 +11,8 @@ from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
 from fbguard.guard import Guard
 from fbguard.heads import head_of
 from fbguard.marks import MARKS
+
+_BEGAN: Final = "fbguard.began"  # of a request: itself, by id, and the carrier of the last door then
 
 
 def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
@@ -133,6 +135,24 @@ class _State(MutableMapping[str, Any]):
     def __ior__(self, other: Mapping[str, Any]) -> Self:
         self.update(other)
         return self
+
+
+def begin(request: Carrier) -> None:
+    """Note which door was the last when a framework began to serve a request."""
+    request[_BEGAN] = (id(request), carrier_of_request.get())
+
+
+def has_begun(request: Carrier) -> bool:
+    """Tell whether that was noted of this very request; a copy brings along what was noted of another."""
+    return _BEGAN in request and request[_BEGAN][0] == id(request)
+
+
+def is_innermost(request: Carrier) -> bool:
+    """Tell a request that :func:`begin` has noted, and since when no other one has come through a door.
+
+    Else its view has asked another app, whose view it is that runs.
+    """
+    return has_begun(request) and request[_BEGAN][1] is carrier_of_request.get()
 
 
 def hand_down(environ: Carrier) -> None:

@@ -117,7 +117,7 @@ def check_door(guard: object, policy: object) -> None:
     if policy is None or guard.sources.id_tokens:
         return
     if any(
-        set(one.token_types) == {LIMITED_LOGIN}
+        set(one.token_types) == {LIMITED_LOGIN} and not one.optional
         for one in (policy.default, *(rule.requirement for rule in policy.rules))
     ):
         raise ValueError("a rule takes tokens of Limited Login only: that needs a Guard(limited_login=True)")

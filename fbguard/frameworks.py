@@ -65,7 +65,7 @@ def _by_context(
     if found is None and "flask" in sys.modules:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
-        found = flask_views.surroundings_of()
+        found = flask_views.surroundings_of(door)
     if found is None:
         return None
     carrier = _carrier_among(arguments, found.carrier, given)
@@ -76,44 +76,28 @@ def _of_quart(arguments: list[object], door: Carrier | None) -> Surroundings | N
     """Find a view of Quart, unless it is another app's that a view of Quart has called, or was called by."""
     from fbguard.integrations import quart  # noqa: PLC0415
 
-    if not quart.is_serving():
-        return None
-    if any(True for _ in carriers_among(arguments)):
-        return None  # an app of no framework
-    found = quart.surroundings_of(door)
-    if not _has_flask_context():
-        return found
-    # Both serve: the one whose door was last runs in the other, if both have a door.
-    from fbguard.integrations import flask_views  # noqa: PLC0415
-
-    environ = flask_views.current_environ()
-    if found is None and environ is door:
-        return None
-    if found is not None and LEFT in environ and LEFT in found.carrier:
-        return found
-    raise RuntimeError(
-        "requests of Quart and of Flask run in each other, and one of them has no door: put "
-        "FBTokenMiddleware around each app that is asked in this process"
-    )
-
-
-def _has_flask_context() -> bool:
-    """Tell whether a view of Flask is running."""
+    if not quart.is_serving() or any(True for _ in carriers_among(arguments)):
+        return None  # or it is an app of no framework
     flask = sys.modules.get("flask")
-    return flask is not None and flask.has_request_context()
+    if flask is not None and flask.has_request_context():
+        from fbguard.integrations import flask_views  # noqa: PLC0415
+
+        if not quart.began_in(flask_views.current_environ()):
+            return None  # Flask has begun later
+    return quart.surroundings_of(door)
 
 
 def _by_door(door: Carrier) -> Surroundings | None:
-    """Find it by what it has put into the door's scope."""
+    """Find it by what it has put into the door's scope: of two that are mounted, the inner has come later."""
     found: Surroundings | None = None
-    if "starlette" in sys.modules:
-        from fbguard.integrations import starlette  # noqa: PLC0415
-
-        found = starlette.surroundings_of(door, [])
-    if found is None and is_loaded("litestar"):
+    if is_loaded("litestar"):
         from fbguard.integrations import litestar  # noqa: PLC0415
 
         found = litestar.surroundings_of(door, [])
+    if found is None and "starlette" in sys.modules:
+        from fbguard.integrations import starlette  # noqa: PLC0415
+
+        found = starlette.surroundings_of(door, [])
     return found
 
 

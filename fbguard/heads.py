@@ -115,8 +115,11 @@ class CutHead(ScopeHead):
     @property
     def path(self) -> str:
         """The path below ``root_path``; with U+FFFD where the framework would read another one."""
-        path, root = super().path, self._scope.get("root_path", "")
-        return UNDECODABLE if root and path == self._scope["path"] and root in path else path
+        path: str = self._scope["path"]
+        root: str = self._scope.get("root_path", "").rstrip("/")
+        if path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
+            return path[len(root) :]
+        return UNDECODABLE if root in path else path
 
 
 class EnvironHead:

@@ -69,7 +69,7 @@ THIRD_PARTY = {
     "integrations.flask": {"flask", "werkzeug"},
     "integrations.flask_views": {"flask", "werkzeug"},
     "integrations.litestar": {"litestar"},
-    "integrations.quart": {"quart", "werkzeug"},
+    "integrations.quart": {"flask", "quart", "werkzeug"},
     "integrations.starlette": {"starlette"},
     "sandbox.signing_keys": {"joserfc"},
     "sandbox.transport": {"httpx"},

@@ -372,6 +372,8 @@ def test_a_door_for_such_tokens_only_needs_the_lane(facebook):
             with pytest.raises(ValueError, match="limited_login=True"):
                 door(None, guard, policy=Policy(default=LIMITED))  # type: ignore[arg-type]
             door(None, guard, policy=OPEN)  # type: ignore[arg-type]
+            anybody = Policy(Rule("/app", token_types=["LIMITED_LOGIN"], optional=True))
+            door(None, guard, policy=anybody)  # type: ignore[arg-type]
     with facebook.guard(limited_login=True) as guard:
         wsgi.FBTokenMiddleware(None, guard, policy=needed)  # type: ignore[arg-type]
 

@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
+from fbguard.core import forks
 from fbguard.core.clock import Clock
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
@@ -33,6 +35,9 @@ _SPREAD: Final = 300.0  # seconds that a new list may take until it is everywher
 _AT_ONCE: Final = 8  # fetches: each event loop makes its own while there are no keys
 _MOST_AGE: Final = 86_400  # seconds; a cache that says more is not believed
 _OK: Final = 200
+
+
+_all: WeakSet[IdTokens] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,11 @@ class IdTokens:
         self._tried = -math.inf  # monotonic seconds
         self._under_way = 0
         self._has_failed = False
+        _all.add(self)
+
+    def begin_anew(self) -> None:
+        """Forget the fetches that are the parent's, in a forked child."""
+        self._under_way = 0
 
     async def look_up(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         """Return the facts of an ID token; a Finding if the keys cannot be had. No deadline of its own."""
@@ -151,6 +161,14 @@ class IdTokens:
         if not self._has_failed:
             self._has_failed = True
             self._tell(SigningKeysUnavailable(status=status))
+
+
+def _begin_anew() -> None:
+    for one in _all:
+        one.begin_anew()
+
+
+forks.in_child(_begin_anew)
 
 
 def _age_of(reply: Reply) -> float:

@@ -11,6 +11,7 @@ from werkzeug.datastructures import Headers
 from fbguard import wsgi
 from fbguard.claims import Claims, make_live_by_rule
 from fbguard.context import inject
+from fbguard.copies import begin
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.credentials import MISSING
@@ -119,6 +120,7 @@ class _Gate:
     def _admit(self) -> None:
         environ = flask.request.environ
         _enter(environ)
+        begin(environ)
         environ.pop(self._live, None)  # a copy brings that of another request along
         inject(environ, self._guard, None)
         show(environ, None)

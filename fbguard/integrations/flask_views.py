@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from fbguard.claims import Claims
 from fbguard.context import STATE_ATTRIBUTE, TOKEN, door_of
-from fbguard.copies import hand_down
+from fbguard.copies import begin, hand_down, has_begun, is_innermost
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
@@ -45,9 +45,16 @@ def response_of(refused: Refused) -> flask.Response:
     return flask.current_app.response_class(answer.body, answer.status, answer.headers)
 
 
-def surroundings_of() -> FlaskSurroundings | None:
-    """Return the surroundings of a view of Flask, if one is running."""
-    return FlaskSurroundings() if flask.has_request_context() else None
+def surroundings_of(door: Carrier | None) -> FlaskSurroundings | None:
+    """Return the surroundings of a view of Flask, if one is running.
+
+    None, too, if a view of Flask has called another app that has a door of its own.
+    """
+    if not flask.has_request_context():
+        return None
+    environ = current_environ()
+    is_around = door is not None and door is not environ and has_begun(environ) and not is_innermost(environ)
+    return None if is_around else FlaskSurroundings()
 
 
 def current_environ() -> Carrier:
@@ -107,6 +114,7 @@ def attach(app: flask.Flask) -> None:
 
 def _show_found() -> None:
     environ = _current_request().environ
+    begin(environ)
     show(environ, environ.get(TOKEN))
 
 

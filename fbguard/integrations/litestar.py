@@ -104,4 +104,4 @@ EXCEPTION_HANDLERS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = MappingProx
 
 
 def _app_of(carrier: Carrier) -> Any:
-    return carrier.get("litestar_app") or carrier.get("app")
+    return carrier.get("app")  # whoever serves it last has put itself there

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, Final, NoReturn, cast
 
-import quart
+import flask
+import quart  # which needs Flask
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from fbguard.context import LEFT, TOKEN
-from fbguard.core.carrier import Carrier, carrier_of_request
+from fbguard.copies import begin, has_begun, is_innermost
+from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
@@ -21,6 +24,9 @@ from fbguard.surroundings import Surroundings
 EXTENSION: Final = "fbguard"
 _SHOWN: Final = "fbguard.shown"  # whose scope, and what g held before: another request's facts, or None
 _NOTHING: Final = object()
+_NUMBER: Final = "fbguard.number"  # of a scope: by which requests that run in each other are told apart
+_FLASK: Final = "fbguard.flask"  # of a scope: itself, by id, and the environ that Flask served when it began
+_numbers = count(1)
 
 
 class QuartSurroundings(Surroundings):
@@ -61,28 +67,31 @@ class QuartSurroundings(Surroundings):
 
 
 def surroundings_of(door: Carrier | None) -> QuartSurroundings | None:
-    """Return the surroundings of a view of Quart, if one is running for the request of this door.
+    """Return the surroundings of a view of Quart, if one is running.
 
-    None, too, if a view of Quart that has a door has called another app, which has one of its own. Raises
-    RuntimeError where one of the two has none: nobody can tell which of them runs in the other.
+    None, too, if a view of Quart has called another app that has a door of its own. Raises RuntimeError for
+    an app without a door where there is one: nobody can tell which of the two requests runs in the other.
     """
     active = _active()
-    for request in active:
-        if door is None or request.scope is door or _is_copy(request.scope, door):
-            if len(active) > 1 and door is None:
-                break
-            return QuartSurroundings(request)
-    if all(LEFT in request.scope for request in active):
+    own = [one for one in active if one.scope is door or is_innermost(one.scope) or _is_copy(one.scope, door)]
+    if own or (door is None and len(active) == 1):
+        return QuartSurroundings(max(own or active, key=_number))
+    if all(has_begun(one.scope) for one in active):
         return None
     raise RuntimeError(
-        "a request of Quart runs in another request, or around it, and one of them has no door: put "
-        "FBTokenMiddleware around each app that is asked in this process"
+        "a request of Quart runs in another request, or around it, and has no door: put FBTokenMiddleware "
+        "around each app that is asked in this process"
     )
 
 
 def is_serving() -> bool:
     """Tell whether a view of Quart is running."""
     return bool(_active())
+
+
+def began_in(environ: Carrier | None) -> bool:
+    """Tell whether the request of Quart began while Flask, if it did, served this one."""
+    return any(one.scope.get(_FLASK, (None, _NOTHING))[1] is environ for one in _active())
 
 
 def teach(app: object) -> bool:
@@ -109,11 +118,18 @@ def teach(app: object) -> bool:
 
 
 async def _show_request() -> None:
-    _show(quart.request.scope)
+    _begin(quart.request.scope)
 
 
 async def _show_websocket() -> None:
-    _show(quart.websocket.scope)
+    _begin(quart.websocket.scope)
+
+
+def _begin(scope: Any) -> None:
+    begin(scope)
+    scope[_NUMBER] = next(_numbers)
+    scope[_FLASK] = (id(scope), flask.request.environ if flask.has_request_context() else None)
+    _show(scope)
 
 
 async def _put_request_back(_error: BaseException | None) -> None:
@@ -161,9 +177,8 @@ async def _answer(error: Exception) -> Any:
 
 
 def _of_error() -> Any:
-    """Return the request of an error: of those that run in each other, the one whose door was last."""
-    door, active = carrier_of_request.get(), _active()
-    return next((one for one in active if one.scope is door), active[0])
+    """Return the request of an error."""
+    return max(_active(), key=_number)
 
 
 def _active() -> list[Any]:
@@ -175,8 +190,15 @@ def _active() -> list[Any]:
     return found
 
 
-def _is_copy(scope: Any, door: Carrier) -> bool:
-    return LEFT in door and scope.get(LEFT) is door[LEFT]
+def _is_copy(scope: Any, door: Carrier | None) -> bool:
+    """Tell a copy of what a door has seen, of an app that the door has not."""
+    return door is not None and not has_begun(scope) and LEFT in door and scope.get(LEFT) is door[LEFT]
+
+
+def _number(request: Any) -> int:
+    """Return which of the requests it was: the last runs in the others."""
+    number: int = request.scope.get(_NUMBER, 0)
+    return number
 
 
 def _response_of(request: Any, refused: Refused) -> quart.Response:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from fbguard import Guard, Refused, Requirement
 from fbguard.events import Event, SigningKeysFetched, SigningKeysUnavailable
+from fbguard.facebook import id_tokens
 from tests.facebook.id_token_kit import KID, a_key, claims, header, published, signed
 from tests.support import (
     APP_ID,
@@ -479,6 +482,27 @@ def test_loops_one_after_another_without_keys_have_one_limit(keys, clock):
             asyncio.run(guard.acheck(another(number), LIMITED))
     assert keys.fetches == 1
     guard.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_that_is_forked_in_the_middle_of_fetches_makes_its_own(keys, clock):
+    async def main() -> int:
+        keys.gate.shut()
+        async with guarded(keys, clock) as guard:
+            asked = asyncio.create_task(guard.acheck(another(0), LIMITED))
+            await until(lambda: keys.fetches)
+            child = os.fork()
+            if child == 0:
+                counts = [one._under_way for one in id_tokens._all]
+                os._exit(sum(counts))
+            _, status = os.waitpid(child, 0)
+            keys.gate.open()
+            assert (await asked).is_valid
+            return os.waitstatus_to_exitcode(status)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of 3.12: the process has threads
+        assert asyncio.run(main()) == 0
 
 
 def test_no_token_in_logs_or_events(guard, keys, caplog, told):

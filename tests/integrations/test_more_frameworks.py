@@ -7,6 +7,8 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +20,7 @@ import litestar
 import pytest
 import quart
 from asgiref.wsgi import WsgiToAsgi
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
@@ -35,9 +38,10 @@ from fbguard import (
     wsgi,
 )
 from fbguard.context import TOKEN
+from fbguard.integrations.flask import FBGuard
 from fbguard.integrations.litestar import EXCEPTION_HANDLERS
 from fbguard.sandbox import Sandbox
-from tests.support import http_scope
+from tests.support import PATIENCE, http_scope
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -574,20 +578,21 @@ def admin_app(name: str) -> Any:
 
 
 @pytest.mark.parametrize("framework", ["falcon", "litestar", "quart"])
+@pytest.mark.parametrize("root", ["/api", "/api/"])
 @pytest.mark.parametrize(
     "path", ["/api/admin/x", "/apiadmin/x", "/static/api/admin/x", "/admin/x", "/api/apiadmin/x"]
 )
-def test_guard_and_router_read_one_path_one_way_below_a_root_path(guard, facebook, framework, path):
+def test_guard_and_router_read_one_path_one_way_below_a_root_path(guard, facebook, framework, path, root):
     """Nobody without the scope reaches the admin's handler, whatever the framework makes of root_path."""
     inner = asgi.FBTokenMiddleware(admin_app(framework), guard, policy=ADMIN)
 
     async def served(scope: Any, receive: Any, send: Any) -> None:
-        await inner(scope | {"root_path": "/api"}, receive, send)
+        await inner(scope | {"root_path": root}, receive, send)
 
     send = sender(served, in_wsgi=False)
     assert send(path).status_code in {400, 401, 404}
     assert send(path, facebook.issue_token()).status_code in {400, 403, 404}
-    if path == "/api/admin/x":
+    if path == "/api/admin/x" and (root == "/api" or framework == "falcon"):
         assert send(path, facebook.issue_token(scopes=["email"])).status_code == 200
 
 
@@ -700,6 +705,125 @@ def test_g_is_this_requests_after_a_view_has_asked_its_own_app(guard, facebook):
     )
     answer = sender(app, in_wsgi=False)("/outer", facebook.issue_token(user_id=USER))
     assert answer.json() == {"user": USER}
+
+
+def test_a_copied_request_of_quart_is_judged_for_its_own_token_whatever_runs_before_the_view(guard, facebook):
+    app = quart.Quart("fbguard.tests")
+    weak = facebook.issue_token(user_id="2")
+
+    @app.before_request
+    @require_fb_token
+    async def before() -> None:
+        assert current_token() is not None
+
+    @require_fb_token
+    async def helper() -> None:
+        """Be something of the application's that is guarded, too."""
+
+    @app.get("/inner")
+    @require_fb_token(scopes=["email"])
+    async def inner() -> dict[str, object]:
+        return seen()
+
+    @app.get("/outer")
+    async def outer() -> dict[str, object]:
+        sent: list[dict[str, Any]] = []
+        headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {weak}".encode())]
+        copied = {**quart.request.scope, "path": "/inner", "headers": headers}
+        await helper()
+
+        incoming = [{"type": "http.request", "body": b""}]
+
+        async def receive() -> dict[str, Any]:
+            return incoming.pop() if incoming else await asyncio.Future()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app.asgi_app(copied, receive, send)
+        return {"inner": sent[0]["status"], **seen(quart.g.fb_token)}
+
+    for policy in (Policy(), None):
+        send = sender(asgi.FBTokenMiddleware(app, guard, policy=policy), in_wsgi=False)
+        answer = send("/outer", facebook.issue_token(scopes=["email"], user_id=USER))
+        assert answer.json() == {"inner": 403, "user": USER}
+
+
+@pytest.mark.parametrize("outer", ["flask", "quart"])
+@pytest.mark.parametrize("inner", ["fastapi", "litestar", "quart", "flask"])
+def test_an_app_with_a_door_is_judged_for_its_own_token_in_another_apps_view(guard, facebook, outer, inner):
+    """Also a view that takes no request: its framework or its door tells whose request it is."""
+    weak = facebook.issue_token(user_id="2")
+    asked: Any
+    if inner == "fastapi":
+        asked = FastAPI()
+        asked.get("/inner")(_inner_view)
+    elif inner == "litestar":
+        asked = litestar.Litestar([litestar.get("/inner")(_inner_view)], openapi_config=None)
+    else:
+        asked = (quart.Quart if inner == "quart" else flask.Flask)("fbguard.tests.inner")
+        asked.add_url_rule("/inner", view_func=_inner_view if inner == "quart" else _inner_view_now)
+    if inner == "flask":
+        transport: Any = httpx.WSGITransport(wsgi.FBTokenMiddleware(asked, guard, policy=None))
+    else:
+        transport = httpx.ASGITransport(asgi.FBTokenMiddleware(asked, guard, policy=None))
+
+    async def ask() -> list[int]:
+        statuses = []
+        for headers in (sender_headers(weak), {}):
+            if inner == "flask":
+                with httpx.Client(transport=transport, base_url="http://localhost") as client:
+                    statuses.append(client.get("/inner", headers=headers).status_code)
+            else:
+                async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as later:
+                    statuses.append((await later.get("/inner", headers=headers)).status_code)
+        return statuses
+
+    token = facebook.issue_token(scopes=["email"], user_id=USER)
+    if outer == "quart":
+        around: Any = quart.Quart("fbguard.tests.outer")
+
+        @around.get("/outer")
+        @require_fb_token(scopes=["email"])
+        async def outer_view() -> dict[str, object]:
+            return {"inner": await ask(), **seen(quart.g.fb_token)}
+
+        answer = sender(asgi.FBTokenMiddleware(around, guard), in_wsgi=False)("/outer", token)
+    else:
+        around = flask.Flask("fbguard.tests.outer")
+
+        @around.get("/outer")
+        @require_fb_token(scopes=["email"])
+        def outer_view_of_flask() -> dict[str, object]:
+            with ThreadPoolExecutor(1) as pool:  # a loop of its own, in this context
+                statuses = pool.submit(copy_context().run, asyncio.run, ask()).result(PATIENCE)
+            return {"inner": statuses, **seen(flask.g.fb_token)}
+
+        FBGuard(around, guard)
+        answer = sender(around, in_wsgi=True)("/outer", token)
+    assert answer.json() == {"inner": [403, 401], "user": USER}
+
+
+@require_fb_token(scopes=["email"])
+async def _inner_view() -> dict[str, object]:
+    return seen()
+
+
+@require_fb_token(scopes=["email"])
+def _inner_view_now() -> dict[str, object]:
+    return seen()
+
+
+def test_what_litestar_keeps_is_not_given_to_others_where_it_is_mounted(guard, facebook):
+    @litestar.get("/kept", cache=60)
+    @require_fb_token(scopes=["email"])
+    async def kept() -> dict[str, object]:
+        return seen()
+
+    app = Starlette(routes=[Mount("/l", app=litestar.Litestar([kept], openapi_config=None))])
+    send = sender(asgi.FBTokenMiddleware(app, guard, policy=None), in_wsgi=False)
+    for _ in range(2):
+        assert send("/l/kept", facebook.issue_token(scopes=["email"], user_id=USER)).status_code == 500
 
 
 # -- WebSockets, streams ------------------------------------------------------------------------------------
