@@ -82,6 +82,9 @@ class FBTokenMiddleware:
         for one in behind(app):
             self._root_path = self._root_path or root_path_of(one)
             self._head = _HEADS.get(teach(one) or "", self._head)
+        self._knows_app = any(
+            isinstance(getattr(one, "exception_handlers", None), dict) for one in behind(app)
+        )
         for one in mounted(app):
             if policy is not None:
                 refuse_root_path(one)
@@ -222,7 +225,9 @@ class FBTokenMiddleware:
         if self._root_path:
             scope["root_path"] = self._root_path
         inject(scope, self.guard, None)
-        way, demands, verdict, token = approach(self.guard, self.policy, self._head(scope))
+        # Middleware of Litestar's is given the path that is cut already.
+        head = WholeHead if "litestar_app" in scope and not self._knows_app else self._head
+        way, demands, verdict, token = approach(self.guard, self.policy, head(scope))
         if isinstance(verdict, Secret):
             verdict = await self.guard.asettle(demands, verdict)
         inject(scope, self.guard, verdict, demands, token)

@@ -21,6 +21,7 @@ import pytest
 import quart
 from asgiref.wsgi import WsgiToAsgi
 from fastapi import FastAPI
+from litestar.middleware import DefineMiddleware
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
@@ -594,6 +595,28 @@ def test_guard_and_router_read_one_path_one_way_below_a_root_path(guard, faceboo
     assert send(path, facebook.issue_token()).status_code in {400, 403, 404}
     if path == "/api/admin/x" and (root == "/api" or framework == "falcon"):
         assert send(path, facebook.issue_token(scopes=["email"])).status_code == 200
+
+
+def test_a_door_in_litestars_own_middleware_reads_the_path_that_is_left(guard, facebook):
+    @litestar.get(["/x", "/api/x"])
+    async def handler() -> dict[str, object]:
+        return seen()
+
+    inside = litestar.Litestar(
+        [handler],
+        openapi_config=None,
+        middleware=[
+            DefineMiddleware(asgi.FBTokenMiddleware, guard=guard, policy=Policy(Rule("/x", public=True)))
+        ],
+    )
+
+    async def served(scope: Any, receive: Any, send: Any) -> None:
+        await inside(scope | {"root_path": "/api"}, receive, send)
+
+    send = sender(served, in_wsgi=False)
+    assert send("/api/x").json() == {"user": None}
+    assert reason(send("/api/api/x")) == (401, "missing_token")
+    assert send("/api/api/x", facebook.issue_token(user_id=USER)).json() == {"user": USER}
 
 
 def test_falcon_mounted_in_starlette_has_its_own_parameters(guard, facebook):
