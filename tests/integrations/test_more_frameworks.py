@@ -755,13 +755,18 @@ def test_a_copied_request_of_quart_is_judged_for_its_own_token_whatever_runs_bef
         copied = {**quart.request.scope, "path": "/inner", "headers": headers}
         await helper()
 
-        incoming = [{"type": "http.request", "body": b""}]
+        incoming, answered = [{"type": "http.request", "body": b""}], asyncio.Event()
 
         async def receive() -> dict[str, Any]:
-            return incoming.pop() if incoming else await asyncio.Future()
+            if incoming:
+                return incoming.pop()
+            await answered.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered.set()
 
         await app.asgi_app(copied, receive, send)
         return {"inner": sent[0]["status"], **seen(quart.g.fb_token)}
