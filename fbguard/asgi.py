@@ -78,13 +78,11 @@ class FBTokenMiddleware:
         self._enter_http = self._enter_live if policy is not None and policy.has_live else self._enter
         # FastAPI(root_path=...) puts its own into the scope, behind this door; rules must read that path.
         self._root_path: str | None = None
-        self._head = ScopeHead
+        self._head, self._knows_app = ScopeHead, False
         for one in behind(app):
             self._root_path = self._root_path or root_path_of(one)
             self._head = _HEADS.get(teach(one) or "", self._head)
-        self._knows_app = any(
-            isinstance(getattr(one, "exception_handlers", None), dict) for one in behind(app)
-        )
+            self._knows_app |= isinstance(getattr(one, "exception_handlers", None), dict)
         for one in mounted(app):
             if policy is not None:
                 refuse_root_path(one)

@@ -8,11 +8,16 @@ from typing import Any, Final, Self, cast
 from fbguard.claims import LIVE
 from fbguard.context import LEFT, STATE_ATTRIBUTE, TOKEN, door_of, left_in
 from fbguard.core.carrier import Carrier, carrier_of_request, is_asgi
+from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
 from fbguard.heads import head_of
 from fbguard.marks import MARKS
 
 _BEGAN: Final = "fbguard.began"  # of a request: itself, by id, and the carrier of the last door then
+_SHOWN: Final = (
+    "fbguard.shown"  # of a request: itself, by id, and what g held before: another's facts, or None
+)
+_NOTHING: Final = object()
 
 
 def is_asked_by(around: Carrier | None, carrier: Carrier, guard: Guard) -> bool:
@@ -153,6 +158,30 @@ def is_innermost(request: Carrier) -> bool:
     Else its view has asked another app, whose view it is that runs.
     """
     return has_begun(request) and request[_BEGAN][1] is carrier_of_request.get()
+
+
+def show_in(g: Any, request: Carrier, info: TokenInfo | None) -> None:
+    """Put facts into the ``g`` of Flask or Quart, where their views look for them.
+
+    What another request of the same app has there is noted, for :func:`put_back_in`: a test client, or
+    whatever asks the app from a view of its own, shares the view's ``g``.
+    """
+    shown = request.get(_SHOWN)
+    if shown is None or shown[0] != id(request):  # a copy brings along what another request has noted
+        request[_SHOWN] = (id(request), g.get(STATE_ATTRIBUTE, _NOTHING))
+    g.fb_token = info
+
+
+def put_back_in(g: Any, request: Carrier) -> None:
+    """Undo :func:`show_in` for good, at the end of the request."""
+    whose, before = request.pop(_SHOWN, (None, _NOTHING))
+    if whose == id(request) and before is not _NOTHING:
+        g.fb_token = before
+
+
+def is_shown(request: Carrier) -> bool:
+    """Tell whether :func:`show_in` has shown something of a request, and it is still to be put back."""
+    return _SHOWN in request
 
 
 def hand_down(environ: Carrier) -> None:

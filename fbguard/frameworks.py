@@ -60,8 +60,10 @@ def _by_context(
 ) -> Surroundings | None:
     """Find it by what the framework itself says that it serves; a view of it may call another app."""
     found: Surroundings | None = None
-    if is_loaded("quart"):
-        found = _of_quart(arguments, door)
+    if is_loaded("quart") and next(carriers_among(arguments), None) is None:  # else an app of no framework
+        from fbguard.integrations import quart  # noqa: PLC0415
+
+        found = quart.surroundings_of(door)
     if found is None and "flask" in sys.modules:
         from fbguard.integrations import flask_views  # noqa: PLC0415
 
@@ -70,21 +72,6 @@ def _by_context(
         return None
     carrier = _carrier_among(arguments, found.carrier, given)
     return found if carrier is found.carrier else Surroundings(carrier)
-
-
-def _of_quart(arguments: list[object], door: Carrier | None) -> Surroundings | None:
-    """Find a view of Quart, unless it is another app's that a view of Quart has called, or was called by."""
-    from fbguard.integrations import quart  # noqa: PLC0415
-
-    if not quart.is_serving() or any(True for _ in carriers_among(arguments)):
-        return None  # or it is an app of no framework
-    flask = sys.modules.get("flask")
-    if flask is not None and flask.has_request_context():
-        from fbguard.integrations import flask_views  # noqa: PLC0415
-
-        if not quart.began_in(flask_views.current_environ()):
-            return None  # Flask has begun later
-    return quart.surroundings_of(door)
 
 
 def _by_door(door: Carrier) -> Surroundings | None:

@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings
 
 from fbguard import Guard, Policy, TokenInfo, asgi, current_token, wsgi
+from fbguard.sandbox import Sandbox
 from tests.redis_servers import RedisCluster, RedisServer, WatchedRedis
 from tests.support import (
     PATIENCE,
@@ -276,3 +277,14 @@ def watched_redis() -> Iterator[WatchedRedis]:
     """Give a master, its replica and their sentinel, to have a failover."""
     with WatchedRedis() as watched:
         yield watched
+
+
+@pytest.fixture
+def facebook_in_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Serve a Facebook to which the variables of ``Guard.from_env()`` point, as the docs expect."""
+    sandbox = Sandbox()
+    with sandbox.serve() as url:
+        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
+        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
+        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
+        yield sandbox

@@ -5,20 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from fbguard.sandbox import Sandbox
-
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "graph.md").read_text()
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 def test_the_program(sandbox):

@@ -8,20 +8,13 @@ import httpx
 import pytest
 from werkzeug.test import Client
 
-from fbguard.sandbox import Sandbox
-
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PAGES = {"scopes": ["pages_read_engagement"], "granular_scopes": {"pages_read_engagement": ["111"]}}
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 def run(number):

@@ -13,7 +13,6 @@ from werkzeug.test import Client
 from fbguard import Refused
 from fbguard.cli.servers import serve_asgi
 from fbguard.revocation.tombstones import LIFETIME, MOST
-from fbguard.sandbox import Sandbox
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "sessions.md").read_text()
@@ -22,13 +21,8 @@ STARLETTE, FLASK, REVOKE, DELETION, LEGACY = range(5)
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 @pytest.fixture

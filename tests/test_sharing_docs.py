@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fbguard.sandbox import Sandbox
 from fbguard.stores import access, listening, shared
 from fbguard.stores.protocol import Space
 from fbguard.stores.sqlite import SQLiteStore, tables
@@ -17,13 +16,8 @@ BLOCKS = re.findall(r"<!-- run -->\n```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 @pytest.mark.parametrize("number", range(2))

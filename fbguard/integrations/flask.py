@@ -11,7 +11,7 @@ from werkzeug.datastructures import Headers
 from fbguard import wsgi
 from fbguard.claims import Claims, make_live_by_rule
 from fbguard.context import inject
-from fbguard.copies import begin
+from fbguard.copies import begin, put_back_in
 from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.credentials import MISSING
@@ -26,7 +26,6 @@ from fbguard.integrations.flask_views import (
     FlaskSurroundings,
     let_stream_end,
     mark_response,
-    put_back,
     response_of,
     show,
     showing,
@@ -185,7 +184,7 @@ def _leave(error: BaseException | None) -> None:
         heed(environ, error)  # Flask makes a 500 of it
     if _BEFORE in environ:
         carrier_of_request.set(environ.pop(_BEFORE))
-    put_back(environ)
+    put_back_in(flask.g, environ)
 
 
 def _guard_of(app: flask.Flask) -> Guard:

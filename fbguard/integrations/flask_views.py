@@ -14,8 +14,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from fbguard.claims import Claims
-from fbguard.context import STATE_ATTRIBUTE, TOKEN, door_of
-from fbguard.copies import begin, hand_down, has_begun, is_innermost
+from fbguard.context import TOKEN, door_of
+from fbguard.copies import begin, hand_down, has_begun, is_innermost, put_back_in, show_in
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
@@ -28,8 +28,6 @@ from fbguard.surroundings import AnsweringSurroundings
 from fbguard.wsgi_refusals import GraphErrorHandler, RefusalResponse
 
 EXTENSION: Final = "fbguard"
-_SHOWN: Final = "fbguard.shown"  # whose environ, and what g held before: another request's facts, or None
-_NOTHING: Final = object()
 _ROUTED: Final = frozenset({str, int, float, UUID})  # what Flask's routing gives to views
 showing: Final[WeakSet[flask.Flask]] = WeakSet()  # apps that show facts in g by themselves
 # Without the proxies around them, which cost more than all the rest of a view's short way.
@@ -52,27 +50,14 @@ def surroundings_of(door: Carrier | None) -> FlaskSurroundings | None:
     """
     if not flask.has_request_context():
         return None
-    environ = current_environ()
+    environ = _current_request().environ
     is_around = door is not None and door is not environ and has_begun(environ) and not is_innermost(environ)
     return None if is_around else FlaskSurroundings()
 
 
-def current_environ() -> Carrier:
-    """Return the environ of the request that Flask serves."""
-    return _current_request().environ
-
-
 def show(environ: Carrier, info: TokenInfo | None) -> None:
-    """Put facts where Flask's views look for them.
-
-    What another request of the same app has there is noted, and put back when this one ends: a test client
-    or ``test_request_context()`` inside a view shares its ``g``.
-    """
-    g = _current_g()
-    shown = environ.get(_SHOWN)
-    if shown is None or shown[0] != id(environ):  # a copy brings along what another request has noted
-        environ[_SHOWN] = (id(environ), g.get(STATE_ATTRIBUTE, _NOTHING))
-    g.fb_token = info
+    """Put facts where Flask's views look for them."""
+    show_in(_current_g(), environ, info)
 
 
 def tell(
@@ -93,15 +78,8 @@ def tell(
             return False
     except RuntimeError:  # no request is served by Flask
         return False
-    show(carrier, info)
+    show_in(_current_g(), carrier, info)
     return True
-
-
-def put_back(environ: Carrier) -> None:
-    """Undo :func:`show` for good."""
-    whose, before = environ.pop(_SHOWN, (None, _NOTHING))
-    if whose == id(environ) and before is not _NOTHING:
-        flask.g.fb_token = before
 
 
 def attach(app: flask.Flask) -> None:
@@ -119,7 +97,7 @@ def _show_found() -> None:
 
 
 def _put_found_back(_error: BaseException | None) -> None:
-    put_back(_current_request().environ)
+    put_back_in(_current_g(), _current_request().environ)
 
 
 class FlaskSurroundings(AnsweringSurroundings):

@@ -11,7 +11,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from fbguard.context import LEFT, TOKEN
-from fbguard.copies import begin, has_begun, is_innermost
+from fbguard.copies import begin, has_begun, is_innermost, is_shown, put_back_in, show_in
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
@@ -22,10 +22,12 @@ from fbguard.reports import refusal_of
 from fbguard.surroundings import Surroundings
 
 EXTENSION: Final = "fbguard"
-_SHOWN: Final = "fbguard.shown"  # whose scope, and what g held before: another request's facts, or None
-_NOTHING: Final = object()
 _NUMBER: Final = "fbguard.number"  # of a scope: by which requests that run in each other are told apart
-_FLASK: Final = "fbguard.flask"  # of a scope: itself, by id, and the environ that Flask served when it began
+_FLASK: Final = "fbguard.flask"  # of a scope: the environ that Flask served when it began, or None
+_NO_DOOR: Final = (
+    "a request of Quart runs in another request, or around it, and has no door: put FBTokenMiddleware around "
+    "each app that is asked in this process"
+)
 _numbers = count(1)
 
 
@@ -45,9 +47,9 @@ class QuartSurroundings(Surroundings):
 
     def inject(self, guard: Guard, info: TokenInfo | None, token: Secret | None) -> None:
         super().inject(guard, info, token)
-        if _SHOWN not in self.carrier and quart.has_request_context():  # no door has taught the app
+        if not is_shown(self.carrier) and quart.has_request_context():  # no door has taught the app
             quart.after_this_request(_put_back_after)
-        _show(self.carrier)
+        show_in(quart.g, self.carrier, info)
 
     def report(self, error: Exception, refused: Refused) -> NoReturn:
         if self._has_own_words(OAuthException):
@@ -69,29 +71,25 @@ class QuartSurroundings(Surroundings):
 def surroundings_of(door: Carrier | None) -> QuartSurroundings | None:
     """Return the surroundings of a view of Quart, if one is running.
 
-    None, too, if a view of Quart has called another app that has a door of its own. Raises RuntimeError for
-    an app without a door where there is one: nobody can tell which of the two requests runs in the other.
+    None, too, if a view of Quart has called another app: of Flask, or one that has a door of its own. Raises
+    RuntimeError for an app without a door beside another request: nobody can tell which runs in the other.
     """
     active = _active()
+    if not active:
+        return None
+    is_known = all(has_begun(one.scope) for one in active)
+    last = max(active, key=_number)
+    if flask.has_request_context():
+        if not is_known:
+            raise RuntimeError(_NO_DOOR)
+        if last.scope[_FLASK] is not flask.request.environ:
+            return None  # Flask has begun later
     own = [one for one in active if one.scope is door or is_innermost(one.scope) or _is_copy(one.scope, door)]
     if own or (door is None and len(active) == 1):
         return QuartSurroundings(max(own or active, key=_number))
-    if all(has_begun(one.scope) for one in active):
+    if is_known:
         return None
-    raise RuntimeError(
-        "a request of Quart runs in another request, or around it, and has no door: put FBTokenMiddleware "
-        "around each app that is asked in this process"
-    )
-
-
-def is_serving() -> bool:
-    """Tell whether a view of Quart is running."""
-    return bool(_active())
-
-
-def began_in(environ: Carrier | None) -> bool:
-    """Tell whether the request of Quart began while Flask, if it did, served this one."""
-    return any(one.scope.get(_FLASK, (None, _NOTHING))[1] is environ for one in _active())
+    raise RuntimeError(_NO_DOOR)
 
 
 def teach(app: object) -> bool:
@@ -128,44 +126,30 @@ async def _show_websocket() -> None:
 def _begin(scope: Any) -> None:
     begin(scope)
     scope[_NUMBER] = next(_numbers)
-    scope[_FLASK] = (id(scope), flask.request.environ if flask.has_request_context() else None)
-    _show(scope)
+    scope[_FLASK] = flask.request.environ if flask.has_request_context() else None
+    show_in(quart.g, scope, scope.get(TOKEN))
+
+
+def _end(scope: Any) -> None:
+    put_back_in(quart.g, scope)
 
 
 async def _put_request_back(_error: BaseException | None) -> None:
-    _put_back(quart.request.scope)
+    _end(quart.request.scope)
 
 
 async def _put_websocket_back(_error: BaseException | None) -> None:
-    _put_back(quart.websocket.scope)
+    _end(quart.websocket.scope)
 
 
 def _put_back_after(response: Any) -> Any:
-    _put_back(quart.request.scope)
+    _end(quart.request.scope)
     return response
-
-
-def _show(scope: Any) -> None:
-    """Put what was found, also None, where views of Quart look for it.
-
-    What another request of the same app has there is noted, and put back when this one ends: a view that
-    asks its own app shares its ``g`` with it.
-    """
-    shown = scope.get(_SHOWN)
-    if shown is None or shown[0] != id(scope):  # a copy brings along what another request has noted
-        scope[_SHOWN] = (id(scope), quart.g.get("fb_token", _NOTHING))
-    quart.g.fb_token = scope.get(TOKEN)
-
-
-def _put_back(scope: Any) -> None:
-    whose, before = scope.pop(_SHOWN, (None, _NOTHING))
-    if whose == id(scope) and before is not _NOTHING:
-        quart.g.fb_token = before
 
 
 async def _answer(error: Exception) -> Any:
     """Be an error handler of Quart; what is the application's own matter goes to the next one."""
-    request = _of_error()
+    request = max(_active(), key=_number)
     refused = refusal_of(request.scope, error)
     if refused is not None:
         return _response_of(request, refused)
@@ -174,11 +158,6 @@ async def _answer(error: Exception) -> Any:
         if kind in known and known[kind] is not _answer:
             return await quart.current_app.ensure_async(known[kind])(error)
     raise error
-
-
-def _of_error() -> Any:
-    """Return the request of an error."""
-    return max(_active(), key=_number)
 
 
 def _active() -> list[Any]:

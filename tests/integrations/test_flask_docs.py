@@ -19,13 +19,8 @@ POSTS = {"scopes": ["pages_manage_posts", "email"], "expires_in": 5_000_000}
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 @pytest.fixture

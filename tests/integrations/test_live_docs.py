@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +14,6 @@ from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fbguard.sandbox import Sandbox
 from fbguard.testing import assert_refused
 from tests.support import Server, wsgi_environ
 
@@ -24,13 +22,8 @@ BLOCKS = re.findall(r"<!-- run -->\n```python\n(.*?)```", PAGE.read_text(), re.D
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 def run(number: int, monkeypatch: pytest.MonkeyPatch) -> Any:

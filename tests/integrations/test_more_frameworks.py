@@ -661,7 +661,7 @@ def _doorless_flask(guard: Guard) -> flask.Flask:
 
 
 @pytest.mark.parametrize("inner", ["quart", "flask"])
-@pytest.mark.parametrize("outer", ["quart", "starlette"])
+@pytest.mark.parametrize("outer", ["quart", "starlette", "flask"])
 @pytest.mark.parametrize("has_token", [True, False])
 def test_an_app_without_a_door_is_not_let_in_by_the_request_around_it(
     guard, facebook, inner, outer, has_token
@@ -688,6 +688,23 @@ def test_an_app_without_a_door_is_not_let_in_by_the_request_around_it(
         @require_fb_token(scopes=["email"])
         async def outer_view() -> dict[str, object]:
             return {"inner": await ask(), **seen(quart.g.fb_token)}
+    elif outer == "flask":
+        in_flask = flask.Flask("fbguard.tests.outer")
+
+        @in_flask.get("/outer")
+        @require_fb_token(scopes=["email"])
+        def outer_view_of_flask() -> dict[str, object]:
+            with ThreadPoolExecutor(1) as pool:
+                status = pool.submit(copy_context().run, asyncio.run, ask()).result(PATIENCE)
+            return {"inner": status, **seen(flask.g.fb_token)}
+
+        FBGuard(in_flask, guard)
+        answer = sender(in_flask, in_wsgi=True)(
+            "/outer", facebook.issue_token(scopes=["email"], user_id=USER)
+        ).json()
+        assert answer["inner"] in ({403, 500} if has_token else {401, 500})
+        assert answer["user"] == USER
+        return
     else:
 
         @require_fb_token(scopes=["email"])

@@ -12,21 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from fbguard.sandbox import Sandbox
-
 PAGE = (Path(__file__).parents[2] / "docs" / "more_frameworks.md").read_text()
 BLOCKS = dict(re.findall(r"<!-- run (\w+) -->\n```python\n(.*?)```", PAGE, re.DOTALL))
 USER = "1001"
 
 
 @pytest.fixture
-def sandbox(monkeypatch):
-    sandbox = Sandbox()
-    with sandbox.serve() as url:
-        monkeypatch.setenv("FBGUARD_APP_ID", sandbox.app_id)
-        monkeypatch.setenv("FBGUARD_APP_SECRET", sandbox.app_secret)
-        monkeypatch.setenv("FBGUARD_GRAPH_URL", url)
-        yield sandbox
+def sandbox(facebook_in_environment):
+    return facebook_in_environment
 
 
 def test_every_block_is_known():
