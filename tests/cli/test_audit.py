@@ -94,6 +94,35 @@ def test_a_pages_token_is_as_valid_as_inspect_says(audit, sandbox):
     assert json.loads(out)["valid"] is True
 
 
+def test_tokens_of_limited_login(audit, sandbox, monkeypatch):
+    jwks = f"{os.environ['FBGUARD_GRAPH_URL']}/.well-known/oauth/openid/jwks/"
+    monkeypatch.setenv("FBGUARD_JWKS_URL", jwks)
+    lines = [sandbox.issue_id_token(user_id="7"), sandbox.issue_id_token(app_id="999"), sandbox.issue_token()]
+    code, out, _ = audit("\n".join(lines), "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert [(one["valid"], one["reason"]) for one in found] == [
+        (True, None),
+        (False, "wrong_app"),
+        (True, None),
+    ]
+    assert found[0]["user_id"] == "7"
+
+
+def test_tokens_of_limited_login_where_nothing_verifies_them(audit, sandbox, monkeypatch):
+    monkeypatch.setattr("fbguard.cli.guards.find_spec", lambda name: None)
+    code, out, _ = audit("\n".join([sandbox.issue_id_token(), sandbox.issue_token(expires_in=60 * 86_400)]))
+    assert code == 3
+    assert out.splitlines() == [
+        "2 tokens, 1 of them valid",
+        "",
+        "  1            valid",
+        "  1            nobody can tell: limited_login",
+        "",
+        "  Note         1 are ID tokens of Limited Login, which need fbguard[jwt] to be verified.",
+    ]
+
+
 def test_all_are_valid(audit, sandbox):
     code, out, _ = audit("\r\n".join(sandbox.issue_token() for _ in range(40)))
     assert code == 0

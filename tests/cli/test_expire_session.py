@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from fbguard import Refused
+from fbguard import Refused, Requirement
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
 from tests.cli.conftest import SECRET
@@ -291,6 +291,25 @@ def test_in_the_store_it_ends_for_every_worker(sandbox, expire, monkeypatch, red
         assert [passes(guard, token) for guard in (one, two)] == ["session_invalidated"] * 2
         assert [passes(guard, other) for guard in (one, two)] == [True] * 2
     assert len(sandbox.calls) == asked
+
+
+def test_in_the_store_it_ends_for_a_token_of_limited_login(sandbox, expire, monkeypatch, redis_server):
+    monkeypatch.setenv("FBGUARD_REDIS_URL", redis_server.url)
+    token = sandbox.issue_id_token()
+    options = {
+        "store": redis_server.url,
+        "graph_url": os.environ["FBGUARD_GRAPH_URL"],
+        "limited_login": True,
+    }
+    with sandbox.guard(**options) as guard:
+        limited = Requirement(token_types=["LIMITED_LOGIN"])
+        assert guard.check(token, limited).type == "LIMITED_LOGIN"
+        hears(guard)
+        assert expire(token, "--store")[0] == 0
+        wait_until(lambda: guard.peek(token) is None)
+        with pytest.raises(Refused) as refused:
+            guard.check(token, limited)
+    assert refused.value.reason == "session_invalidated"
 
 
 def test_in_a_store_where_nobody_listens(sandbox, expire, monkeypatch, redis_server):

@@ -117,6 +117,13 @@ def test_a_reason_tells_what_leads_there(explain):
     assert "No code in the table leads here" in explain("expires_soon")[1]
 
 
+def test_a_reason_of_two_statuses_tells_both(explain):
+    flat = " ".join(explain("limited_login")[1].split())
+    assert 'Status 401, error="invalid_token"' in flat
+    assert 'Or 403, error="insufficient_scope": Limited Login cannot grant a permission' in flat
+    assert " Or " not in explain("expired")[1]
+
+
 @pytest.mark.parametrize("width", ["40", "60", "80"])
 @pytest.mark.parametrize("words", [["190", "463"], ["190"], ["100"], ["10"], ["12345"], ["invalid_token"]])
 def test_no_line_is_longer_than_the_terminal(monkeypatch, explain, width, words):

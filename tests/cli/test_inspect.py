@@ -223,6 +223,16 @@ def test_a_token_of_limited_login(sandbox, inspect, monkeypatch, url):
     assert "http://127.0.0.1:9/keys gave no answer" in " ".join(out.split())
 
 
+def test_a_token_of_limited_login_where_nothing_verifies_it(sandbox, inspect, monkeypatch):
+    monkeypatch.setattr("fbguard.cli.guards.find_spec", lambda name: None)
+    token = sandbox.issue_id_token(user_id="1001")
+    code, out = inspect(token)
+    assert code == 3
+    assert rows(out)["Note"] == "It is an ID token of Limited Login, which needs fbguard[jwt] to be verified."
+    found = json.loads(inspect(token, "--json")[1])
+    assert (found["valid"], found["reason"], found["user_id"]) == (None, "limited_login", None)
+
+
 # -- nobody can tell -----------------------------------------------------------------------------------
 
 
