@@ -160,6 +160,27 @@ def is_innermost(request: Carrier) -> bool:
     return has_begun(request) and request[_BEGAN][1] is carrier_of_request.get()
 
 
+def is_around(request: Carrier, door: Carrier) -> bool:
+    """Tell a request whose app has asked another one, which has the last door; nothing may have been noted.
+
+    Then the tokens tell. Raises RuntimeError where they do not: the door has looked at none.
+    """
+    if has_begun(request):
+        return not is_innermost(request)
+    guard, _, _, _, judged = left_in(request)
+    if guard is None:
+        return False  # it came by no door: it runs below the one there is, or is asked below it
+    brought = guard.sources.find(head_of(request))
+    if brought == guard.sources.find(head_of(door)):
+        return False
+    if judged is None:
+        raise RuntimeError(
+            "two requests run in each other, and which is the view's cannot be told: put the door around the "
+            "framework's app itself, not around a function that calls it"
+        )
+    return brought == judged  # else a copy of the door's request, with a token of its own
+
+
 def show_in(g: Any, request: Carrier, info: TokenInfo | None) -> None:
     """Put facts into the ``g`` of Flask or Quart, where their views look for them.
 

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 
 from fbguard.claims import Claims
 from fbguard.context import TOKEN, door_of
-from fbguard.copies import begin, hand_down, has_begun, is_innermost, put_back_in, show_in
+from fbguard.copies import begin, hand_down, is_around, put_back_in, show_in
 from fbguard.core.carrier import Carrier
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
@@ -51,8 +51,9 @@ def surroundings_of(door: Carrier | None) -> FlaskSurroundings | None:
     if not flask.has_request_context():
         return None
     environ = _current_request().environ
-    is_around = door is not None and door is not environ and has_begun(environ) and not is_innermost(environ)
-    return None if is_around else FlaskSurroundings()
+    if door is not None and door is not environ and is_around(environ, door):
+        return None
+    return FlaskSurroundings()
 
 
 def show(environ: Carrier, info: TokenInfo | None) -> None:

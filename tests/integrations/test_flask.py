@@ -14,6 +14,7 @@ from werkzeug.test import Client
 
 from fbguard import Guard, Policy, Requirement, Rule, current_token, require_fb_token
 from fbguard.integrations.flask import FBGuard
+from fbguard.wsgi import FBTokenMiddleware
 from tests.integrations.flask_apps import BEARER, PLACES, nothing_left, put
 from tests.support import APP_ID, NOW, SECRET, TOKEN, call_wsgi, valid, wsgi_environ
 
@@ -430,3 +431,38 @@ def test_what_a_view_asks_of_its_own_app_leaves_its_facts_alone(guard, graph, to
         answer = app.test_client().get("/outer", headers={"Authorization": f"Bearer {TOKEN}"})
         expected = "nobody" if token is None else "2002"
         assert answer.json == {"inner": expected, "outer": "1001", "current": "1001"}
+
+
+@pytest.mark.parametrize("looks", ["the door", "the view", "nobody"])
+def test_an_app_that_a_hidden_view_asks_is_not_let_in_by_the_request_around(guard, graph, looks):
+    """The door cannot see Flask behind a plain function, so nothing is noted of the request around."""
+    graph.replies["EAABweak0123456789"] = valid(user_id="2002", scopes=[])
+    options = {} if looks == "the door" else {"policy": None}
+    entered = []
+
+    @require_fb_token(scopes=["email"])
+    def view() -> None:
+        entered.append(current_token(required=True).user_id)
+
+    def plain(environ, start_response):
+        view()  # it is given no request
+        raise AssertionError("it was let in")
+
+    asked = FBTokenMiddleware(plain, guard, **options)
+    app = Flask("around")
+
+    def around() -> str:
+        weak = [("Authorization", "Bearer EAABweak0123456789")]
+        try:
+            return str(call_wsgi(asked, wsgi_environ(headers=weak)).status)
+        except RuntimeError as error:
+            return str(error)
+
+    app.add_url_rule("/", "", around if looks == "nobody" else require_fb_token(around))
+
+    def hide(environ, start_response):
+        return app.wsgi_app(environ, start_response)
+
+    said = Client(FBTokenMiddleware(hide, guard, **options)).get("/", headers=BEARER).text
+    assert entered == []
+    assert said == "403" if looks != "nobody" else "put the door around the framework's app" in said
