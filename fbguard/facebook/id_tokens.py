@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,12 +68,14 @@ class IdTokens:
         self._ring: _Ring | None = None
         self._tried = -math.inf  # monotonic seconds
         self._under_way = 0
+        self._places = threading.RLock()  # re-entered where a fetch is collected as garbage
         self._has_failed = False
         _all.add(self)
 
     def begin_anew(self) -> None:
         """Forget the fetches that are the parent's, in a forked child."""
         self._under_way = 0
+        self._places = threading.RLock()
 
     async def look_up(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         """Return the facts of an ID token; a Finding if the keys cannot be had. No deadline of its own."""
@@ -131,9 +134,22 @@ class IdTokens:
     def _is_past(self, moment: float, seconds: float) -> bool:
         return not 0 <= self._clock.monotonic() - moment < seconds  # a snapshot may have set time back
 
+    def _take_place(self, here: Connection) -> bool:
+        """Look and take in one step: since the look before, loops of other threads may have come first."""
+        with self._places:
+            if not self._may_fetch(here):
+                return False
+            here.keys_tried = self._tried = self._clock.monotonic()
+            self._under_way += 1
+            return True
+
+    def _leave_place(self) -> None:
+        with self._places:
+            self._under_way -= 1
+
     async def _fetch(self, here: Connection) -> None:
-        here.keys_tried = self._tried = self._clock.monotonic()
-        self._under_way += 1
+        if not self._take_place(here):
+            return
         reply: Reply | None = None
         try:
             # Longer than anybody waits: whoever comes next shall find keys.
@@ -142,7 +158,7 @@ class IdTokens:
         except TimeoutError:
             pass  # as if nobody had answered
         finally:
-            self._under_way -= 1
+            self._leave_place()
         keys = oidc.read_keys(reply.body) if reply is not None and reply.status == _OK else None
         if reply is None or keys is None:
             self._note_failure(None if reply is None else reply.status)

@@ -14,8 +14,11 @@ import httpx
 import pytest
 
 from fbguard import Guard, Refused, Requirement
+from fbguard.core.secret import Secret
 from fbguard.events import Event, SigningKeysFetched, SigningKeysUnavailable
 from fbguard.facebook import id_tokens
+from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.facebook.upstream import Connection
 from tests.facebook.id_token_kit import KID, a_key, claims, header, published, signed
 from tests.support import (
     APP_ID,
@@ -442,6 +445,30 @@ def test_loops_that_have_no_keys_fetch_a_few_at_once(keys, clock):
         assert keys.fetches <= 8
         keys.gate.open()
         assert sorted({one.result(PATIENCE) for one in asked}) == [200, 503]
+
+
+def test_loops_that_look_before_any_has_begun_fetch_a_few_at_once(clock):
+    """Of forty that see a free place only as many begin as there are places."""
+    fetches = []
+
+    class Unheard:
+        async def fetch(self, url: str) -> None:
+            fetches.append(url)
+            await asyncio.sleep(0)
+
+    async def look_up(verifier: id_tokens.IdTokens) -> list[Any]:
+        connections = [Connection(Unheard(), None) for _ in range(40)]
+        token = Secret(another(1))
+        try:
+            return await asyncio.gather(*(verifier.look_up(one, token, "f") for one in connections))
+        finally:
+            for one in connections:
+                await one.keys.aclose()
+
+    told: list[Event] = []
+    verifier = id_tokens.IdTokens("https://facebook.example/keys", clock, patience=5, tell=told.append)
+    assert asyncio.run(look_up(verifier)) == [UNAVAILABLE] * 40
+    assert len(fetches) == 8
 
 
 def test_old_keys_serve_within_the_deadline_while_facebook_hangs(keys, clock):
