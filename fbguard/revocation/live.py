@@ -7,7 +7,9 @@ there is a connection that waits for it.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +24,8 @@ from fbguard.core.reasons import Finding
 from fbguard.core.token import TokenInfo
 
 TICK: Final = 0.5  # seconds
+
+_logger = logging.getLogger("fbguard")
 
 End = Callable[[Finding], None]
 K = TypeVar("K")
@@ -177,9 +181,10 @@ class LiveConnections:
 
     def tick(self) -> None:
         """End the connections whose token's time is over by now."""
+        wall, monotonic = self._clock.time(), self._clock.monotonic()  # first: they are their user's code
         with self._lock:
             self._sweep()
-            over = [*self._by_wall.due(self._clock.time()), *self._by_monotonic.due(self._clock.monotonic())]
+            over = [*self._by_wall.due(wall), *self._by_monotonic.due(monotonic)]
         for watch in over:
             watch.end(_EXPIRED)
 
@@ -189,7 +194,11 @@ class LiveConnections:
 
 
 class _Timer:
-    """Has every registry of this process look at its clock, while any of them waits for it."""
+    """Has every registry of this process look at its clock, while any of them waits for it.
+
+    It must not stop: what it would end stays open. So it goes on past a clock that fails, which is its user's
+    code, and is started anew on another loop if the one it ticks on is not the process's any more.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -197,28 +206,51 @@ class _Timer:
     def reset(self) -> None:
         self._lock = threading.Lock()
         self._waiting: set[LiveConnections] = set()
-        self._is_ticking = False
+        self._failing: set[LiveConnections] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which it ticks
+
+    @property
+    def is_ticking(self) -> bool:
+        """Whether it looks at clocks now."""
+        return self._loop is not None
 
     def wake(self, registry: LiveConnections) -> None:
         """Tick for a registry, too, from now on until it no longer waits."""
+        loop = background.loop()
         with self._lock:
             self._waiting.add(registry)
-            starts, self._is_ticking = not self._is_ticking, True
-        if starts:
+            before, self._loop = self._loop, loop
+        if before is not loop:
             # In a context of its own: a timer keeps the one it was made in, here the first asker's request.
-            background.loop().call_soon_threadsafe(self._tick, context=Context())
+            loop.call_soon_threadsafe(self._tick, loop, context=Context())
 
-    def _tick(self) -> None:
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
+            if self._loop is not loop:
+                return
             waiting = tuple(self._waiting)
         for registry in waiting:
-            registry.tick()
+            self._let_tick(registry)
         with self._lock:
             # Who comes to wait at this moment is counted already, and calls wake() next.
             self._waiting = {registry for registry in self._waiting if registry.is_waiting}
-            self._is_ticking = bool(self._waiting)
-            if self._is_ticking:
-                background.loop().call_later(TICK, self._tick)
+            self._failing &= self._waiting
+            if self._loop is not loop:
+                return
+            if self._waiting:
+                loop.call_later(TICK, self._tick, loop)
+            else:
+                self._loop = None
+
+    def _let_tick(self, registry: LiveConnections) -> None:
+        try:
+            registry.tick()
+        except Exception:
+            if registry not in self._failing:  # twice a second would be too often
+                _logger.warning("a guard's clock fails: open connections are not ended in time", exc_info=True)
+                self._failing.add(registry)
+        else:
+            self._failing.discard(registry)
 
 
 _timer = _Timer()

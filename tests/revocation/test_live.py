@@ -169,16 +169,16 @@ def test_the_timer_sees_a_clock_that_is_moved(registry, clock, timer):
     _, said = opened(registry)
     clock.advance(3600)
     wait_until(lambda: said)
-    wait_until(lambda: not timer._is_ticking)
+    wait_until(lambda: not timer.is_ticking)
     _, again = opened(registry, expires=NOW + 7200)
-    assert timer._is_ticking
+    assert timer.is_ticking
     clock.advance(3600)
     wait_until(lambda: again)
 
 
 def test_a_token_that_never_expires_costs_no_timer(registry, timer):
     opened(registry, expires=NEVER)
-    assert not timer._is_ticking
+    assert not timer.is_ticking
     assert (len(registry._by_wall), len(registry._by_monotonic)) == (0, 0)
 
 
@@ -189,13 +189,71 @@ def test_several_guards_have_one_timer(clock, timer, monkeypatch):
     assert timer._waiting == set(registries)
     ticks: list[None] = []
     tick = timer._tick
-    monkeypatch.setattr(timer, "_tick", lambda: (ticks.append(None), tick())[1])
+    monkeypatch.setattr(timer, "_tick", lambda loop: (ticks.append(None), tick(loop))[1])
     wait_until(lambda: len(ticks) > 2)
     handles = [one for one in background.loop()._scheduled if one._callback is timer._tick]  # type: ignore[attr-defined]
     assert len(handles) <= 1
     clock.advance(3600)
     wait_until(lambda: all(said))
     wait_until(lambda: not timer._waiting)
+
+
+class FailingClock(FakeClock):
+    """A user's own, which breaks while it is asked."""
+
+    failures = 0
+    fails = False
+
+    def monotonic(self) -> float:
+        if self.fails:
+            self.failures += 1
+            raise OSError("no time")
+        return super().monotonic()
+
+
+def test_a_clock_that_fails_stops_the_timer_for_nobody(registry, clock, timer, monkeypatch, caplog):
+    monkeypatch.setattr(live, "TICK", 0.01)
+    failing = FailingClock()
+    _, late = opened(LiveConnections(failing))
+    _, said = opened(registry)
+    failing.fails = True
+    wait_until(lambda: failing.failures > 2)
+    clock.advance(3600)
+    wait_until(lambda: said)
+    assert late == []
+    failing.advance(3600)
+    failing.fails = False
+    wait_until(lambda: late)
+    assert (said, late) == (["expired"], ["expired"])
+    assert [(one.levelname, "clock fails" in one.message) for one in caplog.records] == [("WARNING", True)]
+    wait_until(lambda: not timer.is_ticking)
+
+
+def test_the_timer_is_started_anew_where_its_loop_is_gone(registry, clock, timer, monkeypatch):
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "_loop", loop)
+        _, said = opened(registry)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE)
+        loop.close()
+    _, also = opened(registry, key=b"other")
+    clock.advance(3600)
+    wait_until(lambda: said and also)
+
+
+def test_the_timer_stays_on_its_loop(registry, clock, timer, monkeypatch):
+    monkeypatch.setattr(live, "TICK", 0.01)
+    _, said = opened(registry)
+    loop = background.loop()
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "_loop", None)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result(PATIENCE)
+        assert background.running() is None
+    clock.advance(3600)
+    wait_until(lambda: said)
 
 
 def test_the_timer_keeps_nobodys_context(registry, timer):
@@ -213,7 +271,7 @@ def test_the_timer_keeps_nobodys_context(registry, timer):
     kept = contextvars.copy_context().run(first)
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), background.loop()).result(PATIENCE)
     gc.collect()
-    assert timer._is_ticking
+    assert timer.is_ticking
     assert kept() is None
 
 
