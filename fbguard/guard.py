@@ -27,9 +27,9 @@ from fbguard.core.validator import Validator
 from fbguard.events import Event, teller
 from fbguard.facebook.graph import CredentialPlace, Graph
 from fbguard.legacy.sessions import SessionRegistry
+from fbguard.logins import LogsIn
 from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.revoker import Revoker
-from fbguard.sessions import EndsSessions
 
 if TYPE_CHECKING:
     import httpx
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fbguard.stores.protocol import Store
 
 
-class Guard(EndsSessions):
+class Guard(LogsIn):
     """Says whether a Facebook access token may pass, and remembers what Graph said about it.
 
     Times are seconds. ``app_id`` is compared exactly. ``app_secret`` may be a sequence while it is

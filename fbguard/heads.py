@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
+from fbguard.core.answers import Answer
 from fbguard.core.carrier import Carrier, is_asgi
 from fbguard.core.credentials import MAX_LENGTH
+from fbguard.core.errors import Refused
 from fbguard.entrance import Head
+from fbguard.login.places import is_of_this_site
 
 UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 
@@ -15,6 +19,25 @@ UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 def head_of(carrier: Carrier) -> Head:
     """Return what the rules read of a request, from ASGI's scope or WSGI's environ."""
     return ScopeHead(carrier) if is_asgi(carrier) else EnvironHead(carrier)
+
+
+def answered(refused: Refused, carrier: Carrier) -> Answer:
+    """Return a refusal as its request wants it; a page leads back to where the browser was, if it can."""
+    head = head_of(carrier)
+    return refused.answer(
+        accept=", ".join(head.header("accept")),
+        language=", ".join(head.header("accept-language")),
+        back=_way_back(head, carrier),
+    )
+
+
+def _way_back(head: Head, carrier: Carrier) -> str | None:
+    """Return the path that a browser asked for by GET, percent-encoded; a query may hold a token."""
+    if head.method != "GET" or head.is_websocket:
+        return None
+    path = carrier["path"] if is_asgi(carrier) else EnvironHead(carrier).whole_path
+    encoded = quote(path, errors="replace")
+    return encoded if is_of_this_site(encoded) else None
 
 
 def bearer_in_scope(scope: Mapping[str, Any]) -> bytes | None:
@@ -133,13 +156,12 @@ class EnvironHead:
     @property
     def path(self) -> str:
         """The path below SCRIPT_NAME; PATH_INFO holds its bytes as latin-1 (PEP 3333)."""
-        path: str = self._environ.get("PATH_INFO", "")
-        if path.isascii():
-            return path
-        try:
-            return path.encode("latin-1").decode()
-        except UnicodeError:
-            return UNDECODABLE
+        return _decoded(self._environ.get("PATH_INFO", ""))
+
+    @property
+    def whole_path(self) -> str:
+        """The path with SCRIPT_NAME before it."""
+        return _decoded(self._environ.get("SCRIPT_NAME", "")) + self.path
 
     @property
     def method(self) -> str:
@@ -167,6 +189,15 @@ class EnvironHead:
     def header(self, name: str) -> Sequence[str]:
         value = self._environ.get(f"HTTP_{name.upper().replace('-', '_')}")
         return () if value is None else (value,)
+
+
+def _decoded(path: str) -> str:
+    if path.isascii():
+        return path
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeError:
+        return UNDECODABLE
 
 
 def _text(value: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Final, cast
 from fbguard.connections import OUTGOING, Outgoing, Receive, Scope, Send
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.entrance import teach_known
-from fbguard.heads import ScopeHead
+from fbguard.heads import answered
 from fbguard.reports import refusal_of
 
 _POLICY_VIOLATION: Final = 1008  # close code, RFC 6455 section 7.4.1
@@ -38,10 +38,7 @@ class RefusalResponse:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": self._refused.reason})
 
     async def _respond(self, scope: Scope, send: Send, prefix: str) -> None:
-        head = ScopeHead(scope)
-        answer = self._refused.answer(
-            accept=", ".join(head.header("accept")), language=", ".join(head.header("accept-language"))
-        )
+        answer = answered(self._refused, scope)
         headers = encoded(answer.headers)
         await send({"type": f"{prefix}.start", "status": answer.status, "headers": headers})
         body = b"" if scope.get("method") == "HEAD" else answer.body

@@ -20,9 +20,9 @@ from fbguard.stores.news import News
 from fbguard.verdicts import Verdicts
 
 if TYPE_CHECKING:
+    from fbguard.mounts import MountedASGI, MountedWSGI
     from fbguard.revocation.callbacks import Callbacks
     from fbguard.revocation.live import End
-    from fbguard.revocation.mounts import CallbacksASGI, CallbacksWSGI
 
 Upstream = Literal["revoke"] | None
 
@@ -109,7 +109,7 @@ class EndsSessions(Verdicts):
         *,
         delete: Callable[[str, str], object] | None = None,
         status_url: str | None = None,
-    ) -> CallbacksASGI:
+    ) -> MountedASGI:
         """Return an ASGI app for what Facebook and legacy clients call; mount it on a public path.
 
         ``/deauthorize`` and ``/data-deletion`` refuse the user's tokens up to then, ``/webhook`` has them
@@ -118,11 +118,11 @@ class EndsSessions(Verdicts):
         app's own deletion, plain or async, and may be called twice. ``status_url`` is the public address of
         ``/data-deletion``, if a proxy hides it. Raises TypeError or ValueError naming the option.
         """
-        from fbguard.revocation.mounts import CallbacksASGI  # noqa: PLC0415
+        from fbguard.mounts import MountedASGI  # noqa: PLC0415
 
         boxed = settings.boxed(verify_token)
         del verify_token
-        return CallbacksASGI(self._callbacks(boxed, delete, status_url))
+        return MountedASGI(self._callbacks(boxed, delete, status_url))
 
     def callbacks_wsgi(
         self,
@@ -130,13 +130,13 @@ class EndsSessions(Verdicts):
         *,
         delete: Callable[[str, str], object] | None = None,
         status_url: str | None = None,
-    ) -> CallbacksWSGI:
+    ) -> MountedWSGI:
         """Return what :meth:`callbacks_asgi` returns, as a WSGI app."""
-        from fbguard.revocation.mounts import CallbacksWSGI  # noqa: PLC0415
+        from fbguard.mounts import MountedWSGI  # noqa: PLC0415
 
         boxed = settings.boxed(verify_token)
         del verify_token
-        return CallbacksWSGI(self._callbacks(boxed, delete, status_url))
+        return MountedWSGI(self._callbacks(boxed, delete, status_url))
 
     def _callbacks(
         self, verify_token: Any, delete: Callable[[str, str], object] | None, status_url: str | None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.entrance import behind, mounted, teach_known
+from fbguard.heads import answered
 from fbguard.reports import heed, refusal_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ class RefusalResponse:
         self, environ: WSGIEnvironment, start_response: StartResponse, exc_info: ExcInfo | None = None
     ) -> list[bytes]:
         """Start the response; return its body, none for HEAD."""
-        answer = self._refused.answer(
-            accept=environ.get("HTTP_ACCEPT"), language=environ.get("HTTP_ACCEPT_LANGUAGE")
-        )
+        answer = answered(self._refused, environ)
         status = status_line(answer.status)
         if exc_info is None:
             start_response(status, answer.headers)

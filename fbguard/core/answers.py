@@ -11,10 +11,10 @@ from fbguard.core.reasons import Action, AuthType
 class Relogin:
     """How the person gets back in: the ``relogin`` member of a refusal's body.
 
-    ``url`` is Facebook's login dialog, without ``state`` (whoever follows it adds their own);
-    None without a ``redirect_uri``. ``scopes`` are what the dialog should ask for. ``retry_after``
-    is seconds. ``message`` is English; the client gets it in its own language
-    (:func:`fbguard.core.rendering.render`).
+    ``url`` is Facebook's login dialog, without ``state`` (whoever follows it adds their own), or the app's
+    own login if it has one (``Guard.login_asgi``); None without a ``redirect_uri``. ``scopes`` are what the
+    dialog should ask for. ``retry_after`` is seconds. ``message`` is English; the client gets it in its own
+    language (:func:`fbguard.core.rendering.render`).
     """
 
     action: Action

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fbguard.core import messages
@@ -15,13 +16,18 @@ _UNAUTHORIZED = 401
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a refusal needs to know of the guard's configuration."""
+    """What a refusal needs to know of the guard's configuration.
+
+    ``login`` returns the address of the app's own login for scopes and an auth_type, where it has one: then
+    people go there and not straight to Facebook's dialog.
+    """
 
     app_id: str
     realm: str
     dialog_url: str
     graph_version: str
     redirect_uri: str | None
+    login: Callable[[tuple[str, ...], str | None], str] | None = None
 
 
 def refuse(finding: Finding, site: Site, scopes: tuple[str, ...] = ()) -> Refused:
@@ -35,7 +41,7 @@ def refuse(finding: Finding, site: Site, scopes: tuple[str, ...] = ()) -> Refuse
         retry_after=finding.retry_after,
         message=messages.message(reason.name, messages.DEFAULT_LANGUAGE),
     )
-    return Refused(finding, relogin, _challenge(reason, finding, site))
+    return Refused(finding, relogin, _challenge(reason, finding, site), leads_back=site.login is not None)
 
 
 def _asked(reason: Reason, finding: Finding, scopes: tuple[str, ...]) -> tuple[str, ...]:
@@ -51,6 +57,8 @@ def _url(reason: Reason, site: Site, scopes: tuple[str, ...]) -> str | None:
         return f"{site.dialog_url}/"
     if reason.action != "login":
         return None
+    if site.login is not None:
+        return site.login(scopes, reason.auth_type)
     return dialog_url(
         site.dialog_url,
         site.graph_version,

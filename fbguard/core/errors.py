@@ -29,11 +29,20 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
     ``status`` is the HTTP status; ``reason`` one of the names of
     :data:`fbguard.core.reasons.REASONS`; ``code`` and ``subcode`` are what Graph said (None when it
     said nothing); ``relogin`` tells how the person gets back in; ``retry_after`` is whole seconds
-    or None; ``challenge`` is the value of ``WWW-Authenticate`` or None.
+    or None; ``challenge`` is the value of ``WWW-Authenticate`` or None. ``leads_back`` tells that
+    ``relogin.url`` is the app's own login, which takes a ``next``.
     """
 
-    def __init__(self, finding: Finding, relogin: Relogin, challenge: str | None = None) -> None:
+    def __init__(
+        self,
+        finding: Finding,
+        relogin: Relogin,
+        challenge: str | None = None,
+        *,
+        leads_back: bool = False,
+    ) -> None:
         super().__init__(finding, relogin, challenge)
+        self._leads_back = leads_back
         self._reason = row_of(finding)
         self.status = self._reason.status
         self.reason = finding.reason
@@ -46,12 +55,15 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self._reason.detail}"
 
-    def answer(self, accept: str | None = None, language: str | None = None) -> Answer:
+    def answer(
+        self, accept: str | None = None, language: str | None = None, *, back: str | None = None
+    ) -> Answer:
         """Return the refusal as status, headers and body, rendered for one request.
 
         ``accept`` and ``language`` are the values of the request's Accept and Accept-Language
         headers. A browser that follows a link (``Accept: text/html``) gets a page, everybody else the
-        problem body (RFC 9457).
+        problem body (RFC 9457). ``back`` is the percent-encoded path that the browser asked for: the page's
+        button comes back to it, if the app has a login of its own.
         """
         return render(
             self._reason,
@@ -61,6 +73,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
             challenge=self.challenge,
             accept=accept,
             language=language,
+            back=back if self._leads_back else None,
         )
 
 

@@ -22,9 +22,10 @@ from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
 from fbguard.core.token import TokenError, TokenInfo
 from fbguard.events import LookUpAnswer, Tell, TokenLookedUp
+from fbguard.facebook.connection import Connection
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.graph import Client
-from fbguard.facebook.upstream import Connection, Upstream
+from fbguard.facebook.upstream import Upstream
 from fbguard.revocation.live import LiveConnections
 from fbguard.revocation.tombstones import Tombstone, Tombstones
 from fbguard.stores.codec import Fact
@@ -100,6 +101,10 @@ class LookUps:
         return await self._upstream.revoke(
             self._local.here().connection, token, user, self._signer.proof(token)
         )
+
+    async def exchange(self, code: Secret, redirect_uri: str) -> Secret | Finding:
+        """Exchange a code of the login dialog for a token; a Finding says why there is none."""
+        return await self._upstream.exchange(self._local.here().connection, code, redirect_uri)
 
     async def user_of(self, token: Secret) -> str | None:
         """Return whose token Graph says it is, whether it lives or not; None if it does not say."""

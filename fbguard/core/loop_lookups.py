@@ -9,7 +9,7 @@ from fbguard.core.entries import Known
 from fbguard.core.flights import Flights
 from fbguard.core.loops import closing_with_loop
 from fbguard.core.reasons import Finding
-from fbguard.facebook.upstream import Connection
+from fbguard.facebook.connection import Connection
 
 
 class Landed(NamedTuple):

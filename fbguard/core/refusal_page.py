@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 from typing import Final
+from urllib.parse import urlencode
 
 from fbguard.core import messages
 from fbguard.core.answers import Relogin
@@ -42,14 +43,23 @@ def prefers_page(accept: str | None) -> bool:
     return html > 0 and html >= near
 
 
-def page(reason: Reason, *, code: int | None, subcode: int | None, relogin: Relogin, language: str) -> bytes:
+def page(
+    reason: Reason,
+    *,
+    code: int | None,
+    subcode: int | None,
+    relogin: Relogin,
+    language: str,
+    back: str | None = None,
+) -> bytes:
     """Return the page of a refusal: a sentence and a button for the person, the rest for developers.
 
     ``language`` is the tag of a catalogue. The button leads to ``relogin.url``, or asks again where
-    waiting helps; there is none where neither would do anything.
+    waiting helps; there is none where neither would do anything. ``back`` is a path to which a login leads
+    in the end.
     """
     labels = messages.labels(language)
-    address = "" if relogin.action == "wait" else relogin.url
+    address = _address(relogin, back)
     button = ""
     if address is not None:
         button = f'<p><a class="button" href="{escape(address)}">{escape(labels[relogin.action])}</a></p>'
@@ -70,6 +80,14 @@ def page(reason: Reason, *, code: int | None, subcode: int | None, relogin: Relo
         f'<div lang="{messages.DEFAULT_LANGUAGE}">{told}</div></details>',
         language,
     )
+
+
+def _address(relogin: Relogin, back: str | None) -> str | None:
+    if relogin.action == "wait":
+        return ""
+    if back is None or relogin.url is None or relogin.action != "login":
+        return relogin.url
+    return f"{relogin.url}{'&' if '?' in relogin.url else '?'}{urlencode({'next': back})}"
 
 
 def _text(number: int | None) -> str:

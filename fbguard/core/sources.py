@@ -167,12 +167,12 @@ def _in_query(query: str) -> Sequence[Secret] | None:
 def _in_cookie(name: str, request: RequestHead) -> Sequence[Secret]:
     pairs = [pair.partition("=") for value in request.header("cookie") for pair in value.split(";")]
     found = [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
-    if found and not _is_same_origin(request):
+    if found and not is_same_origin(request):
         return []  # another site made the browser send it: as if it were not there
     return found
 
 
-def _is_same_origin(request: RequestHead) -> bool:
+def is_same_origin(request: RequestHead) -> bool:
     """Tell whether a cookie may speak for a request: always where nothing is changed.
 
     A handshake of a WebSocket is a GET that any site can make a browser send with cookies. Hosts are

@@ -51,7 +51,7 @@ class Validator:
         self._upstream = upstream
         self._cache = cache
         self._tombstones = tombstones
-        self._site = site
+        self.site = site
         self._miss_limit = miss_limit
         self._refresh_ahead = refresh_ahead
         self._stale_if_error = stale_if_error
@@ -82,7 +82,7 @@ class Validator:
         known = self._look_ups.recall(key_of(found), self._max_age(demands))
         if known is None:
             self._refuse_ended(found, demands)
-            self._count(found, asker, demands)
+            self.count(found, asker, demands)
             return found
         if self._refresh_ahead and known.info.is_valid and known.age >= self._refresh_ahead * self._cache.ttl:
             self._look_ups.refresh(found)
@@ -93,7 +93,7 @@ class Validator:
         if is_id_token(token) and any(LIMITED_LOGIN not in one.token_types for one, _ in demands):
             raise self.refusal(credentials.LIMITED_LOGIN, demands)
 
-    def _count(self, token: Secret, asker: Asker | None, demands: Demands) -> None:
+    def count(self, token: Secret, asker: Asker | None, demands: Demands = ()) -> None:
         """Count a look-up of an unknown token for its client; raises Refused if there were too many."""
         if self._miss_limit is None or asker is None or self._cache.knows(key_of(token)):
             return
@@ -170,7 +170,7 @@ class Validator:
         asked = dict.fromkeys(
             scope for requirement, _ in demands for scope in requirement.scopes or requirement.any_scope
         )
-        return refuse(finding, self._site, tuple(asked))
+        return refuse(finding, self.site, tuple(asked))
 
     def judge_now(self, demands: Demands, info: TokenInfo) -> TokenInfo:
         """Judge facts at this moment; raises Refused."""
@@ -181,7 +181,7 @@ class Validator:
             finding = judge(
                 known.info,
                 requirement,
-                app_id=self._site.app_id,
+                app_id=self.site.app_id,
                 now=known.now,
                 path_params=path_params,
             )

@@ -11,7 +11,7 @@ from fbguard.core.errors import OAuthException
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.facebook import batch, debug_token
+from fbguard.facebook import batch, debug_token, login
 from fbguard.facebook.graph_error import read_error
 from fbguard.facebook.usage import Usage, usage_of
 
@@ -136,6 +136,14 @@ class Graph:
             return debug_token.UNAVAILABLE
         error = read_error(body, status=reply.status, header=reply.header, token=token)
         return error or (None if reply.status == _OK and _is_done(body) else debug_token.UNAVAILABLE)
+
+    async def exchange(
+        self, client: Client, credential: Secret, code: Secret, redirect_uri: str
+    ) -> Secret | Finding:
+        """Exchange a code of the login dialog for a token (Facebook Login, manual flow)."""
+        form = login.code_form(credential, redirect_uri, code)
+        reply = await client.post(f"{self.url}/{self.version}/oauth/access_token", form, most=MAX_REPLY)
+        return debug_token.UNAVAILABLE if reply is None else login.read_token(reply.status, reply.body)
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret

@@ -26,7 +26,7 @@ from fbguard.facebook.graph import Outcome, Reply
 from fbguard.facebook.oidc import CLOCK_MARGIN
 
 if TYPE_CHECKING:
-    from fbguard.facebook.upstream import Connection
+    from fbguard.facebook.connection import Connection
 
 _FRESH: Final = 3_600.0  # seconds for which keys are used without asking again
 _USABLE: Final = 86_400.0  # seconds for which they are while Facebook cannot be asked

@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fbguard import events
 from fbguard.core.clock import Clock
 from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
-from fbguard.core.loops import SharedTask
 from fbguard.core.pace import USED_UP
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.events import Tell
+from fbguard.facebook.connection import Connection
 from fbguard.facebook.credentials import Credentials
 from fbguard.facebook.graph import Client, Graph, Outcome
 from fbguard.facebook.line import Line
@@ -33,41 +33,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("fbguard")
 
+T = TypeVar("T")
+
 _MISCONFIGURED: Final = "misconfigured"
 _MINUTE: Final = 60.0  # seconds
 _ALONE: Final = _MINUTE  # for which tokens are asked for one by one, when Graph refuses a batch
 _OTHER_APP: Final = 100  # the code of "did not match the Viewing App"; a "Native" app gets it for every token
 _MANY_FOREIGN: Final = 20  # of them in a row
-
-
-class Connection:
-    """What one event loop has for its calls: a client, the line of those who wait, what they wait for.
-
-    ``keys_tried`` is when it last asked for the keys of ID tokens, in monotonic seconds.
-    """
-
-    def __init__(self, client: Client, line: Line | None) -> None:
-        self.client = client
-        self.line = line
-        self.probe = SharedTask()
-        self.keys = SharedTask()
-        self.keys_tried = -math.inf
-
-    async def aclose(self) -> None:
-        """End the calls and close the connections."""
-        if self.line is not None:
-            await self.line.aclose()
-        await self.probe.aclose()
-        await self.keys.aclose()
-        await self.client.aclose()
-
-    def abandon(self) -> None:
-        """Forget all of it in a forked child."""
-        if self.line is not None:
-            self.line.abandon()
-        self.probe.abandon()
-        self.keys.abandon()
-        self.client.abandon()
 
 
 class Upstream:
@@ -123,14 +95,18 @@ class Upstream:
         return await self._debug_token(here, token, fingerprint)
 
     async def _debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
+        return await self._by_credential(here, partial(self._ask, here, token, fingerprint))
+
+    async def _by_credential(self, here: Connection, ask: Callable[[], Awaitable[T]]) -> T | Finding:
+        """Ask for what needs a credential of ours; if Graph refuses that, find out whose fault it is."""
         if self._credentials.are_refused and not self._credentials.claim_try():
             return self._misconfigured(None, None)
         credential = self._credentials.current
-        outcome = await self._ask(here, token, fingerprint)
+        outcome = await ask()
         if isinstance(outcome, Finding) and outcome.blames_us:
             await self._find_out(here, credential)
             if self._credentials.current is not credential:
-                outcome = await self._ask(here, token, fingerprint)
+                outcome = await ask()
         if isinstance(outcome, Finding) and outcome.blames_us:
             if not self._credentials.are_refused:
                 return replace(outcome, blames_us=False)  # about this token, after all: no trouble of Graph's
@@ -151,6 +127,17 @@ class Upstream:
         async with self._governor.slot() as refused:
             held = refused or await self._governor.clearance()
             return held or await self._graph.revoke(here.client, token, user, proof)
+
+    async def exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
+        """Exchange a code of the login dialog for a token; a Finding says why there is none."""
+        return await self._by_credential(here, partial(self._exchange, here, code, redirect_uri))
+
+    async def _exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
+        async with self._governor.slot() as refused:
+            held = refused or await self._governor.clearance()
+            return held or await self._graph.exchange(
+                here.client, self._credentials.current, code, redirect_uri
+            )
 
     # -- the call -----------------------------------------------------------------------------------------
 

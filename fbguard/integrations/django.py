@@ -30,7 +30,7 @@ from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.entrance import Approach, Way, approach
 from fbguard.guard import Guard
-from fbguard.heads import UNDECODABLE, head_of
+from fbguard.heads import UNDECODABLE, answered, head_of
 from fbguard.integrations.django_checks import check_settings
 from fbguard.integrations.django_settings import guard, policy
 from fbguard.marks import MARKS, marks_of
@@ -188,9 +188,7 @@ class _DjangoHead:
 
 def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
     """Return a refusal as Django's own response."""
-    answer = refused.answer(
-        accept=request.headers.get("Accept"), language=request.headers.get("Accept-Language")
-    )
+    answer = answered(refused, carrier_of(request))
     body = b"" if request.method == "HEAD" else answer.body  # not every server cuts it off
     response = HttpResponse(body, status=answer.status, headers=dict(answer.headers))
     # Django logs 4xx as WARNING and 5xx as ERROR; a refusal is neither, and the guard logs what matters.

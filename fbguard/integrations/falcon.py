@@ -15,6 +15,7 @@ from fbguard.copies import hand_down
 from fbguard.core.carrier import Carrier, is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.requirement import PathParams
+from fbguard.heads import answered
 from fbguard.reports import refusal_of
 from fbguard.surroundings import UNKNOWN_ANSWER, Surroundings
 
@@ -96,9 +97,9 @@ class _ErrorHandler:
         if refused is None:
             following = self._next(error)
             with_socket = {"ws": ws} if "ws" in signature(following).parameters else {}
-            answered = following(request, response, error, params, **with_socket)
-            if isawaitable(answered):
-                await answered
+            result = following(request, response, error, params, **with_socket)
+            if isawaitable(result):
+                await result
         elif ws is None:
             raise _status_of(request, refused) from None
         else:
@@ -125,5 +126,5 @@ def _carrier_of(request: falcon.Request) -> Carrier:
 
 def _status_of(request: falcon.Request, refused: Refused) -> Exception:
     """Return what Falcon takes for a response."""
-    answer = refused.answer(request.get_header("Accept"), request.get_header("Accept-Language"))
+    answer = answered(refused, _carrier_of(request))
     return falcon.HTTPStatus(answer.status, headers=answer.headers, text=answer.body.decode())

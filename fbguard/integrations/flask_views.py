@@ -22,6 +22,7 @@ from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
+from fbguard.heads import answered
 from fbguard.marks import marks_of
 from fbguard.streams import LiveBody, SeeingBody, ending_body
 from fbguard.surroundings import AnsweringSurroundings
@@ -37,9 +38,7 @@ _current_g: Callable[[], Any] = cast("Any", flask.g)._get_current_object  # noqa
 
 def response_of(refused: Refused) -> flask.Response:
     """Return a refusal as a response of the current app, for the current request."""
-    answer = refused.answer(
-        accept=flask.request.headers.get("Accept"), language=flask.request.headers.get("Accept-Language")
-    )
+    answer = answered(refused, flask.request.environ)
     return flask.current_app.response_class(answer.body, answer.status, answer.headers)
 
 

@@ -18,6 +18,7 @@ from fbguard.core.requirement import PathParams
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
+from fbguard.heads import answered
 from fbguard.reports import refusal_of
 from fbguard.surroundings import Surroundings
 
@@ -181,5 +182,5 @@ def _number(request: Any) -> int:
 
 
 def _response_of(request: Any, refused: Refused) -> quart.Response:
-    answer = refused.answer(request.headers.get("Accept"), request.headers.get("Accept-Language"))
+    answer = answered(refused, request.scope)
     return quart.Response(answer.body, answer.status, Headers(answer.headers))

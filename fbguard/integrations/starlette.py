@@ -24,7 +24,7 @@ from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.guard import Guard
-from fbguard.heads import ScopeHead
+from fbguard.heads import ScopeHead, answered
 from fbguard.marks import marks_of
 from fbguard.refusals import encoded
 from fbguard.reports import heed
@@ -141,8 +141,7 @@ class FBAuthBackend(AuthenticationBackend):
 
 def response_of(conn: HTTPConnection, refused: Refused) -> Response:
     """Return a refusal as Starlette's own response."""
-    accept, language = (", ".join(conn.headers.getlist(name)) for name in ("accept", "accept-language"))
-    answer = refused.answer(accept=accept, language=language)
+    answer = answered(refused, conn.scope)
     return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
 
 

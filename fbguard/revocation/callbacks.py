@@ -18,11 +18,11 @@ from urllib.parse import quote
 from fbguard.core import settings
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
+from fbguard.core.served import Request, exceeds, finished, forbidden, only, plain, too_large, unavailable
 from fbguard.core.signing import Signer
 from fbguard.facebook import signed_request, webhook
 from fbguard.facebook.signed_request import BadSignedRequest, SignedRequest
 from fbguard.revocation import deletion
-from fbguard.revocation.wire import Request, exceeds, finished, forbidden, only, plain, too_large, unavailable
 
 _LOG: Final = logging.getLogger("fbguard")
 

@@ -247,7 +247,7 @@ class _Timer:
             registry.tick()
         except Exception:
             if registry not in self._failing:  # twice a second would be too often
-                _logger.warning("a guard's clock fails: open connections are not ended in time", exc_info=True)
+                _logger.warning("a guard's clock fails: open connections do not end in time", exc_info=True)
                 self._failing.add(registry)
         else:
             self._failing.discard(registry)

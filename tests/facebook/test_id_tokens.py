@@ -17,8 +17,8 @@ from fbguard import Guard, Refused, Requirement
 from fbguard.core.secret import Secret
 from fbguard.events import Event, SigningKeysFetched, SigningKeysUnavailable
 from fbguard.facebook import id_tokens
+from fbguard.facebook.connection import Connection
 from fbguard.facebook.debug_token import UNAVAILABLE
-from fbguard.facebook.upstream import Connection
 from tests.facebook.id_token_kit import KID, a_key, claims, header, published, signed
 from tests.support import (
     APP_ID,

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
+from fbguard.core.served import Request
+from fbguard.mounts import MountedASGI, MountedWSGI
 from fbguard.revocation.callbacks import Callbacks
-from fbguard.revocation.mounts import CallbacksASGI, CallbacksWSGI
-from fbguard.revocation.wire import Request
 from tests.support import NOW, SECRET, call_asgi, call_wsgi, http_scope, wsgi_environ
 
 VERIFY_TOKEN = "correct horse"
@@ -136,7 +136,7 @@ class Mount:
     def __init__(self, kind: str, sessions: FakeSessions, **options: Any) -> None:
         self.kind = kind
         callbacks = make_callbacks(sessions, **options)
-        self.app: Any = CallbacksASGI(callbacks) if kind == "asgi" else CallbacksWSGI(callbacks)
+        self.app: Any = MountedASGI(callbacks) if kind == "asgi" else MountedWSGI(callbacks)
 
     def call(self, method, path, body=b"", *headers, query="", pieces=1, length=True, root="", scheme="http"):
         if self.kind == "wsgi":

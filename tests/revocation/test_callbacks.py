@@ -12,8 +12,8 @@ import pytest
 
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
+from fbguard.core.served import Request
 from fbguard.revocation.callbacks import Callbacks
-from fbguard.revocation.wire import Request
 from tests.revocation.calls import (
     FORM,
     HOST,

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from urllib.parse import quote
 
 import pytest
 
 from fbguard import Policy, Rule
+from fbguard.login.cookies import Cookies
+from fbguard.sandbox import Sandbox
+from tests.login.browsers import COOKIE, OWN, SITE, Browser, guard_of, state_of
 from tests.support import TOKEN, dead, envelope, make_guard, valid
 from tests.threats.requests import ask, bearer
 
@@ -229,3 +234,120 @@ def test_G08_head(door, guard, graph, path, headers, status):
     assert (head.status, head.ran, head.body) == (status, False, b"")
     assert head.headers == get.headers
     assert head.header("content-length") == str(len(get.body)) != "0"
+
+
+# -- the login: G04 is in tests/login/test_places.py, too ----------------------------------------------------
+
+
+def returning(browser: Browser, sandbox: Sandbox, path: str = "/login") -> str:
+    return browser.returning(sandbox, browser.ask(path))
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+@pytest.mark.parametrize(
+    "evil", ["//evil.example", "https://evil.example", "/\\evil.example", "/%09/evil.example"]
+)
+def test_G04_open_redirect(kind, evil):
+    sandbox = Sandbox()
+    with guard_of(sandbox) as guard:
+        browser = Browser(kind, guard)
+        assert browser.ask(f"/login?next={quote(evil, safe='')}").status == 400
+        assert browser.ask(f"/logout?next={quote(evil, safe='')}", "POST", *OWN).status == 400
+        # A browser's cookie is not only ours to write.
+        browser.jar[Cookies("x", is_https=True).state_name] = "s" * 43 + "." + b64(evil)
+        assert browser.ask(f"/callback?code=x&state={'s' * 43}").status == 401
+
+
+def b64(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+def test_G05_host_in_relogin_url(kind):
+    sandbox = Sandbox()
+    evil = [(name, "evil.example") for name in ("Host", "X-Forwarded-Host", "X-Forwarded-Server")]
+    evil += [
+        ("Forwarded", "host=evil.example"),
+        ("X-Forwarded-Proto", "http"),
+        ("X-Forwarded-Prefix", "/evil"),
+    ]
+    with guard_of(sandbox) as guard:
+        browser = Browser(kind, guard)
+        sent = browser.ask("/login", "GET", *evil)
+        assert "evil" not in str(sent.headers)
+        done = browser.ask(browser.returning(sandbox, sent), "GET", *evil)
+        assert done.header("location") == f"{SITE}/"
+        refused = browser.ask("/callback", "GET", *evil, ("Accept", "text/html"))
+        assert (refused.status, b"evil" in refused.body) == (401, False)
+        assert f'href="{SITE}/facebook/login"'.encode() in refused.body
+
+
+@pytest.mark.parametrize("kind", ["asgi", "wsgi"])
+class TestG06:
+    """State: random, bound to one browser, for one use."""
+
+    def test_G06_missing(self, kind):
+        sandbox = Sandbox()
+        with guard_of(sandbox) as guard:
+            browser = Browser(kind, guard)
+            path = returning(browser, sandbox)
+            without = re.sub(r"&?state=[^&]*", "", path)
+            for wrong in (without, f"{without}&state=", f"{path}&state=x", f"{without}&state[]=x"):
+                assert_nobody(browser, sandbox, wrong)
+            assert browser.ask(path).status == 303  # nobody else's tries end the login
+
+    def test_G06_chosen_by_an_attacker(self, kind):
+        """Login CSRF: the link back of the attacker's own login, in the victim's browser."""
+        sandbox = Sandbox()
+        with guard_of(sandbox) as guard:
+            attacker, victim = Browser(kind, guard), Browser(kind, guard)
+            link = returning(attacker, sandbox)
+            assert_nobody(victim, sandbox, link)
+            victim.ask("/login")  # under way with one of its own
+            assert_nobody(victim, sandbox, link)
+
+    def test_G06_another_browser_has_no_use_for_a_code(self, kind):
+        sandbox = Sandbox()
+        with guard_of(sandbox) as guard:
+            victim, thief = Browser(kind, guard), Browser(kind, guard)
+            link = returning(victim, sandbox)
+            thief.ask("/login")
+            assert_nobody(thief, sandbox, link)
+
+    def test_G06_reused(self, kind):
+        sandbox = Sandbox()
+        with guard_of(sandbox) as guard:
+            browser = Browser(kind, guard)
+            sent = browser.ask("/login")
+            kept = dict(browser.jar)
+            assert browser.ask(browser.returning(sandbox, sent)).status == 303
+            again = browser.returning(sandbox, sent)  # a new code, the old state
+            assert_nobody(Browser(kind, guard), sandbox, again)
+            browser.jar = kept
+            assert_nobody(browser, sandbox, again)
+
+    def test_G06_planted_twice(self, kind):
+        sandbox = Sandbox()
+        with guard_of(sandbox) as guard:
+            browser = Browser(kind, guard)
+            path = returning(browser, sandbox)
+            (pair,) = (f"{name}={value}" for name, value in browser.jar.items())
+            browser.jar = {}
+            answer = browser.ask(path, "GET", ("Cookie", f"{pair}; {pair}"))
+            assert (answer.status, browser.jar) == (401, {})
+
+    def test_G06_random(self, kind):
+        with guard_of(Sandbox()) as guard:
+            browser = Browser(kind, guard)
+            states = {state_of(browser.ask("/login")) for _ in range(100)}
+            assert len(states) == 100
+            assert all(re.fullmatch(r"[\w-]{43}", state) for state in states)
+
+
+def assert_nobody(browser: Browser, sandbox: Sandbox, path: str) -> None:
+    """Nobody is logged in by this link, and Facebook is not even asked."""
+    before = [call for call in sandbox.calls if "dialog" not in call.path]
+    answer = browser.ask(path)
+    assert (answer.status, answer.reason) == (401, "missing_token")
+    assert COOKIE not in browser.jar
+    assert [call for call in sandbox.calls if "dialog" not in call.path] == before

@@ -13,10 +13,10 @@ from wsgiref.validate import validator
 
 import pytest
 
+from fbguard import mounts
 from fbguard.core import background
 from fbguard.core.answers import Answer
-from fbguard.revocation import mounts
-from fbguard.revocation.mounts import CallbacksASGI, CallbacksWSGI
+from fbguard.mounts import MountedASGI, MountedWSGI
 from tests.revocation.calls import (
     FORM,
     HOST,
@@ -81,13 +81,13 @@ def test_anything_else_is_not_there(mount, path):
 
 
 def test_a_root_that_is_no_whole_segment_is_not_cut_off(sessions):
-    app = CallbacksASGI(make_callbacks(sessions))
+    app = MountedASGI(make_callbacks(sessions))
     for path, expected in (("/face/webhook", 403), ("/facebook/webhook", 404), ("/webhook", 403)):
         assert asyncio.run(send(app, http_scope(path, root_path="/face"), [])).status == expected
 
 
 def test_a_path_that_is_no_utf8_is_not_there(sessions):
-    assert call_wsgi(CallbacksWSGI(make_callbacks(sessions)), wsgi_environ("/webhook\udcff")).status == 404
+    assert call_wsgi(MountedWSGI(make_callbacks(sessions)), wsgi_environ("/webhook\udcff")).status == 404
 
 
 def test_head_gets_no_body(mount):
@@ -127,7 +127,7 @@ def test_no_more_than_the_cap_and_a_byte_is_kept_of_an_endless_body(sessions):
         sent.append(message)
 
     scope = http_scope("/webhook", "POST")
-    asyncio.run(CallbacksASGI(make_callbacks(sessions))(scope, receive, record))
+    asyncio.run(MountedASGI(make_callbacks(sessions))(scope, receive, record))
     assert sent[0]["status"] == 413
     assert received <= EVENT_CAP + 65_536
 
@@ -150,7 +150,7 @@ def test_of_large_messages_no_more_than_the_cap_and_a_byte_is_kept(sizes, kept):
     rules: Any = Keeping()
     messages = [{"type": "http.request", "body": b"x" * size, "more_body": True} for size in sizes]
     messages[-1]["more_body"] = False
-    asyncio.run(send(CallbacksASGI(rules), http_scope("/", "POST"), messages))
+    asyncio.run(send(MountedASGI(rules), http_scope("/", "POST"), messages))
     assert len(rules.body) == kept
 
 
@@ -166,7 +166,7 @@ def test_of_an_endless_stream_no_more_than_the_cap_and_a_byte_is_read(sessions):
     environ = wsgi_environ(
         "/webhook", "POST", CONTENT_TYPE="x", **{"wsgi.input": stream, "wsgi.input_terminated": True}
     )
-    assert call_wsgi(CallbacksWSGI(make_callbacks(sessions)), environ).status == 413
+    assert call_wsgi(MountedWSGI(make_callbacks(sessions)), environ).status == 413
     assert stream.read_bytes == EVENT_CAP + 1
 
 
@@ -186,12 +186,12 @@ def test_what_is_refused_by_its_head_is_not_read(path, sessions):
         async def record(message, sent=sent):
             sent.append(message)
 
-        asyncio.run(CallbacksASGI(make_callbacks(sessions))(scope, receive, record))
+        asyncio.run(MountedASGI(make_callbacks(sessions))(scope, receive, record))
         expected = sent[0]["status"]
         assert expected in {413, 415}
         more = {"CONTENT_LENGTH": dict(headers).get("content-length", "5"), "wsgi.input": Unread()}
         environ = wsgi_environ(path, "POST", headers[:1], CONTENT_TYPE=FORM[1], **more)
-        assert call_wsgi(CallbacksWSGI(make_callbacks(sessions)), environ).status == expected
+        assert call_wsgi(MountedWSGI(make_callbacks(sessions)), environ).status == expected
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100])
@@ -199,7 +199,7 @@ def test_a_client_that_leaves_in_its_body_has_no_effect(sessions, cut):
     body = event_body("1")
     scope = http_scope("/webhook", "POST", [JSON, ("x-hub-signature-256", hub_signature(body))])
     pieces = [{"type": "http.request", "body": body[:cut], "more_body": True}] if cut else []
-    assert asyncio.run(send(CallbacksASGI(make_callbacks(sessions)), scope, pieces)) is None
+    assert asyncio.run(send(MountedASGI(make_callbacks(sessions)), scope, pieces)) is None
     assert sessions.effects == 0
 
 
@@ -218,12 +218,12 @@ def test_a_body_that_did_not_come_whole_has_no_effect(sessions, more):
     body = event_body("1")
     headers = [("x-hub-signature-256", hub_signature(body))]
     environ = wsgi_environ("/webhook", "POST", headers, **({"wsgi.input": io.BytesIO(body)} | more))
-    assert (call_wsgi(CallbacksWSGI(make_callbacks(sessions)), environ).status, sessions.effects) == (400, 0)
+    assert (call_wsgi(MountedWSGI(make_callbacks(sessions)), environ).status, sessions.effects) == (400, 0)
 
 
 def test_without_a_length_there_is_no_body(sessions):
     environ = wsgi_environ("/deauthorize", "POST", CONTENT_TYPE=FORM[1], **{"wsgi.input": io.BytesIO(form())})
-    assert (call_wsgi(CallbacksWSGI(make_callbacks(sessions)), environ).status, sessions.effects) == (400, 0)
+    assert (call_wsgi(MountedWSGI(make_callbacks(sessions)), environ).status, sessions.effects) == (400, 0)
 
 
 def test_two_signatures_are_refused_in_either_protocol(mount, sessions):
@@ -295,7 +295,7 @@ def test_the_endpoint_gets_the_request(kind, sessions):
 
 
 def test_wsgi_is_spoken_as_pep_3333_says(sessions):
-    app = validator(CallbacksWSGI(make_callbacks(sessions)))
+    app = validator(MountedWSGI(make_callbacks(sessions)))
     for path, method in (
         ("/webhook", "GET"),
         ("/data-deletion", "GET"),
@@ -317,7 +317,7 @@ def test_lifespan_is_completed(sessions):
     async def record(message):
         sent.append(message["type"])
 
-    asyncio.run(CallbacksASGI(make_callbacks(sessions))({"type": "lifespan"}, receive, record))
+    asyncio.run(MountedASGI(make_callbacks(sessions))({"type": "lifespan"}, receive, record))
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
@@ -331,13 +331,13 @@ def test_a_websocket_is_refused(sessions):
         sent.append(message)
 
     scope = {"type": "websocket", "path": "/webhook", "headers": []}
-    asyncio.run(CallbacksASGI(make_callbacks(sessions))(scope, receive, record))
+    asyncio.run(MountedASGI(make_callbacks(sessions))(scope, receive, record))
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
 
 
 def test_another_scope_is_an_error(sessions):
     with pytest.raises(RuntimeError, match="quic"):
-        asyncio.run(CallbacksASGI(make_callbacks(sessions))({"type": "quic"}, None, None))  # type: ignore[arg-type]
+        asyncio.run(MountedASGI(make_callbacks(sessions))({"type": "quic"}, None, None))  # type: ignore[arg-type]
 
 
 # -- behind servers and frameworks -------------------------------------------------------------------------
@@ -386,13 +386,13 @@ def mounted(kind, callbacks):
         from starlette.applications import Starlette
         from starlette.routing import Mount as At
 
-        with uvicorn_serving(Starlette(routes=[At("/facebook", CallbacksASGI(callbacks))])) as port:
+        with uvicorn_serving(Starlette(routes=[At("/facebook", MountedASGI(callbacks))])) as port:
             yield port
     else:
         from flask import Flask
         from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-        app = DispatcherMiddleware(Flask("app"), {"/facebook": CallbacksWSGI(callbacks)})
+        app = DispatcherMiddleware(Flask("app"), {"/facebook": MountedWSGI(callbacks)})
         with werkzeug_serving(app) as port:
             yield port
 

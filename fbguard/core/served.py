@@ -1,13 +1,14 @@
-"""A callback as the rules see it, and the answers that all of them share. Pure; no protocol."""
+"""A request to an app of fbguard's own as its rules see it, and the answers they share. Pure; no protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import parse_qs
 
 from fbguard.core.answers import Answer
+from fbguard.core.secret import Secret
 
 RETRY_AFTER: Final = 5  # seconds
 _MAX_FIELDS: Final = 32
@@ -17,7 +18,7 @@ _MAX_FIELDS: Final = 32
 class Request:
     """A request in no protocol's words: ``path`` is decoded and starts below the mount ``root``.
 
-    ``query`` is raw; the names of ``headers`` are in lower case.
+    ``query`` is raw; the names of ``headers`` are in lower case; ``client`` is the peer's address.
     """
 
     method: str
@@ -27,10 +28,24 @@ class Request:
     body: bytes = field(default=b"", repr=False)
     scheme: str = "https"
     root: str = ""
+    client: str | None = None
 
     def all(self, name: str) -> list[str]:
         """Return the values of all headers of this name, which is in lower case."""
         return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Answer):
+    """An answer that sets cookies: values of Set-Cookie, which hold what no repr may show."""
+
+    cookies: tuple[Secret, ...] = ()
+
+
+def header_pairs(answer: Answer) -> list[tuple[str, str]]:
+    """Return all headers of an answer, cookies too: for the expression that sends them."""
+    cookies = answer.cookies if isinstance(answer, Setting) else ()
+    return [*answer.headers, *(("Set-Cookie", cookie.reveal()) for cookie in cookies)]
 
 
 def only(text: str, name: str) -> str | None:
@@ -78,4 +93,4 @@ def finished(answer: Answer) -> Answer:
         ("X-Content-Type-Options", "nosniff"),
     )
     missing = [pair for pair in common if pair[0].lower() not in given]
-    return Answer(answer.status, [*answer.headers, *missing], answer.body)
+    return replace(answer, headers=[*answer.headers, *missing])

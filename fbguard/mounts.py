@@ -1,8 +1,8 @@
-"""The callbacks as an ASGI app and as a WSGI app, to be mounted. Imports no framework."""
+"""Apps of fbguard's own in either protocol, to be mounted: callbacks, the login. Imports no framework."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from http import HTTPStatus
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fbguard.core import background
 from fbguard.core.answers import Answer
-from fbguard.revocation.callbacks import Callbacks
-from fbguard.revocation.wire import Request, finished, plain, unavailable
+from fbguard.core.served import Request, finished, header_pairs, plain, unavailable
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -31,11 +30,26 @@ class _Gone(Exception):  # noqa: N818
     """The client left before its body was here."""
 
 
-class CallbacksASGI:
-    """Facebook's callbacks as an ASGI app; mount it, or serve it alone."""
+class Rules(Protocol):
+    """What is mounted, in no protocol's words."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
+    deadline: float
+    """Seconds that :meth:`answer` takes at most."""
+
+    def admit(self, request: Request) -> Answer | int:
+        """Return how many bytes of body to read at most, before it is read; or the answer that refuses it."""
+        ...
+
+    async def answer(self, request: Request) -> Answer:
+        """Have the effect of a request and say so."""
+        ...
+
+
+class MountedASGI:
+    """Rules as an ASGI app; mount it, or serve it alone."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; a WebSocket is refused."""
@@ -51,7 +65,7 @@ class CallbacksASGI:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request_of_scope(scope)
-        admitted = self._callbacks.admit(request)
+        admitted = self._rules.admit(request)
         if isinstance(admitted, Answer):
             answer = admitted
         else:
@@ -59,42 +73,50 @@ class CallbacksASGI:
                 body = await _received(receive, admitted)
             except _Gone:
                 return
-            answer = await self._callbacks.answer(replace(request, body=body))
-        headers = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            answer = await self._rules.answer(replace(request, body=body))
+        await send(_start(answer))
         sent = b"" if request.method == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": sent})
 
 
-class CallbacksWSGI:
-    """Facebook's callbacks as a WSGI app; the effects run on the background loop of the process."""
+class MountedWSGI:
+    """Rules as a WSGI app; the effects run on the background loop of the process."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         answer = self._answer(environ)
         status = f"{answer.status} {HTTPStatus(answer.status).phrase}"
-        start_response(status, list(answer.headers))
+        start_response(status, header_pairs(answer))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
 
     def _answer(self, environ: WSGIEnvironment) -> Answer:
         request = _request_of_environ(environ)
-        admitted = self._callbacks.admit(request)
+        admitted = self._rules.admit(request)
         if isinstance(admitted, Answer):
             return admitted
         body = _read(environ, admitted)
         if body is None:
             return finished(plain(400, "The body did not come whole."))
-        future = background.submit(self._callbacks.answer(replace(request, body=body)))
+        future = background.submit(self._rules.answer(replace(request, body=body)))
         try:
-            return future.result(self._callbacks.deadline + _GRACE)
+            return future.result(self._rules.deadline + _GRACE)
         except (TimeoutError, CancelledError):
             future.cancel()
         return finished(unavailable())
+
+
+def _start(answer: Answer) -> Message:
+    """Return the message that begins an answer; no frame of ours keeps what its cookies hold."""
+    return {
+        "type": "http.response.start",
+        "status": answer.status,
+        "headers": [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in header_pairs(answer)
+        ],
+    }
 
 
 def _request_of_scope(scope: Scope) -> Request:
@@ -111,7 +133,12 @@ def _request_of_scope(scope: Scope) -> Request:
         ],
         scheme=scope.get("scheme", "http"),
         root=root,
+        client=_peer(scope.get("client")),
     )
+
+
+def _peer(client: Sequence[Any] | None) -> str | None:
+    return str(client[0]) if client else None
 
 
 async def _received(receive: Receive, cap: int) -> bytes:
@@ -149,6 +176,7 @@ def _request_of_environ(environ: WSGIEnvironment) -> Request:
         headers=headers,
         scheme=environ["wsgi.url_scheme"],
         root=_decoded(environ.get("SCRIPT_NAME", "")),
+        client=environ.get("REMOTE_ADDR") or None,
     )
 
 

@@ -1,0 +1,85 @@
+"""The login of a guard's app, to be mounted: for people with a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from fbguard.core.requirement import Requirement
+from fbguard.sessions import EndsSessions
+
+if TYPE_CHECKING:
+    from fbguard.login.rules import LoginRules
+    from fbguard.mounts import MountedASGI, MountedWSGI
+
+_ROUND: Final = 1.0  # seconds of one answer besides what Graph may take
+_PREFIXES: Final = ("__Host-", "__Secure-")
+
+
+class LogsIn(EndsSessions):
+    """The part of a :class:`fbguard.Guard` that logs people in."""
+
+    def login_asgi(self, *, after: str = "/", scopes: Sequence[str] = ()) -> MountedASGI:
+        """Return an ASGI app that logs people in by Facebook's dialog; mount it on a public path.
+
+        It belongs where ``redirect_uri`` has its folder: at ``/facebook`` for
+        ``https://example.com/facebook/callback``. GET ``/login?next=/path&scope=a,b&auth_type=...`` sends a
+        browser to the dialog; the callback puts the token into the cookie that ``token_from`` names
+        (HttpOnly, SameSite=Lax, Secure on https) and goes to ``next``, a path of this site; POST ``/logout``
+        from a page of this site ends the session and takes the cookie away. From now on the guard's re-login
+        hints lead there.
+
+        ``after`` is the path for those without a ``next``; ``scopes`` are asked for in every login. Raises
+        TypeError or ValueError naming the option: also without a ``redirect_uri`` of a web page, or a cookie
+        in ``token_from``.
+        """
+        from fbguard.mounts import MountedASGI  # noqa: PLC0415
+
+        return MountedASGI(self._login(after, scopes))
+
+    def login_wsgi(self, *, after: str = "/", scopes: Sequence[str] = ()) -> MountedWSGI:
+        """Return what :meth:`login_asgi` returns, as a WSGI app."""
+        from fbguard.mounts import MountedWSGI  # noqa: PLC0415
+
+        return MountedWSGI(self._login(after, scopes))
+
+    def _login(self, after: str, scopes: Sequence[str]) -> LoginRules:
+        # Here: what nobody mounts is not even imported.
+        from fbguard.login.cookies import Cookies  # noqa: PLC0415
+        from fbguard.login.gate import Gate  # noqa: PLC0415
+        from fbguard.login.places import Places, is_of_this_site  # noqa: PLC0415
+        from fbguard.login.rules import LoginRules  # noqa: PLC0415
+
+        site = self._validator.site
+        places = Places.of(site.redirect_uri)
+        name = self.sources.cookie
+        if name is None:
+            raise ValueError("a login needs a cookie for the token: token_from=('header', 'cookie:NAME')")
+        if name.startswith(_PREFIXES) and not places.is_https:
+            raise ValueError(
+                f"token_from: browsers take a cookie {name} on https only, and redirect_uri is not"
+            )
+        if not isinstance(after, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"after must be a str, not {type(after).__name__}")
+        if not is_of_this_site(after):
+            raise ValueError("after must be a path of this site, such as '/home'")
+        asked = Requirement(scopes=scopes).scopes
+        self._validator.site = replace(site, login=places.login)
+        gate = Gate(
+            self.sources,
+            self._validator,
+            self._look_ups,
+            self._revoker,
+            self._refuse_closed,
+            redirect_uri=places.redirect_uri,
+            deadline=self._deadline,
+        )
+        return LoginRules(
+            gate,
+            places,
+            Cookies(name, is_https=places.is_https),
+            after=after,
+            scopes=asked,
+            deadline=2 * self._deadline + _ROUND,
+        )

@@ -1,0 +1,62 @@
+"""What a login wants to be configured with; wrong values fail when it is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.login.browsers import guard_of
+
+
+def made(guard, kind, **options):
+    return guard.login_asgi(**options) if kind == "asgi" else guard.login_wsgi(**options)
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "why"),
+    [
+        (None, "needs Guard"),
+        ("fb1234567890://authorize", "https URL"),
+        ("http://example.com/callback", "https"),
+        ("https://example.com/callback?a=b", "query"),
+        ("https://example.com", "name for the callback"),
+        ("https://example.com/", "name for the callback"),
+        ("https://example.com/facebook/", "name for the callback"),
+        ("https://example.com/a%20b", "name for the callback"),
+        ("https://example.com/facebook/login", "name for the callback"),
+        ("https://example.com/logout", "name for the callback"),
+    ],
+)
+def test_no_browser_could_come_back_there(kind, sandbox, redirect_uri, why):
+    with guard_of(sandbox, redirect_uri=redirect_uri) as guard, pytest.raises(ValueError, match=why):
+        made(guard, kind)
+
+
+def test_the_token_needs_a_cookie(kind, sandbox):
+    with guard_of(sandbox, token_from=("header",)) as guard, pytest.raises(ValueError, match="cookie:NAME"):
+        made(guard, kind)
+
+
+@pytest.mark.parametrize("name", ["__Host-token", "__Secure-token"])
+def test_a_cookie_that_no_browser_would_take(kind, sandbox, name):
+    options = {"token_from": (f"cookie:{name}",), "redirect_uri": "http://localhost:8000/callback"}
+    with guard_of(sandbox, **options) as guard, pytest.raises(ValueError, match=name):
+        made(guard, kind)
+    with guard_of(sandbox, token_from=(f"cookie:{name}",)) as guard:
+        made(guard, kind)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind_of_error"),
+    [
+        ({"after": "https://evil.example/"}, ValueError),
+        ({"after": ""}, ValueError),
+        ({"after": "home"}, ValueError),
+        ({"after": None}, TypeError),
+        ({"scopes": "email"}, TypeError),
+        ({"scopes": ['a"b']}, ValueError),
+        ({"scopes": [5]}, TypeError),
+    ],
+)
+def test_wrong_options(kind, guard, options, kind_of_error):
+    with pytest.raises(kind_of_error):
+        made(guard, kind, **options)

@@ -1,0 +1,343 @@
+"""A login from its first link to the log-out, in both protocols, against the sandbox."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from fbguard import Refused, Requirement
+from fbguard.core.secret import Secret
+from fbguard.stores.memory import MemoryStore
+from tests.login.browsers import COOKIE, OWN, REDIRECT_URI, SITE, Browser, guard_of, state_of
+
+STATE = "__Host-fbguard-login"
+
+
+def test_a_person_logs_in(browser, guard, sandbox):
+    done = browser.log_in(sandbox, "/login?next=/me%3Ftab%3D1%23top", user_id="42")
+    assert (done.status, done.header("location"), done.body) == (303, f"{SITE}/me?tab=1#top", b"")
+    assert (done.header("cache-control"), done.header("referrer-policy")) == ("no-store", "no-referrer")
+    assert set(browser.jar) == {COOKIE}
+    info = guard.check(browser.jar[COOKIE])
+    assert (info.user_id, info.scopes) == ("42", {"public_profile", "email"})
+
+
+def test_the_token_is_known_from_then_on(browser, guard, sandbox):
+    browser.log_in(sandbox)
+    asked = len(sandbox.calls)
+    guard.check(browser.jar[COOKIE])
+    assert len(sandbox.calls) == asked
+
+
+def test_the_dialog_is_asked_for_what_it_should(browser):
+    sent = browser.ask("/login?scope=pages_show_list,email%20user_friends&auth_type=rerequest")
+    parts = urlsplit(sent.header("location"))
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == "https://www.facebook.com/v26.0/dialog/oauth"
+    assert parse_qs(parts.query) == {
+        "client_id": ["1234567890"],
+        "redirect_uri": [REDIRECT_URI],
+        "scope": ["email,pages_show_list,user_friends"],
+        "auth_type": ["rerequest"],
+        "state": [state_of(sent)],
+    }
+
+
+def test_without_scopes_none_are_asked_for(kind, guard):
+    sent = Browser(kind, guard).ask("/login")
+    assert "scope" not in parse_qs(urlsplit(sent.header("location")).query)
+
+
+@pytest.mark.parametrize("path", ["/login", "/login?next="])
+def test_who_says_nothing_goes_where_all_go(browser, sandbox, path):
+    assert browser.log_in(sandbox, path).header("location") == f"{SITE}/home"
+
+
+def test_cookies_are_for_no_script_no_other_site_and_no_plain_http(browser, sandbox):
+    browser.log_in(sandbox)
+    way, token, gone = browser.written
+    assert re.fullmatch(
+        rf"{STATE}=[\w-]{{43}}\.[\w-]+; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600", way
+    )
+    assert re.fullmatch(rf"{COOKIE}=EAA\w+; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=(\d+)", token)
+    assert gone == f"{STATE}=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0"
+    assert 3590 <= int(token.rpartition("=")[2]) <= 2 * 3600
+
+
+def test_on_a_developers_machine_cookies_go_without_https(kind, sandbox):
+    with guard_of(sandbox, redirect_uri="http://127.0.0.1:8000/callback") as guard:
+        browser = Browser(kind, guard)
+        browser.ask("/login")
+        assert re.fullmatch(
+            r"fbguard-login=\S+; Path=/; HttpOnly; SameSite=Lax; Max-Age=600", *browser.written
+        )
+
+
+def test_a_token_that_never_ends_lives_as_long_as_the_browser(browser, guard, sandbox, monkeypatch):
+    issue = sandbox.issue_token
+
+    async def exchange(_code, _redirect_uri):
+        return Secret(issue(user_id="42", expires_in=None))
+
+    monkeypatch.setattr(guard._look_ups, "exchange", exchange)
+    browser.log_in(sandbox)
+    assert "Max-Age" not in browser.written[1]
+
+
+def test_hints_lead_to_the_login_from_then_on(guard, kind):
+    def url(token):
+        with pytest.raises(Refused) as refused:
+            guard.check(token)
+        return refused.value.relogin.url
+
+    assert urlsplit(url(None)).path == "/v26.0/dialog/oauth"
+    Browser(kind, guard)
+    assert url(None) == f"{SITE}/facebook/login"
+
+
+def test_a_hint_asks_for_what_is_missing(guard, sandbox, kind):
+    Browser(kind, guard)
+    token = sandbox.issue_token(scopes=["public_profile"])
+    with pytest.raises(Refused) as refused:
+        guard.check(token, Requirement(scopes=["email", "pages_show_list"]))
+    assert refused.value.relogin.url == (
+        f"{SITE}/facebook/login?scope=email%2Cpages_show_list&auth_type=rerequest"
+    )
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "next=https://evil.example/",
+        "next=//evil.example",
+        "scope=a%22b",
+        "scope=" + "x" * 101,
+        "scope=" + ",".join(f"s{n}" for n in range(51)),
+        "auth_type=anything",
+        "auth_type=rerequest,reauthenticate",
+    ],
+)
+def test_a_link_that_is_wrong_begins_no_login(browser, query):
+    answer = browser.ask(f"/login?{query}")
+    assert (answer.status, answer.reason, browser.written) == (400, "invalid_request", [])
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/login", "POST", "GET"),
+        ("/login", "HEAD", "GET"),
+        ("/callback", "POST", "GET"),
+        ("/logout", "GET", "POST"),
+    ],
+)
+def test_methods(browser, path, method, allowed):
+    answer = browser.ask(path, method)
+    assert (answer.status, answer.header("allow"), browser.written) == (405, allowed, [])
+
+
+@pytest.mark.parametrize("path", ["", "/", "/login/", "/callback/x", "/Login", "/facebook/login"])
+def test_anything_else_is_not_there(browser, path):
+    assert browser.ask(path).status == 404
+
+
+def test_a_person_who_cancels_is_asked_again(browser, sandbox):
+    answer = browser.ask(browser.returning(sandbox, browser.ask("/login"), cancel=True))
+    assert (answer.status, answer.reason) == (401, "not_authorized")
+    assert answer.json["relogin"]["url"] == f"{SITE}/facebook/login"
+    assert browser.jar == {}
+
+
+def test_a_browser_gets_a_page(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"), cancel=True)
+    answer = browser.ask(path, "GET", ("Accept", "text/html"), ("Accept-Language", "id"))
+    assert answer.header("content-type") == "text/html; charset=utf-8"
+    assert f'href="{SITE}/facebook/login"'.encode() in answer.body
+    assert answer.header("content-language") == "id"
+
+
+def test_an_error_of_the_dialog_is_told_to_the_operator(browser, caplog):
+    state = state_of(browser.ask("/login"))
+    answer = browser.ask(f"/callback?error=server_error&state={state}")
+    assert (answer.status, answer.reason) == (503, "unavailable")
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
+        "Facebook's login dialog sent a person back with an error: server_error"
+    ]
+    browser.ask(f"/callback?error=%0aevil&state={state}")
+    assert caplog.records[-1].getMessage().endswith("with an error: something else")
+
+
+@pytest.mark.parametrize("code", ["", "&code=", "&code=a&code=b", "&code=" + "x" * 4097])
+def test_a_code_that_is_none(browser, sandbox, code):
+    state = state_of(browser.ask("/login"))
+    answer = browser.ask(f"/callback?state={state}{code}")
+    assert (answer.status, answer.reason) == (400, "invalid_request")
+    assert not any("access_token" in call.path for call in sandbox.calls)
+
+
+def test_a_code_that_facebook_does_not_know(browser, sandbox):
+    state = state_of(browser.ask("/login"))
+    answer = browser.ask(f"/callback?state={state}&code=nobodys")
+    assert (answer.status, answer.reason, answer.json["code"]) == (401, "invalid_token", 100)
+    assert browser.jar == {}
+
+
+def test_a_code_that_has_been_used(browser, kind, guard, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    used = parse_qs(urlsplit(path).query)["code"][0]
+    assert browser.ask(path).status == 303
+    other = Browser(kind, guard)
+    answer = other.ask(f"/callback?state={state_of(other.ask('/login'))}&code={used}")
+    assert (answer.status, answer.reason, answer.json["subcode"]) == (401, "invalid_token", 36009)
+
+
+def test_a_code_that_has_expired(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    sandbox.clock.advance(601)
+    assert browser.ask(path).json["subcode"] == 36007
+
+
+def test_a_person_who_is_held_at_facebook(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    sandbox.checkpoint("42")
+    answer = browser.ask(path)
+    assert (answer.status, answer.reason) == (401, "checkpointed")
+
+
+def test_while_facebook_is_away_the_way_back_stays_open(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    sandbox.fail(status=500, times=1)
+    answer = browser.ask(path)
+    assert (answer.status, answer.reason) == (503, "unavailable")
+    assert answer.header("retry-after")
+    assert list(browser.jar) == [STATE]
+    assert browser.ask(path).status == 303
+
+
+def test_while_facebook_throttles(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    sandbox.throttle(4)
+    assert (answer := browser.ask(path)).status == 503
+    assert answer.reason == "throttled"
+
+
+def test_garbage_from_facebook_logs_nobody_in(browser, sandbox):
+    for body in (
+        b"",
+        b"null",
+        b"[]",
+        b'{"access_token": 5}',
+        b'{"access_token": "a|b"}',
+        b'{"access_token": ""}',
+    ):
+        path = browser.returning(sandbox, browser.ask("/login"))
+        sandbox.fail(status=200, body=body, times=1)
+        assert (browser.ask(path).status, COOKIE in browser.jar) == (503, False), body
+
+
+def test_a_token_of_another_app_logs_nobody_in(browser, guard, sandbox, monkeypatch):
+    async def exchange(_code, _redirect_uri):
+        return Secret(sandbox.issue_token(app_id="999"))
+
+    monkeypatch.setattr(guard._look_ups, "exchange", exchange)
+    answer = browser.log_in(sandbox)
+    assert (answer.status, answer.reason, browser.jar) == (401, "wrong_app", {})
+
+
+def test_look_ups_of_codes_count_for_the_limit(kind, sandbox):
+    with guard_of(sandbox, miss_limit=(2, 60.0)) as guard:
+        browser = Browser(kind, guard)
+        said = []
+        for number in range(4):
+            state = state_of(browser.ask("/login"))
+            said.append(browser.ask(f"/callback?state={state}&code=guess{number}").status)
+        assert said == [401, 401, 429, 429]
+
+
+def test_a_closed_guard_logs_nobody_in(browser, guard, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    guard.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        browser.ask(path)
+    assert COOKIE not in browser.jar
+
+
+# -- log-out -----------------------------------------------------------------------------------------------
+
+
+def test_a_log_out_ends_the_session_and_takes_the_cookie(browser, guard, sandbox):
+    browser.log_in(sandbox)
+    token = browser.jar[COOKIE]
+    answer = browser.ask("/logout?next=/bye", "POST", *OWN)
+    assert (answer.status, answer.header("location")) == (303, f"{SITE}/bye")
+    assert browser.jar == {}
+    with pytest.raises(Refused) as refused:
+        guard.check(token)
+    assert refused.value.reason == "session_invalidated"
+
+
+def test_who_is_not_logged_in_may_log_out(browser):
+    assert browser.ask("/logout", "POST", *OWN).header("location") == f"{SITE}/home"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        (("Origin", "https://evil.example"), ("Host", "api.example.com")),
+        (("Origin", "null"), ("Host", "api.example.com")),
+        (*OWN, ("Sec-Fetch-Site", "cross-site")),
+    ],
+)
+def test_no_other_site_logs_anybody_out(browser, guard, sandbox, headers):
+    browser.log_in(sandbox)
+    answer = browser.ask("/logout", "POST", *headers)
+    assert (answer.status, answer.reason) == (400, "invalid_request")
+    assert guard.check(browser.jar[COOKIE]).user_id == "42"
+
+
+def test_a_log_out_that_others_do_not_hear_of_can_be_done_again(kind, sandbox):
+    class Away(MemoryStore):
+        is_away = False
+
+        async def bury(self, *args, **options):
+            if self.is_away:
+                raise OSError
+            await super().bury(*args, **options)
+
+    store = Away(time=sandbox.clock.time)
+    with guard_of(sandbox, store=store) as guard:
+        browser = Browser(kind, guard)
+        browser.log_in(sandbox)
+        store.is_away = True
+        answer = browser.ask("/logout", "POST", *OWN)
+        assert (answer.status, COOKIE in browser.jar) == (503, True)
+        with pytest.raises(Refused):
+            guard.check(browser.jar[COOKIE])
+
+
+# -- once --------------------------------------------------------------------------------------------------
+
+
+def test_a_state_works_once_however_many_come_at_once(guard, sandbox):
+    browser = Browser("wsgi", guard)
+    path = browser.returning(sandbox, browser.ask("/login"))
+    cookie = dict(browser.jar)
+
+    def come(_number):
+        again = Browser("wsgi", guard)
+        again.app, again.jar = browser.app, dict(cookie)
+        return again.ask(path).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(come, range(8))) == [303] + [401] * 7
+    assert [call.path.rpartition("/")[2] for call in sandbox.calls] == [
+        "oauth",
+        "access_token",
+        "debug_token",
+    ]
