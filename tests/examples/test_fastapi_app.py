@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.cli.processes import running
-from tests.examples.conftest import ROOT
+from tests.examples.conftest import ROOT, free_port
 from tests.examples.outcomes import OUTCOMES
 
 UVICORN = ["uvicorn", "--app-dir", str(ROOT), "--port", "0", "examples.fastapi_app:app"]
@@ -34,11 +34,6 @@ def answering(port, program):
             continue
         return f"http://127.0.0.1:{port}"
     raise AssertionError(f"it ended: {program.seen}")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(
