@@ -1,8 +1,8 @@
 """What a request costs whose token is known: ``python -m benchmarks.hit``.
 
-Four variants of one small app, in both protocols and in one run: bare, behind a middleware that does
-nothing, behind the hand-written floor and behind fbguard's door. No sockets. Before anything is timed
-every variant shows that it does its work; after it, that every request was a hit.
+Five variants of one small app, in both protocols and in one run: bare, behind a middleware that does
+nothing, behind the bare parts of a hit, behind the hand-written floor and behind fbguard's door. No sockets.
+Before anything is timed every variant shows that it does its work; after it, that every request was a hit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 import fbguard
 from benchmarks.floor import AsgiFloor, Judge, WsgiFloor, facts_of_request
 from benchmarks.lines import about
+from benchmarks.parts import AsgiParts, WsgiParts, entries_of, part_of_request, rules_of
 from benchmarks.requests import PATH, in_turn, requests_with
 from benchmarks.sides import AsgiNoOp, AsgiSide, Look, Side, WsgiNoOp, WsgiSide, asgi_app, has_facts, wsgi_app
 from benchmarks.timing import COLLECTOR, Slice, Spread, interleaved
@@ -35,8 +36,8 @@ POLICY: Final = Policy(
 )
 SCOPES: Final = ("public_profile", "email", "user_friends", "pages_show_list")
 PROTOCOLS: Final = ("ASGI", "WSGI")
-BARE, NO_OP, FLOOR, GUARDED = "bare", "no-op", "floor", "guarded"
-VARIANTS: Final = (BARE, NO_OP, FLOOR, GUARDED)
+BARE, NO_OP, PARTS, FLOOR, GUARDED = "bare", "no-op", "parts", "floor", "guarded"
+VARIANTS: Final = (BARE, NO_OP, PARTS, FLOOR, GUARDED)
 
 _DAY: Final = 86_400.0  # seconds: no fact's time is over before the run is
 
@@ -62,17 +63,20 @@ class Ratio:
     added: float | None
 
 
-def variants(guard: Guard, judge: Judge, runner: asyncio.Runner) -> list[Variant]:
-    """Return every variant, named like ``ASGI floor``."""
+def variants(guard: Guard, judge: Judge, token: str, runner: asyncio.Runner) -> list[Variant]:
+    """Return every variant, named like ``ASGI floor``; all know the token."""
     asgi, wsgi = AsgiSide(runner), WsgiSide()
-    floor_look = facts_of_request.get
+    floor_look, part_look = facts_of_request.get, part_of_request.get
+    known = entries_of(token, guard.check(token), _DAY), rules_of("public_profile", "email")
     return [
         Variant(f"ASGI {BARE}", asgi, asgi_app),
         Variant(f"ASGI {NO_OP}", asgi, AsgiNoOp(asgi_app)),
+        Variant(f"ASGI {PARTS}", asgi, AsgiParts(asgi_app, *known), part_look),
         Variant(f"ASGI {FLOOR}", asgi, AsgiFloor(asgi_app, judge), floor_look),
         Variant(f"ASGI {GUARDED}", asgi, AsgiDoor(asgi_app, guard, policy=POLICY), current_token),
         Variant(f"WSGI {BARE}", wsgi, wsgi_app),
         Variant(f"WSGI {NO_OP}", wsgi, WsgiNoOp(wsgi_app)),
+        Variant(f"WSGI {PARTS}", wsgi, WsgiParts(wsgi_app, *known), part_look),
         Variant(f"WSGI {FLOOR}", wsgi, WsgiFloor(wsgi_app, judge), floor_look),
         Variant(f"WSGI {GUARDED}", wsgi, WsgiDoor(wsgi_app, guard, policy=POLICY), current_token),
     ]
@@ -110,7 +114,7 @@ def measure(*, rounds: int, requests: int) -> dict[str, Spread]:
         info = guard.check(token)
         judge = Judge(guard.app_id, POLICY, ttl=_DAY)
         judge.remember(token, info)
-        contenders = variants(guard, judge, runner)
+        contenders = variants(guard, judge, token, runner)
         for variant in contenders:
             check(variant, token, info)
         slices = {variant.name: slice_of(variant, token, info) for variant in contenders}
@@ -125,7 +129,7 @@ def ratios(spreads: Mapping[str, Spread]) -> dict[str, Ratio]:
     found: dict[str, Ratio] = {}
     for protocol in PROTOCOLS:
         best = {name: spreads[f"{protocol} {name}"].min for name in VARIANTS}
-        for other in (NO_OP, FLOOR, BARE):
+        for other in (NO_OP, PARTS, FLOOR, BARE):
             below = best[other] - best[BARE]
             added = (best[GUARDED] - best[BARE]) / below if below > 0 else None
             found[f"{protocol} {GUARDED}/{other}"] = Ratio(best[GUARDED] / best[other], added)

@@ -21,7 +21,9 @@ from tests.support import TOKEN, make_guard
 ROOT = Path(__file__).parents[2]
 FEW = ["--rounds", "2", "--requests", "3"]
 NAMES = [f"{protocol} {name}" for protocol in hit.PROTOCOLS for name in hit.VARIANTS]
-PAIRS = [f"{side} guarded/{other}" for side in ("ASGI", "WSGI") for other in ("no-op", "floor", "bare")]
+PAIRS = [
+    f"{side} guarded/{other}" for side in ("ASGI", "WSGI") for other in ("no-op", "parts", "floor", "bare")
+]
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_the_command_refuses_what_it_cannot_run(options, capsys):
 
 
 def test_ratios_are_those_of_the_best_rounds():
-    best = {"bare": 1.0, "no-op": 1.5, "floor": 3.0, "guarded": 6.0}
+    best = {"bare": 1.0, "no-op": 1.5, "parts": 2.0, "floor": 3.0, "guarded": 6.0}
     spreads = {
         f"{protocol} {name}": Spread(value, 50.0, 90.0)
         for protocol in hit.PROTOCOLS

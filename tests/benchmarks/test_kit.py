@@ -21,7 +21,7 @@ from benchmarks.world import TOKENS, Row, world
 ROOT = Path(__file__).parents[2]
 FEW = ["--rounds", "2", "--requests", "2", "--json"]
 HIT = {f"{side} {name}": value for side in ("ASGI", "WSGI") for name, value in
-       (("bare", 1.0), ("no-op", 1.5), ("floor", 3.0), ("guarded", 5.0))}  # fmt: skip
+       (("bare", 1.0), ("no-op", 1.5), ("parts", 2.0), ("floor", 3.0), ("guarded", 5.0))}  # fmt: skip
 
 
 def spread(value):
