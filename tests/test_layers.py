@@ -45,7 +45,7 @@ FLOORS = (
     ("decorator", "frameworks"),  # the framework around a view is looked for among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
-    ("testing",),
+    ("otel", "testing"),
     ("cli", "__main__"),
 )  # fmt: skip
 
@@ -59,6 +59,7 @@ THIRD_PARTY = {
     "facebook.transport": {"httpx"},
     "login.rules": {"cachetools"},
     "guard": {"httpx"},  # for a type only
+    "otel": {"opentelemetry"},
     "stores.redis": {"redis"},
     "stores.shared": {"cachetools"},
     "legacy.client": {"httpx"},

@@ -80,14 +80,17 @@ class AiohttpPool:
         self._session: aiohttp.ClientSession | None = None
 
     def _open(self) -> aiohttp.ClientSession:
+        ours = _noting_reuse()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(),
-            trace_configs=[_noting_reuse()],
+            trace_configs=[ours],
         )
+        # What watches all sessions of a process (tracers) has added its own, and would note the URL.
+        session._trace_configs = [ours]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         # The one way to keep it from sending a GET again that Graph may have answered: GraphClient decides.
         session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return session

@@ -1,10 +1,12 @@
-"""What the HTTP libraries of this process may write into logs: no token, no proof, no secret."""
+"""What logs and traces of this process may hold of the calls of Graph: no token, no proof, no secret."""
 
 from __future__ import annotations
 
 import logging
 import re
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from sys import modules
 from typing import Any, Final
 
 # Query parameters that hold a token or a secret.
@@ -57,6 +59,17 @@ class _BeSilent(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not our_call.get()
+
+
+def untraced() -> AbstractContextManager[object]:
+    """Keep OpenTelemetry's instrumentation of HTTP clients off a call: spans hold the URL, with the token.
+
+    By the name that it has if anybody uses it: fbguard needs no OpenTelemetry.
+    """
+    utils = modules.get("opentelemetry.instrumentation.utils")
+    suppress: Any = getattr(utils, "suppress_http_instrumentation", nullcontext)
+    found: AbstractContextManager[object] = suppress()
+    return found
 
 
 _HIDE_TOKENS: Final = _HideTokens()

@@ -17,7 +17,7 @@ from fbguard.core.secret import Secret
 from fbguard.events import Tell
 from fbguard.facebook.graph import MAX_REPLY, Reply
 from fbguard.facebook.pools import AiohttpPool, Call, HttpxPool, Incoming, Pool
-from fbguard.facebook.quiet import hide_tokens_in_logs, our_call
+from fbguard.facebook.quiet import hide_tokens_in_logs, our_call, untraced
 
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "fbguard"}
 _FORM: Final = {**_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
@@ -80,10 +80,11 @@ class GraphClient:
         try:
             for is_last in (False, True):
                 try:
-                    async with self._pool.send(build()) as incoming:
-                        if self._told:
-                            self._told.discard(_host_of(url))
-                        return await _read(incoming, most)
+                    with untraced():
+                        async with self._pool.send(build()) as incoming:
+                            if self._told:
+                                self._told.discard(_host_of(url))
+                            return await _read(incoming, most)
                 except Exception as exc:
                     if is_last or not self._pool.is_unanswered(exc):
                         raise
