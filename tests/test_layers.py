@@ -45,7 +45,7 @@ FLOORS = (
     ("decorator", "frameworks"),  # the framework around a view is looked for among those that are loaded
     ("",),  # fbguard/__init__.py, which re-exports
     ("sandbox",),
-    ("otel", "testing"),
+    ("debugger", "otel", "testing"),
     ("cli", "__main__"),
 )  # fmt: skip
 
@@ -88,7 +88,7 @@ def name_of(path):
 
 
 MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
-EMPTY_PACKAGES = {"cli.coverage", "core", "facebook", "integrations"}  # a docstring each
+EMPTY_PACKAGES = {"cli.coverage", "core", "debugger", "facebook", "integrations", "login"}  # a docstring each
 
 
 def floor_of(module):

@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fbguard.cli.asking import WrongUse
-from fbguard.cli.guards import address_for, need_for, one_off_guard
-from fbguard.cli.report import Report
+from fbguard.cli.guards import one_off_guard
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
 from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import Refused
 from fbguard.core.secret import Secret
+from fbguard.debugger.report import need_for, report_of
 from fbguard.guard import Guard
 
 _STDIN: Final = "-"
@@ -162,14 +162,8 @@ async def _in_order(guard: Guard, stored: Sequence[Stored], at_once: int) -> Asy
 
 async def _found(guard: Guard, stored: Stored) -> Found:
     refused = await _refusal(guard, stored.token)
-    info = guard.peek(stored.token.reveal())
-    report = Report(
-        info=info,
-        refused=refused,
-        app_id=guard.app_id,
-        asked=address_for(guard, stored.token),
-        now=guard.now(),
-    )
+    report = report_of(guard, stored.token, refused)
+    info = report.info
     facts = info if report.reads else None
     return Found(
         line=stored.line,

@@ -5,12 +5,11 @@ The commands about tokens are in :mod:`fbguard.cli.token_commands`.
 
 from __future__ import annotations
 
-import errno
 from typing import Annotated, Final
 
 import typer
 
-from fbguard.cli.program import AsJson, app, wrong_use
+from fbguard.cli.program import PORT_HELP, AsJson, app, listening_on, wrong_use
 
 __all__ = ["app", "demo", "doctor", "explain", "routes", "sandbox", "token_commands"]
 
@@ -55,9 +54,7 @@ def demo(
 )
 def sandbox(
     *,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65_535, help="The port on 127.0.0.1; 0 takes a free one.")
-    ] = _DEFAULT_PORT,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help=PORT_HELP)] = _DEFAULT_PORT,
     app_id: Annotated[
         str | None, typer.Option("--app-id", help="The Facebook app's id.", show_default="1234567890")
     ] = None,
@@ -74,14 +71,11 @@ def sandbox(
     """
     from fbguard.cli.local_facebook import run  # noqa: PLC0415
 
-    try:
-        run(port, app_id=app_id, app_secret=app_secret)
-    except ValueError as error:  # names the option, never its value
-        raise typer.BadParameter(str(error)) from None
-    except OSError as error:
-        hint = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
-        typer.echo(f"fbguard: cannot listen on 127.0.0.1:{port}: {error.strerror}{hint}", err=True)
-        raise typer.Exit(1) from None
+    with listening_on(port):
+        try:
+            run(port, app_id=app_id, app_secret=app_secret)
+        except ValueError as error:  # names the option, never its value
+            raise typer.BadParameter(str(error)) from None
 
 
 @app.command(

@@ -7,17 +7,11 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from fbguard.cli import asking
-from fbguard.core.credentials import is_id_token
-from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.options import STORE
-from fbguard.core.requirement import Requirement
-from fbguard.core.secret import Secret
 from fbguard.guard import Guard
 
 # Asked once, by a person who waits: from Facebook and not from a store, and with patience.
 _ASKED_ONCE: Final = {"ttl": 300.0, "negative_ttl": 300.0, "stale_if_error": 0.0}
-_USER_TOKEN: Final = Requirement()
-_ID_TOKEN: Final = Requirement(token_types=[LIMITED_LOGIN])
 _DEADLINE: Final = 10.0  # seconds
 
 
@@ -50,13 +44,3 @@ def one_off_guard(
         return Guard.from_env(**_ASKED_ONCE, **patience(), **options)
     except (TypeError, ValueError, ImportError) as error:  # it names the option or variable, never its value
         raise asking.WrongUse(str(error)) from None
-
-
-def need_for(token: Secret) -> Requirement:
-    """Return what a token is judged by when it is looked at for its own sake."""
-    return _ID_TOKEN if is_id_token(token) else _USER_TOKEN
-
-
-def address_for(guard: Guard, token: Secret) -> str:
-    """Return where a guard asks about a token, or for the keys that such a token is signed with."""
-    return guard.jwks_url if is_id_token(token) else guard.graph_url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated, Final
@@ -39,6 +40,7 @@ GraphVersion = Annotated[
         "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
     ),
 ]
+PORT_HELP: Final = "The port on 127.0.0.1; 0 takes a free one."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 TWO_TOKENS: Final = "one token only, and without white space inside"
 
@@ -70,6 +72,17 @@ def fbguard_command(
 ) -> None:
     """Guards Python web APIs with Facebook access tokens."""
     del version  # its callback has printed and left
+
+
+@contextmanager
+def listening_on(port: int) -> Generator[None]:
+    """Tell of a port that cannot be had, with exit code 1."""
+    try:
+        yield
+    except OSError as error:
+        hint = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+        typer.echo(f"fbguard: cannot listen on 127.0.0.1:{port}: {error.strerror}{hint}", err=True)
+        raise typer.Exit(1) from None
 
 
 @contextmanager

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from fbguard.cli.program import TWO_TOKENS, AppId, AsJson, GraphUrl, GraphVersion, Token, app, wrong_use
+from fbguard.cli.program import (
+    PORT_HELP,
+    TWO_TOKENS,
+    AppId,
+    AsJson,
+    GraphUrl,
+    GraphVersion,
+    Token,
+    app,
+    listening_on,
+    wrong_use,
+)
 from fbguard.core.secret import Secret
+
+_DEBUGGER_PORT: Final = 8091
 
 
 @app.command(
@@ -43,6 +56,32 @@ def inspect(
     with wrong_use():
         code = run(token, app_id=app_id, graph_url=graph_url, graph_version=graph_version, as_json=as_json)
     raise typer.Exit(code)
+
+
+@app.command(
+    epilog="""Examples:
+
+- `fbguard debugger`
+- `fbguard debugger --port 0 --app-id 1234567890`
+"""
+)
+def debugger(
+    *,
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help=PORT_HELP)] = _DEBUGGER_PORT,
+    app_id: AppId = None,
+    graph_url: GraphUrl = None,
+    graph_version: GraphVersion = None,
+) -> None:
+    """Show in a browser what tokens are worth, until Ctrl-C: a page on this machine, and for it only.
+
+    Beside what Facebook says about a token it shows what a client of yours would get on a route that asks
+    for permissions. Tokens are typed into the page and appear nowhere else: in no address, no log, not on the
+    page itself. The app's secret is taken as by `fbguard inspect`.
+    """
+    from fbguard.cli.debugger import run  # noqa: PLC0415
+
+    with wrong_use(), listening_on(port):
+        run(port, app_id=app_id, graph_url=graph_url, graph_version=graph_version)
 
 
 @app.command(

@@ -21,6 +21,7 @@ _STYLE: Final = (
     "details{font-size:.875rem;margin-top:2rem}"
     "dl{display:grid;gap:.25rem 1rem;grid-template-columns:max-content 1fr}"
     "dd{margin:0;overflow-wrap:anywhere}"
+    "pre{white-space:pre-wrap}"
 )
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 

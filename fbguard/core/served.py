@@ -35,6 +35,19 @@ class Request:
         return [value for key, value in self.headers if key == name]
 
 
+class Head:
+    """A request as the rules about tokens, origins and clients read it."""
+
+    is_websocket = False
+    subprotocols: Sequence[str] = ()
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.query = request.query
+        self.client = request.client
+        self.header = request.all
+
+
 @dataclass(frozen=True, slots=True)
 class Setting(Answer):
     """An answer that sets cookies: values of Set-Cookie, which hold what no repr may show."""

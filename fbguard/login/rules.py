@@ -10,7 +10,7 @@ import hmac
 import logging
 import re
 import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Final
 
 from cachetools import LRUCache
@@ -20,7 +20,7 @@ from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING
 from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
-from fbguard.core.served import Request, Setting, finished, only, plain, unavailable
+from fbguard.core.served import Head, Request, Setting, finished, only, plain, unavailable
 from fbguard.core.sources import is_same_origin
 from fbguard.core.token import TokenInfo
 from fbguard.login.cookies import Cookies, Journey, cookie_of
@@ -148,12 +148,12 @@ class LoginRules:
         code = Secret(_given(request, "code") or "")
         if not 0 < len(code.reveal()) <= MAX_LENGTH:
             raise self._gate.refusal(AMBIGUOUS)
-        return await self._gate.let_in(code, _Head(request))
+        return await self._gate.let_in(code, Head(request))
 
     async def _log_out(self, request: Request) -> Answer:
         """End the session of the token that this browser has, and take it away."""
         after = _given(request, "next")
-        head = _Head(request)
+        head = Head(request)
         if not is_same_origin(head) or not (after is None or is_of_this_site(after)):
             return self._refused(request, self._gate.refusal(AMBIGUOUS))
         token = self._gate.sources.find(head)
@@ -191,19 +191,6 @@ class _Used:
         """Have it that the state was not used."""
         with self._lock:
             self._states.pop(state.digest(), None)
-
-
-class _Head:
-    """A request as the rules about tokens and clients read it."""
-
-    is_websocket = False
-    subprotocols: Sequence[str] = ()
-
-    def __init__(self, request: Request) -> None:
-        self.method = request.method
-        self.query = request.query
-        self.client = request.client
-        self.header = request.all
 
 
 def _given(request: Request, name: str) -> str | None:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fbguard.cli import moments
 from fbguard.cli.commands import app
+from fbguard.debugger import moments
 from fbguard.sandbox import Sandbox
 from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run

@@ -1,4 +1,4 @@
-"""What there is to say about one token: the verdict and the facts, as text and as JSON. Pure."""
+"""What there is to say about one token: the verdict and the facts, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from fbguard.core.credentials import is_id_token
 from fbguard.core.errors import Refused
 from fbguard.core.limited_login import LIMITED_LOGIN
 from fbguard.core.reasons import REASONS, TRANSIENT_CODES
+from fbguard.core.requirement import Requirement
+from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.guard import Guard
 
 Targets = tuple[str, ...] | Literal["all"]
 
@@ -21,6 +25,8 @@ _OTHER_KIND: Final = "wrong_token_type"
 # Without what verifies ID tokens: nothing was said about this one.
 _NOT_READ: Final = "limited_login"
 _NO_TIME: Final = "not said"
+_USER_TOKEN: Final = Requirement()
+_ID_TOKEN: Final = Requirement(token_types=[LIMITED_LOGIN])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +155,22 @@ class Report:
             "message": refused.relogin.message if refused else None,
             "notes": list(self.notes()),
         }
+
+
+def need_for(token: Secret) -> Requirement:
+    """Return what a token is judged by when it is looked at for its own sake."""
+    return _ID_TOKEN if is_id_token(token) else _USER_TOKEN
+
+
+def report_of(guard: Guard, token: Secret, refused: Refused | None) -> Report:
+    """Return the report about a token that the guard has just judged by :func:`need_for`."""
+    return Report(
+        info=guard.peek(token.reveal()),
+        refused=refused,
+        app_id=guard.app_id,
+        asked=guard.jwks_url if is_id_token(token) else guard.graph_url,
+        now=guard.now(),
+    )
 
 
 def _other_kind(info: TokenInfo) -> str:

@@ -1,0 +1,1 @@
+"""What Facebook says about a token, shown to whoever builds or runs the app: ``fbguard debugger``."""
