@@ -15,6 +15,8 @@ permissions asks for one more, once, and comes back to itself.
 At the real Facebook the app's dashboard gets https://YOUR.HOST/facebook/callback as a valid redirect URI.
 """
 
+import os
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -23,7 +25,9 @@ from starlette.routing import Mount, Route
 from fbguard import Guard, Policy, Rule, current_token
 from fbguard.asgi import FBTokenMiddleware
 
-guard = Guard.from_env(token_from=("header", "cookie:fb_token"))
+# On https, so everywhere but here, it has to be "__Host-fb_token": then nobody else can plant one.
+COOKIE = os.environ.get("COOKIE", "fb_token")
+guard = Guard.from_env(token_from=("header", f"cookie:{COOKIE}"))
 
 LOG_OUT = '<form method="post" action="/facebook/logout"><button>Log out</button></form>'
 

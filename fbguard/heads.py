@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from fbguard.entrance import Head
 from fbguard.login.places import is_of_this_site
 
 UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
+_AS_SENT: Final = "%/:@!$&'()*+,;="  # what may stand in a path (RFC 3986 section 3.3) and in an escape
 
 
 def head_of(carrier: Carrier) -> Head:
@@ -21,23 +22,38 @@ def head_of(carrier: Carrier) -> Head:
     return ScopeHead(carrier) if is_asgi(carrier) else EnvironHead(carrier)
 
 
-def answered(refused: Refused, carrier: Carrier) -> Answer:
-    """Return a refusal as its request wants it; a page leads back to where the browser was, if it can."""
+def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> Answer:
+    """Return a refusal as its request wants it; a page leads back to where the browser was, if it can.
+
+    ``path`` is the whole of it, decoded, where the framework knows better than the carrier.
+    """
     head = head_of(carrier)
     return refused.answer(
         accept=", ".join(head.header("accept")),
         language=", ".join(head.header("accept-language")),
-        back=_way_back(head, carrier),
+        back=_way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),)),
     )
 
 
-def _way_back(head: Head, carrier: Carrier) -> str | None:
-    """Return the path that a browser asked for by GET, percent-encoded; a query may hold a token."""
-    if head.method != "GET" or head.is_websocket:
+def _way_back(head: Head, paths: Iterable[str]) -> str | None:
+    """Return the first path that a browser can have asked for by GET; a query may hold a token."""
+    if head.method not in {"GET", "HEAD"} or head.is_websocket:
         return None
-    path = carrier["path"] if is_asgi(carrier) else EnvironHead(carrier).whole_path
-    encoded = quote(path, errors="replace")
-    return encoded if is_of_this_site(encoded) else None
+    return next(filter(is_of_this_site, paths), None)
+
+
+def _paths_of(carrier: Carrier) -> Iterator[str]:
+    """Give what may be the path that a browser knows, percent-encoded, the best first.
+
+    In ASGI that is the raw one, which no rule reads: frameworks cut what is mounted off the other.
+    """
+    if is_asgi(carrier):
+        raw: bytes | None = carrier.get("raw_path")
+        if raw is not None:
+            yield quote(raw.partition(b"?")[0], safe=_AS_SENT)
+        yield quote(carrier["path"], errors="replace")
+    else:
+        yield quote(EnvironHead(carrier).whole_path)
 
 
 def bearer_in_scope(scope: Mapping[str, Any]) -> bytes | None:

@@ -11,14 +11,16 @@ from fbguard.sessions import EndsSessions
 
 if TYPE_CHECKING:
     from fbguard.login.rules import LoginRules
+    from fbguard.login.used import UsedStates
     from fbguard.mounts import MountedASGI, MountedWSGI
 
 _ROUND: Final = 1.0  # seconds of one answer besides what Graph may take
-_PREFIXES: Final = ("__Host-", "__Secure-")
 
 
 class LogsIn(EndsSessions):
     """The part of a :class:`fbguard.Guard` that logs people in."""
+
+    _states: UsedStates | None = None
 
     def login_asgi(self, *, after: str = "/", scopes: Sequence[str] = ()) -> MountedASGI:
         """Return an ASGI app that logs people in by Facebook's dialog; mount it on a public path.
@@ -45,7 +47,7 @@ class LogsIn(EndsSessions):
         return MountedWSGI(self._login(after, scopes))
 
     def _login(self, after: str, scopes: Sequence[str]) -> LoginRules:
-        # Here: what nobody mounts is not even imported.
+        # Here: most of it is not even imported where nobody mounts it.
         from fbguard.login.cookies import Cookies  # noqa: PLC0415
         from fbguard.login.gate import Gate  # noqa: PLC0415
         from fbguard.login.places import Places, is_of_this_site  # noqa: PLC0415
@@ -53,13 +55,7 @@ class LogsIn(EndsSessions):
 
         site = self._validator.site
         places = Places.of(site.redirect_uri)
-        name = self.sources.cookie
-        if name is None:
-            raise ValueError("a login needs a cookie for the token: token_from=('header', 'cookie:NAME')")
-        if name.startswith(_PREFIXES) and not places.is_https:
-            raise ValueError(
-                f"token_from: browsers take a cookie {name} on https only, and redirect_uri is not"
-            )
+        cookies = Cookies.of(self.sources.cookie, is_https=places.is_https)
         if not isinstance(after, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"after must be a str, not {type(after).__name__}")
         if not is_of_this_site(after):
@@ -67,19 +63,29 @@ class LogsIn(EndsSessions):
         asked = Requirement(scopes=scopes).scopes
         self._validator.site = replace(site, login=places.login)
         gate = Gate(
-            self.sources,
             self._validator,
             self._look_ups,
             self._revoker,
-            self._refuse_closed,
+            secrets=self._secrets,
+            used=self._used_states(),
+            is_open=self._is_open,
+            is_ours=self._is_ours,
             redirect_uri=places.redirect_uri,
             deadline=self._deadline,
         )
         return LoginRules(
             gate,
             places,
-            Cookies(name, is_https=places.is_https),
+            cookies,
             after=after,
             scopes=asked,
             deadline=2 * self._deadline + _ROUND,
         )
+
+    def _used_states(self) -> UsedStates:
+        """Return the states that were used: the same for all logins of this guard."""
+        from fbguard.login.used import UsedStates  # noqa: PLC0415
+
+        if self._states is None:
+            self._states = UsedStates()
+        return self._states

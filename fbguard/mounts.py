@@ -120,13 +120,13 @@ def _start(answer: Answer) -> Message:
 
 
 def _request_of_scope(scope: Scope) -> Request:
-    root: str = scope.get("root_path", "")
+    root: str = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}:
         path = path[len(root) :]  # of a mount by the ASGI specification; older ones have cut it off
     return Request(
         method=scope["method"],
-        path=path,
+        path=_trimmed(path),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=[
             (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]
@@ -135,6 +135,11 @@ def _request_of_scope(scope: Scope) -> Request:
         root=root,
         client=_peer(scope.get("client")),
     )
+
+
+def _trimmed(path: str) -> str:
+    """Drop one slash at the end: Litestar's mounts add it."""
+    return path.removesuffix("/") if len(path) > 1 else path
 
 
 def _peer(client: Sequence[Any] | None) -> str | None:
@@ -171,7 +176,7 @@ def _request_of_environ(environ: WSGIEnvironment) -> Request:
     ]
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=_decoded(environ.get("PATH_INFO", "")),
+        path=_trimmed(_decoded(environ.get("PATH_INFO", ""))),
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         scheme=environ["wsgi.url_scheme"],

@@ -36,13 +36,18 @@ def _marking(marks: Marks, send: Send) -> Send:
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
-            pairs = [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
-            message = {**message, "headers": encoded(marks.on(pairs))}
-        elif message["type"] == "websocket.accept" and not message.get("subprotocol"):
+            # In the expression that sends them: a cookie among them may hold a token.
+            await send({**message, "headers": encoded(marks.on(_pairs(message)))})
+            return
+        if message["type"] == "websocket.accept" and not message.get("subprotocol"):
             message = {**message, "subprotocol": marks.subprotocol}
         await send(message)
 
     return marked
+
+
+def _pairs(message: Message) -> list[tuple[str, str]]:
+    return [(text_of(name), text_of(value)) for name, value in message.get("headers", ())]
 
 
 def marking_start(marks: Marks, start_response: StartResponse) -> StartResponse:

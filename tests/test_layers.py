@@ -57,7 +57,7 @@ THIRD_PARTY = {
     "facebook.oidc": {"joserfc"},
     "facebook.pools": {"aiohttp", "httpx", "yarl"},
     "facebook.transport": {"httpx"},
-    "login.rules": {"cachetools"},
+    "login.used": {"cachetools"},
     "guard": {"httpx"},  # for a type only
     "otel": {"opentelemetry"},
     "stores.redis": {"redis"},

@@ -550,3 +550,17 @@ def test_mounting_names_a_wrong_option(wired, colour):
     ):
         with pytest.raises((TypeError, ValueError), match=name):
             mount(**options)
+
+
+def test_a_revoke_that_is_not_answered_counts_as_any_other_call():
+    sandbox = Sandbox()
+    with sandbox.guard() as guard:
+        tokens = [sandbox.issue_token(user_id=str(number + 1)) for number in range(40)]
+        for token in tokens:
+            guard.check(token)
+        asked = len(sandbox.calls)
+        sandbox.throttle(4)
+        for token in tokens:
+            with pytest.raises((Refused, OAuthException)):
+                guard.expire_session(token, upstream="revoke")
+        assert len(sandbox.calls) - asked < 5

@@ -12,12 +12,17 @@ import math
 import threading
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Final, Protocol
+from weakref import WeakSet
 
 from cachetools import LRUCache
+
+from fbguard.core import forks
 
 _CLIENTS: Final = 100_000  # that are remembered
 _LOOK_UPS: Final = 10_000  # under way, that are remembered
 _V6_NETWORK: Final = 64  # bits
+
+_all: WeakSet[MissLimit] = WeakSet()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -58,29 +63,45 @@ class MissLimit:
         self._deadline = deadline
         self._paid_at: MutableMapping[str, float] = LRUCache(_CLIENTS)
         self._under_way: MutableMapping[bytes, float] = LRUCache(_LOOK_UPS)
-        self._lock = threading.Lock()
+        self.renew_lock()
+        _all.add(self)
 
     def take(self, asker: Asker, key: bytes) -> float:
         """Count a look-up of ``key``; return 0, or the seconds to wait if there were too many.
 
         Without an address (a Unix socket, and no trusted proxy) nobody can be told from anybody: 0.
         """
-        client = client_of(asker, self._proxies)
-        if client is None:
-            return 0.0
         with self._lock:
             now = self._monotonic()
             if 0 <= now - self._under_way.get(key, -math.inf) < self._deadline:
                 return 0.0
-            paid_at = self._paid_at.get(client, now)
-            if not now < paid_at <= now + self._seconds + self._interval:
-                paid_at = now  # paid off, or the machine goes on from a snapshot
-            paid_at += self._interval
-            if paid_at - now > self._seconds + self._interval / 1000:  # for the sum of many fractions
-                return paid_at - now - self._seconds
-            self._paid_at[client] = paid_at
-            self._under_way[key] = now
+            wait = self._charge(asker, now)
+            if not wait:
+                self._under_way[key] = now
+            return wait
+
+    def charge(self, asker: Asker) -> float:
+        """Count what nobody shares; return as :meth:`take` does."""
+        with self._lock:
+            return self._charge(asker, self._monotonic())
+
+    def _charge(self, asker: Asker, now: float) -> float:
+        client = client_of(asker, self._proxies)
+        if client is None:
             return 0.0
+        paid_at = self._paid_at.get(client, now)
+        if not now < paid_at <= now + self._seconds + self._interval:
+            paid_at = now  # paid off, or the machine goes on from a snapshot
+        paid_at += self._interval
+        if paid_at - now > self._seconds + self._interval / 1000:  # for the sum of many fractions
+            return paid_at - now - self._seconds
+        self._paid_at[client] = paid_at
+        return 0.0
+
+    def renew_lock(self) -> None:
+        """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
+        # To be entered again: a clock is its user's code, and a collection in it may end a look-up.
+        self._lock = threading.RLock()
 
     def landed(self, key: bytes) -> None:
         """Note that the look-up of ``key`` is over: the next one counts."""
@@ -123,3 +144,11 @@ def _group(address: Address) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.ip_network((address, _V6_NETWORK), strict=False))
+
+
+def _renew_locks() -> None:
+    for one in _all:
+        one.renew_lock()
+
+
+forks.in_child(_renew_locks)

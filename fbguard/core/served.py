@@ -50,8 +50,9 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Setting(Answer):
-    """An answer that sets cookies: values of Set-Cookie, which hold what no repr may show."""
+    """An answer that sets cookies: no repr shows these values of Set-Cookie, nor its other headers."""
 
+    headers: list[tuple[str, str]] = field(repr=False)
     cookies: tuple[Secret, ...] = ()
 
 
@@ -93,7 +94,7 @@ def too_large() -> Answer:
 
 
 def unavailable() -> Answer:
-    """Return what asks Facebook to deliver again."""
+    """Return what asks whoever called, Facebook or a person, to come again."""
     return plain(503, "Try again later.", ("Retry-After", str(RETRY_AFTER)))
 
 

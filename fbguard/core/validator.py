@@ -82,7 +82,7 @@ class Validator:
         known = self._look_ups.recall(key_of(found), self._max_age(demands))
         if known is None:
             self._refuse_ended(found, demands)
-            self.count(found, asker, demands)
+            self._count(found, asker, demands)
             return found
         if self._refresh_ahead and known.info.is_valid and known.age >= self._refresh_ahead * self._cache.ttl:
             self._look_ups.refresh(found)
@@ -93,7 +93,13 @@ class Validator:
         if is_id_token(token) and any(LIMITED_LOGIN not in one.token_types for one, _ in demands):
             raise self.refusal(credentials.LIMITED_LOGIN, demands)
 
-    def count(self, token: Secret, asker: Asker | None, demands: Demands = ()) -> None:
+    def charge(self, asker: Asker) -> None:
+        """Count what else a client has Graph asked for; raises Refused if that was too often."""
+        wait = 0.0 if self._miss_limit is None else self._miss_limit.charge(asker)
+        if wait:
+            raise self.refusal(Finding("too_many_lookups", retry_after=math.ceil(wait)), ())
+
+    def _count(self, token: Secret, asker: Asker | None, demands: Demands) -> None:
         """Count a look-up of an unknown token for its client; raises Refused if there were too many."""
         if self._miss_limit is None or asker is None or self._cache.knows(key_of(token)):
             return

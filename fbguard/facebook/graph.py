@@ -139,11 +139,16 @@ class Graph:
 
     async def exchange(
         self, client: Client, credential: Secret, code: Secret, redirect_uri: str
-    ) -> Secret | Finding:
-        """Exchange a code of the login dialog for a token (Facebook Login, manual flow)."""
+    ) -> tuple[Secret | Finding, Usage]:
+        """Exchange a code of the login dialog for a token (Facebook Login, manual flow).
+
+        Returns the token or why there is none, and what the reply's headers say about our use of Graph.
+        """
         form = login.code_form(credential, redirect_uri, code)
         reply = await client.post(f"{self.url}/{self.version}/oauth/access_token", form, most=MAX_REPLY)
-        return debug_token.UNAVAILABLE if reply is None else login.read_token(reply.status, reply.body)
+        if reply is None:
+            return debug_token.UNAVAILABLE, Usage()
+        return login.read_token(reply.status, reply.body), usage_of(reply.header)
 
     async def _get(
         self, client: Client, path: str, params: Mapping[str, str | Secret], credential: Secret

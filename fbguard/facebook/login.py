@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Final
 from urllib.parse import urlencode
 
 from fbguard.core.credentials import is_id_token, screen
@@ -12,6 +11,7 @@ from fbguard.core.reasons import Finding, classify_token_error, is_dont_know
 from fbguard.core.secret import Secret
 from fbguard.facebook.debug_token import RETRY_THROTTLED, UNAVAILABLE
 from fbguard.facebook.graph_error import read_error
+from fbguard.facebook.strict_json import Unreadable, read_object
 
 _OK: Final = 200
 _BAD_PARAMETER: Final = 100  # what is wrong with a code, by its subcode: expired, used, of another address
@@ -69,16 +69,15 @@ def read_token(status: int, body: bytes) -> Secret | Finding:
     A definite no is about the code; what is said about the app is ``blames_us``; else nobody knows.
     """
     try:
-        reply: object = json.loads(body)
-    except (ValueError, RecursionError):
+        reply = read_object(body)
+    except (Unreadable, ValueError, RecursionError):
         return UNAVAILABLE
     error = read_error(reply, status=status)
     if error is not None:
         return _refused(error.code, error.subcode, error.message, transient=error.is_transient)
-    fields = cast("dict[str, Any]", reply) if isinstance(reply, dict) else {}
-    if status != _OK or not isinstance(fields.get("access_token"), str):
+    if status != _OK or not isinstance(reply.get("access_token"), str):
         return UNAVAILABLE
-    token = screen(Secret(fields["access_token"]), id_tokens=True)
+    token = screen(Secret(reply["access_token"]), id_tokens=True)
     return UNAVAILABLE if isinstance(token, Finding) or is_id_token(token) else token
 
 
@@ -89,7 +88,7 @@ def _refused(code: int | None, subcode: int | None, message: str, *, transient: 
     if reason == "throttled":
         return Finding(reason, code, subcode, retry_after=RETRY_THROTTLED)
     if reason is None and code in _SESSION_CODES:
-        return Finding(classify_token_error(code, subcode, message), code, subcode)
+        return Finding(classify_token_error(code, subcode, message), code, subcode, is_answer=True)
     if reason is None and code == _BAD_PARAMETER:
-        return Finding("invalid_token", code, subcode)
+        return Finding("invalid_token", code, subcode, is_answer=True)
     return Finding("unavailable", code, subcode, retry_after=UNAVAILABLE.retry_after)

@@ -18,7 +18,7 @@ from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
 from fbguard.core.errors import OAuthException
 from fbguard.core.governor import Governor
 from fbguard.core.pace import USED_UP
-from fbguard.core.reasons import Finding
+from fbguard.core.reasons import Finding, is_dont_know
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.events import Tell
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fbguard")
 
 T = TypeVar("T")
+F = TypeVar("F", bound=TokenInfo | Finding)
 
 _MISCONFIGURED: Final = "misconfigured"
 _MINUTE: Final = 60.0  # seconds
@@ -125,8 +126,13 @@ class Upstream:
         if is_id_token(token):
             return LIMITED_LOGIN
         async with self._governor.slot() as refused:
-            held = refused or await self._governor.clearance()
-            return held or await self._graph.revoke(here.client, token, user, proof)
+            if (held := refused or await self._governor.clearance()) is not None:
+                return held
+            era = self._governor.era
+            with self._counted():
+                said = await self._graph.revoke(here.client, token, user, proof)
+            self._heed([_finding_of(said)], Usage(), era)
+            return said
 
     async def exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
         """Exchange a code of the login dialog for a token; a Finding says why there is none."""
@@ -134,10 +140,13 @@ class Upstream:
 
     async def _exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
         async with self._governor.slot() as refused:
-            held = refused or await self._governor.clearance()
-            return held or await self._graph.exchange(
-                here.client, self._credentials.current, code, redirect_uri
-            )
+            if (held := refused or await self._governor.clearance()) is not None:
+                return held
+            credential, era = self._credentials.current, self._governor.era
+            with self._counted():
+                found, usage = await self._graph.exchange(here.client, credential, code, redirect_uri)
+            wait = self._heed([found], usage, era)
+            return found if isinstance(found, Secret) else _with_wait(found, wait)
 
     # -- the call -----------------------------------------------------------------------------------------
 
@@ -195,7 +204,7 @@ class Upstream:
                 loop.call_soon(self._note, "unavailable", context=Context())
             raise
 
-    def _heed(self, outcomes: Sequence[Outcome], usage: Usage, era: int) -> int | None:
+    def _heed(self, outcomes: Sequence[Outcome | Secret], usage: Usage, era: int) -> int | None:
         """Tell the governor how a call went; return the seconds that whoever is throttled should wait.
 
         What Graph says about one token, be it a throttle code, says nothing about others: nobody's token can
@@ -222,7 +231,7 @@ class Upstream:
             self._note(None)
         return None
 
-    def _count_foreign(self, outcomes: Sequence[Outcome]) -> None:
+    def _count_foreign(self, outcomes: Sequence[Outcome | Secret]) -> None:
         """Say so when Graph calls every token another app's: then it is the app's settings that are wrong."""
         for outcome in outcomes:
             if isinstance(outcome, TokenInfo):
@@ -275,7 +284,15 @@ class Upstream:
             self._tell(events.GraphStateChanged(reason=reason))
 
 
-def _with_wait(outcome: Outcome, seconds: int | None) -> Outcome:
+def _finding_of(said: OAuthException | Finding | None) -> Finding:
+    """Return how a call went that is no look-up, as the governor takes it: None is done."""
+    if isinstance(said, Finding):
+        return said
+    reason = None if said is None else is_dont_know(said.code, transient=said.is_transient)
+    return Finding(reason or "invalid_token", is_answer=reason is None)
+
+
+def _with_wait(outcome: F, seconds: int | None) -> F:
     if seconds and isinstance(outcome, Finding) and outcome.reason == "throttled" and not outcome.is_answer:
         return replace(outcome, retry_after=seconds)
     return outcome

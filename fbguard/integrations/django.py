@@ -188,7 +188,8 @@ class _DjangoHead:
 
 def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
     """Return a refusal as Django's own response."""
-    answer = answered(refused, carrier_of(request))
+    # Of WSGI's environ Django has decoded the path.
+    answer = answered(refused, carrier_of(request), path=request.path)
     body = b"" if request.method == "HEAD" else answer.body  # not every server cuts it off
     response = HttpResponse(body, status=answer.status, headers=dict(answer.headers))
     # Django logs 4xx as WARNING and 5xx as ERROR; a refusal is neither, and the guard logs what matters.

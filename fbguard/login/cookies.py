@@ -1,12 +1,17 @@
-"""The two cookies of a login: one for the way to Facebook and back, one for the token. Pure."""
+"""The two cookies of a login: one for the way to Facebook and back, one for the token. Pure.
+
+The first is signed with the app secret, and says when it was written: nobody makes one up, and none is good
+for longer than a person takes.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,60 +19,94 @@ from fbguard.core.secret import Secret
 from fbguard.login.places import is_of_this_site
 
 STATE_SECONDS: Final = 600  # for which a person may be at Facebook; its codes live as long
+MOST_BYTES: Final = 4096  # of a cookie's name and value; browsers drop what is longer
 _STATE_BYTES: Final = 32
-_STATE: Final = re.compile(r"([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]+)")
+_VALUE: Final = re.compile(r"([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})")
+_PURPOSE: Final = "fbguard login "  # no other text that the app secret signs begins so
 
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """A login under way: ``state`` is what only this browser knows, ``after`` where it goes in the end."""
+    """A login under way: ``state`` is what only this browser knows, ``after`` where it goes in the end.
+
+    ``begun`` is in unix seconds.
+    """
 
     state: Secret
     after: str
+    begun: int
 
     @classmethod
-    def begin(cls, after: str) -> Journey:
+    def begin(cls, after: str, now: float) -> Journey:
         """Return a new one."""
-        return cls(Secret(secrets.token_urlsafe(_STATE_BYTES)), after)
+        return cls(Secret(secrets.token_urlsafe(_STATE_BYTES)), after, int(now))
 
     @classmethod
-    def read(cls, cookie: Secret) -> Journey | None:
-        """Read a cookie's value; None for one that is none of ours."""
-        found = _STATE.fullmatch(cookie.reveal())
+    def read(cls, cookie: Secret, able: Sequence[Secret], now: float) -> Journey | None:
+        """Read a cookie's value, signed by any of the secrets ``able``; None for none of ours, or over."""
+        found = _VALUE.fullmatch(cookie.reveal())
         if found is None:
             return None
+        signed = cookie.reveal().rpartition(".")[0]
+        fits = [hmac.compare_digest(_signature(signed, secret), found[4]) for secret in able]
+        if not any(fits):
+            return None
         try:
-            after = base64.urlsafe_b64decode(found[2] + "=" * (-len(found[2]) % 4)).decode("ascii")
+            after = base64.urlsafe_b64decode(found[3] + "=" * (-len(found[3]) % 4)).decode("ascii")
         except (binascii.Error, UnicodeDecodeError):
             return None
-        # A browser's cookies are not only ours to write: what is no path of this site leads nowhere.
-        return cls(Secret(found[1]), after) if is_of_this_site(after) else None
+        begun = int(found[2])
+        is_over = not 0 <= now - begun < STATE_SECONDS
+        return None if is_over or not is_of_this_site(after) else cls(Secret(found[1]), after, begun)
 
-    def written(self) -> Secret:
+    def written(self, secret: Secret) -> Secret:
         """Return it as a cookie's value."""
         after = base64.urlsafe_b64encode(self.after.encode()).rstrip(b"=").decode()
-        return Secret(f"{self.state.reveal()}.{after}")
+        signed = f"{self.state.reveal()}.{self.begun}.{after}"
+        return Secret(f"{signed}.{_signature(signed, secret)}")
+
+
+def _signature(signed: str, secret: Secret) -> str:
+    digest = hmac.digest(secret.reveal().encode(), f"{_PURPOSE}{signed}".encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Cookies:
-    """How cookies of a site are written (RFC 6265, and "Cookies: HTTP State Management Mechanism", the bis).
+    """How cookies of a site are written (RFC 6265, and its bis for prefixes and SameSite).
 
-    Never for scripts, and Lax: the browser comes back from another site, by a link. On https the name of
-    the way's cookie has the prefix that keeps subdomains from planting one.
+    Never for scripts, and Lax: the browser comes back from another site, by a link. On https the names have
+    the prefix that keeps other hosts of the domain from planting one.
     """
 
     token_name: str
     is_https: bool
+
+    @classmethod
+    def of(cls, token_name: str | None, *, is_https: bool) -> Cookies:
+        """Return those of a site; raises ValueError for a token's cookie that is none, or not safe there."""
+        cookies = cls(token_name or "", is_https)
+        # Without the prefix another host of the domain can plant one; on http browsers take none with it.
+        fits = (
+            cookies.token_name.startswith("__Host-") if is_https else not token_name or token_name[:2] != "__"
+        )
+        if not token_name or not fits or token_name == cookies.state_name:
+            fitting = "cookie:__Host-fb_token" if is_https else "cookie:fb_token"
+            raise ValueError(f"token_from: with this redirect_uri a login needs a cookie such as {fitting!r}")
+        return cookies
 
     @property
     def state_name(self) -> str:
         """The name of the cookie for the way."""
         return "__Host-fbguard-login" if self.is_https else "fbguard-login"
 
-    def of_journey(self, journey: Journey) -> Secret:
+    def fits(self, token: Secret) -> bool:
+        """Tell whether browsers keep a cookie with this token."""
+        return len(self.token_name) + len(token.reveal()) <= MOST_BYTES
+
+    def of_journey(self, value: Secret) -> Secret:
         """Return the Set-Cookie that a login begins with."""
-        return self._cookie(self.state_name, journey.written(), STATE_SECONDS)
+        return self._cookie(self.state_name, value, STATE_SECONDS)
 
     def without_journey(self) -> Secret:
         """Return the Set-Cookie that ends the way."""
@@ -87,8 +126,7 @@ class Cookies:
         return Secret(f"{name}={value.reveal()}; Path=/; HttpOnly; SameSite=Lax{secure}{age}")
 
 
-def cookie_of(headers: Iterable[str], name: str) -> Secret | None:
-    """Return the one cookie of this name in a request's Cookie headers; None for none or several."""
+def cookies_of(headers: Iterable[str], name: str) -> list[Secret]:
+    """Return all cookies of this name in a request's Cookie headers."""
     pairs = [pair.partition("=") for value in headers for pair in value.split(";")]
-    found = [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
-    return found[0] if len(found) == 1 else None
+    return [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]

@@ -3,70 +3,75 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from fbguard.core.errors import Refused
 from fbguard.core.limits import Asker
 from fbguard.core.lookups import LookUps
-from fbguard.core.reasons import Finding
+from fbguard.core.reasons import REASONS, Finding
 from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
-from fbguard.core.sources import TokenSources
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Validator
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.facebook.login import dialog_url
+from fbguard.login.used import UsedStates
 from fbguard.revocation.revoker import Revoker
 
 _ANY_USER: Final = ((Requirement(), None),)
+_MAY_PASS: Final = frozenset({429, 503})  # later; nothing was said of the token
 
 
 class Gate:
     """The part of a guard that a login uses; ``deadline`` is the seconds for each of its two calls.
 
-    ``refuse_closed`` raises RuntimeError once the guard is closed.
+    Its calls raise RuntimeError once the guard is closed. ``is_ours`` finds out whether a token is the app's,
+    alive or not: None if nobody can tell.
     """
 
     def __init__(
         self,
-        sources: TokenSources,
         validator: Validator,
         look_ups: LookUps,
         revoker: Revoker,
-        refuse_closed: Callable[[], None],
         *,
+        secrets: Sequence[Secret],
+        used: UsedStates,
+        is_open: Callable[[], bool],
+        is_ours: Callable[[Secret], Awaitable[bool | None]],
         redirect_uri: str,
         deadline: float,
     ) -> None:
-        self.sources = sources
         self._validator = validator
         self._look_ups = look_ups
         self._revoker = revoker
-        self._refuse_closed = refuse_closed
+        self.secrets = secrets
+        self.used = used
+        self.is_open = is_open
+        self._is_ours = is_ours
         self._redirect_uri = redirect_uri
         self._deadline = deadline
 
-    def dialog(self, scopes: Sequence[str], auth_type: str | None, state: Secret) -> str:
+    def dialog(self, scopes: Sequence[str], auth_type: str | None, state: Secret) -> Secret:
         """Return the address of Facebook's dialog."""
         site = self._validator.site
-        return dialog_url(
-            site.dialog_url,
-            site.graph_version,
-            client_id=site.app_id,
-            redirect_uri=self._redirect_uri,
-            scopes=scopes,
-            auth_type=auth_type,
-            state=state.reveal(),
+        return Secret(
+            dialog_url(
+                site.dialog_url,
+                site.graph_version,
+                client_id=site.app_id,
+                redirect_uri=self._redirect_uri,
+                scopes=scopes,
+                auth_type=auth_type,
+                state=state.reveal(),
+            )
         )
 
-    async def let_in(self, code: Secret, asker: Asker) -> tuple[Secret, TokenInfo]:
-        """Return the token for a code, and its facts; raises Refused.
-
-        Whose token it is, and of which app, the reply to a code does not say: Graph is asked, as ever.
-        """
+    async def exchange(self, code: Secret, asker: Asker) -> Secret:
+        """Return the token for a code; raises Refused."""
         self._refuse_closed()
-        self._validator.count(code, asker)
+        self._validator.charge(asker)
         try:
             async with asyncio.timeout(self._deadline):
                 token = await self._look_ups.exchange(code, self._redirect_uri)
@@ -74,15 +79,39 @@ class Gate:
             token = UNAVAILABLE
         if isinstance(token, Finding):
             raise self.refusal(token)
-        found = self._validator.consider(_ANY_USER, token)
-        if isinstance(found, TokenInfo):
-            return token, found
-        return token, await self._validator.settle(_ANY_USER, token)
+        return token
 
-    async def expire(self, token: Secret) -> None:
-        """End a token's session; raises StoreUnavailable."""
+    async def facts(self, token: Secret) -> TokenInfo | None:
+        """Return the facts about a token that was just given for a code; None if nobody can tell now.
+
+        The reply to a code does not say whose it is. Raises Refused for a definite no.
+        """
+        try:
+            found = self._validator.consider(_ANY_USER, token)
+            return found if isinstance(found, TokenInfo) else await self._validator.settle(_ANY_USER, token)
+        except Refused as refused:
+            if refused.status not in _MAY_PASS:
+                raise
+        return None
+
+    async def expire(self, token: Secret, asker: Asker) -> None:
+        """End the session of a token, if it is one of the app's; raises Refused and StoreUnavailable.
+
+        What anybody can write into a cookie must leave no tombstone: those are bounded.
+        """
         self._refuse_closed()
-        await self._revoker.expire(token)
+        if self._validator.recall(token) is None:
+            self._validator.charge(asker)
+        is_ours = await self._is_ours(token)
+        if is_ours is None:
+            raise self.refusal(UNAVAILABLE)
+        if is_ours:
+            await self._revoker.expire(token)
+
+    def _refuse_closed(self) -> None:
+        """Raise RuntimeError for a guard that was closed meanwhile: to ask would open connections again."""
+        if not self.is_open():
+            raise RuntimeError("this guard is closed")
 
     def refusal(self, finding: Finding) -> Refused:
         """Return the exception that answers a finding."""
@@ -91,3 +120,8 @@ class Gate:
     def now(self) -> float:
         """Return wall time in seconds."""
         return self._validator.now()
+
+
+def may_pass(refused: Refused) -> bool:
+    """Tell a refusal that only says: not now."""
+    return REASONS[refused.reason].status in _MAY_PASS

@@ -42,7 +42,8 @@ class Places:
             raise ValueError("a login needs Guard(redirect_uri=...), to which Facebook sends people back")
         parts = urlsplit(settings.url("redirect_uri", redirect_uri))
         folder, _, name = parts.path.rpartition("/")
-        if not _NAME.fullmatch(name) or f"/{name}" in {LOGIN, LOGOUT}:
+        is_taken = f"/{name}" in {LOGIN, LOGOUT}
+        if not _NAME.fullmatch(name) or is_taken or not is_plain(unquote(parts.path)):
             raise ValueError(
                 "redirect_uri must end in a name for the callback, such as "
                 f"https://example.com/facebook/callback, and neither in {LOGIN} nor in {LOGOUT}"

@@ -9,35 +9,32 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
-
-from cachetools import LRUCache
+from urllib.parse import parse_qs
 
 from fbguard.core.answers import Answer
-from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING
+from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING, screen
 from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
-from fbguard.core.served import Head, Request, Setting, finished, only, plain, unavailable
-from fbguard.core.sources import is_same_origin
-from fbguard.core.token import TokenInfo
-from fbguard.login.cookies import Cookies, Journey, cookie_of
-from fbguard.login.gate import Gate
+from fbguard.core.served import Head, Request, Setting, finished, plain, unavailable
+from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.login.cookies import Cookies, Journey, cookies_of
+from fbguard.login.gate import Gate, may_pass
 from fbguard.login.places import LOGIN, LOGOUT, Places, is_of_this_site
 
 _LOG: Final = logging.getLogger("fbguard")
 
 _FOUND: Final = 302
 _SEE_OTHER: Final = 303
-_DONT_KNOW: Final = frozenset({429, 503})
-_USED: Final = 10_000  # states that are remembered, of which a browser knows each for ten minutes
-_SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,100}")  # RFC 6749 section 3.3, no comma
-_MOST_SCOPES: Final = 50
-_AUTH_TYPES: Final = frozenset({"rerequest", "reauthenticate", "reauthorize"})
-_DENIED: Final = "access_denied"
-_ERROR: Final = re.compile(r"[a-z_]{1,40}")  # RFC 6749 section 4.1.2.1
+_MOST_FIELDS: Final = 32
+_MOST_COOKIES: Final = 4  # of the token's name: ours, and what other hosts of the domain have planted
+_LONGEST: Final = 4096  # characters of all scopes
+_SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3, no comma
+_AUTH_TYPES: Final = frozenset({None, "rerequest", "reauthenticate", "reauthorize"})
+_DENIED: Final = "access_denied"  # RFC 6749 section 4.1.2.1
+_ERRORS: Final = ("error", "error_code")  # what the dialog comes back with instead of a code
 
 
 class LoginRules:
@@ -63,7 +60,6 @@ class LoginRules:
         self._after = after
         self._scopes = scopes
         self.deadline = deadline
-        self._used = _Used()
         self._routes: Mapping[str, tuple[str, Callable[[Request], Awaitable[Answer]]]] = {
             LOGIN: ("GET", self._begin),
             places.callback: ("GET", self._finish),
@@ -87,125 +83,171 @@ class LoginRules:
         method, handler = route
         if request.method != method:  # not HEAD: a login is no thing to look at
             return plain(405, "This method is not for here.", ("Allow", method))
-        return handler
+        return handler if self._gate.is_open() else unavailable()
 
     async def _begin(self, request: Request) -> Answer:
         """Send the browser to Facebook's dialog."""
-        asked = _names(request)
-        auth_type, after = _given(request, "auth_type"), _given(request, "next")
-        if asked is None or not (auth_type is None or auth_type in _AUTH_TYPES):
-            return self._refused(request, self._gate.refusal(AMBIGUOUS))
-        if not (after is None or is_of_this_site(after)):
-            return self._refused(request, self._gate.refusal(AMBIGUOUS))
-        journey = Journey.begin(after or self._after)
-        scopes = tuple(dict.fromkeys((*self._scopes, *asked)))
-        to = self._gate.dialog(scopes, auth_type, journey.state)
-        return _sent(_FOUND, to, self._cookies.of_journey(journey))
+        try:
+            given = _Given(request, "scope", "auth_type", "next")
+            scopes = tuple(dict.fromkeys((*self._scopes, *_names(given["scope"]))))
+            after = given.path or self._after
+        except ValueError:
+            return _refused(request, self._gate.refusal(AMBIGUOUS))
+        if given["auth_type"] not in _AUTH_TYPES:
+            return _refused(request, self._gate.refusal(AMBIGUOUS))
+        journey = Journey.begin(after, self._gate.now())
+        return _sent(
+            _FOUND,
+            self._gate.dialog(scopes, given["auth_type"], journey.state),
+            self._cookies.of_journey(journey.written(self._gate.secrets[0])),
+        )
 
     async def _finish(self, request: Request) -> Answer:
         """Let in who comes back from the dialog with the state of this very browser."""
         journey = self._journey(request)
-        if journey is None or not self._used.take(journey.state):
-            return self._refused(request, self._gate.refusal(MISSING))
+        if journey is None or not self._gate.used.take(journey.state):
+            return _refused(request, self._gate.refusal(MISSING))
+        try:
+            token = await self._gate.exchange(self._code(request), Head(request))
+        except BaseException as error:
+            if isinstance(error, Refused) and not (may_pass(error) and _has_code(request)):
+                return _refused(request, error, self._cookies.without_journey(), back=journey.after)
+            self._gate.used.give_back(journey.state)  # the code may still be good: who asks again is heard
+            if isinstance(error, Refused):
+                return _refused(request, error)
+            raise
+        return await self._let_in(request, token, journey)
+
+    async def _let_in(self, request: Request, token: Secret, journey: Journey) -> Answer:
+        """Give a browser the token for its code, which is spent by now."""
         ended = self._cookies.without_journey()
         try:
-            token, info = await self._exchanged(request)
+            info = await self._gate.facts(token)
+            if not self._cookies.fits(token):
+                raise self._gate.refusal(UNAVAILABLE)
         except Refused as refused:
-            if refused.status in _DONT_KNOW:
-                self._used.give_back(journey.state)  # the code may still be good: who asks again is heard
-                return self._refused(request, refused)
-            return self._refused(request, refused, ended)
-        except BaseException:
-            self._used.give_back(journey.state)
-            raise
-        seconds = max(int(info.expires - self._gate.now()), 0) if info.expires else None
+            return _refused(request, refused, ended, back=journey.after)
+        # Unknown facts are found out when the token comes: each request is judged.
+        ends = 0 if info is None else info.expires
+        seconds = max(int(ends - self._gate.now()), 0) if ends else None
         return _sent(
             _SEE_OTHER,
-            self._places.absolute(journey.after),
+            Secret(self._places.absolute(journey.after)),
             self._cookies.of_token(token, seconds),
             ended,
         )
 
     def _journey(self, request: Request) -> Journey | None:
         """Return the login that this browser is back from; None if it has begun none, or another one."""
-        cookie = cookie_of(request.all("cookie"), self._cookies.state_name)
-        journey = None if cookie is None else Journey.read(cookie)
-        state = Secret(_given(request, "state") or "")
+        cookies = cookies_of(request.all("cookie"), self._cookies.state_name)
+        journey = (
+            Journey.read(cookies[0], self._gate.secrets, self._gate.now()) if len(cookies) == 1 else None
+        )
+        try:
+            state = Secret(_Given(request, "state")["state"] or "")
+        except ValueError:
+            return None
         if journey is None or not hmac.compare_digest(
             journey.state.reveal().encode(), state.reveal().encode("utf-8", "replace")
         ):
             return None
         return journey
 
-    async def _exchanged(self, request: Request) -> tuple[Secret, TokenInfo]:
-        error = _given(request, "error")
-        if error == _DENIED:
+    def _code(self, request: Request) -> Secret:
+        """Return Facebook's code; raises Refused for what it has sent instead."""
+        try:
+            given = _Given(request, "code", *_ERRORS)
+        except ValueError:
+            raise self._gate.refusal(AMBIGUOUS) from None
+        if given["error"] == _DENIED:
             raise self._gate.refusal(Finding("not_authorized"))
-        if error is not None:
-            named = error if _ERROR.fullmatch(error) else "something else"
-            _LOG.warning("Facebook's login dialog sent a person back with an error: %s", named)
-            raise self._gate.refusal(Finding("unavailable", retry_after=1))
-        code = Secret(_given(request, "code") or "")
+        if any(given[name] is not None for name in _ERRORS):
+            _LOG.debug("Facebook's login dialog sent a person back with an error")
+            raise self._gate.refusal(UNAVAILABLE)
+        code = Secret(given["code"] or "")
         if not 0 < len(code.reveal()) <= MAX_LENGTH:
             raise self._gate.refusal(AMBIGUOUS)
-        return await self._gate.let_in(code, Head(request))
+        return code
 
     async def _log_out(self, request: Request) -> Answer:
-        """End the session of the token that this browser has, and take it away."""
-        after = _given(request, "next")
-        head = Head(request)
-        if not is_same_origin(head) or not (after is None or is_of_this_site(after)):
-            return self._refused(request, self._gate.refusal(AMBIGUOUS))
-        token = self._gate.sources.find(head)
-        if isinstance(token, Secret):
-            try:
-                await self._gate.expire(token)
-            except StoreUnavailable:  # refused here; the cookie stays, so that it can be ended everywhere
-                return unavailable()
-        return _sent(_SEE_OTHER, self._places.absolute(after or self._after), self._cookies.without_token())
+        """End the sessions of the tokens that this browser has, and take them away."""
+        try:
+            after = _Given(request, "next").path or self._after
+        except ValueError:
+            return _refused(request, self._gate.refusal(AMBIGUOUS))
+        if not self._is_own(request):
+            return _refused(request, self._gate.refusal(AMBIGUOUS))
+        cookies = cookies_of(request.all("cookie"), self._cookies.token_name)
+        tokens = [one for one in cookies if isinstance(screen(one, id_tokens=True), Secret)]
+        try:
+            for token in tokens[:_MOST_COOKIES]:
+                await self._gate.expire(token, Head(request))
+        except Refused as refused:
+            return _refused(request, refused)
+        except StoreUnavailable:  # refused here; the cookie stays, so that it can be ended everywhere
+            return unavailable()
+        return _sent(_SEE_OTHER, Secret(self._places.absolute(after)), self._cookies.without_token())
 
-    @staticmethod
-    def _refused(request: Request, refused: Refused, *cookies: Secret) -> Answer:
-        said = refused.answer(
-            accept=", ".join(request.all("accept")), language=", ".join(request.all("accept-language"))
-        )
-        return Setting(said.status, said.headers, said.body, cookies)
-
-
-class _Used:
-    """States that have done their work. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._states: MutableMapping[bytes, bool] = LRUCache(_USED)
-        self._lock = threading.Lock()
-
-    def take(self, state: Secret) -> bool:
-        """Use a state; False if it was used before."""
-        with self._lock:
-            if state.digest() in self._states:
-                return False
-            self._states[state.digest()] = True
-            return True
-
-    def give_back(self, state: Secret) -> None:
-        """Have it that the state was not used."""
-        with self._lock:
-            self._states.pop(state.digest(), None)
+    def _is_own(self, request: Request) -> bool:
+        """Tell a form of this site from one of another: by what browsers say, and no script can."""
+        said = request.all("sec-fetch-site")
+        if said:
+            return said == ["same-origin"]
+        return [one.lower() for one in request.all("origin")] == [self._places.origin.lower()]
 
 
-def _given(request: Request, name: str) -> str | None:
-    """Return the one value of a parameter; None if it is empty, is not there or is there twice."""
-    return only(request.query, name) or None
+class _Given:
+    """Parameters by name, None for one that is empty or not there.
+
+    Raises ValueError for one that stands twice, and for more of them than anybody sends.
+    """
+
+    def __init__(self, request: Request, *names: str) -> None:
+        found = parse_qs(request.query, max_num_fields=_MOST_FIELDS)
+        if any(len(found.get(name, ())) > 1 for name in names):
+            raise ValueError
+        self._values = {name: Secret(found[name][0]) for name in names if name in found}
+
+    def __getitem__(self, name: str) -> str | None:
+        value = self._values.get(name)
+        return None if value is None else value.reveal()
+
+    @property
+    def path(self) -> str | None:
+        """``next``; raises ValueError for what is no path of this site."""
+        after = self["next"]
+        if after is not None and not is_of_this_site(after):
+            raise ValueError
+        return after
 
 
-def _names(request: Request) -> tuple[str, ...] | None:
-    """Return the scopes that a login asks for; None if they are none."""
-    text = _given(request, "scope") or ""
-    names = tuple(name for name in re.split(r"[ ,]+", text) if name)
-    return names if len(names) <= _MOST_SCOPES and all(map(_SCOPE.fullmatch, names)) else None
+def _names(text: str | None) -> tuple[str, ...]:
+    """Return the scopes that a login asks for; raises ValueError if they are none."""
+    names = tuple(name for name in re.split(r"[ ,]+", text or "") if name)
+    if len(text or "") > _LONGEST or not all(map(_SCOPE.fullmatch, names)):
+        raise ValueError
+    return names
 
 
-def _sent(status: int, to: str, *cookies: Secret) -> Answer:
+def _has_code(request: Request) -> bool:
+    """Tell whether the dialog has sent a code at all."""
+    return "code=" in request.query and "error" not in request.query
+
+
+def _refused(request: Request, refused: Refused, *cookies: Secret, back: str | None = None) -> Answer:
+    said = refused.answer(
+        accept=", ".join(request.all("accept")),
+        language=", ".join(request.all("accept-language")),
+        back=back,
+    )
+    return Setting(said.status, said.headers, said.body, cookies)
+
+
+def _sent(status: int, to: Secret, *cookies: Secret) -> Answer:
     """Send a browser on; the address that it comes from, which may hold a code, goes to nobody."""
-    headers = [("Location", to), ("Referrer-Policy", "no-referrer")]
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Location", to.reveal()),
+        ("Referrer-Policy", "no-referrer"),
+    ]
     return Setting(status, headers, b"", cookies)

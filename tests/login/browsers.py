@@ -13,7 +13,7 @@ from tests.support import Answer, call_asgi, call_wsgi, http_scope, wsgi_environ
 
 SITE = "https://api.example.com"
 REDIRECT_URI = f"{SITE}/facebook/callback"
-COOKIE = "fb_token"
+COOKIE = "__Host-fb_token"
 OWN = (("Origin", SITE), ("Host", "api.example.com"))
 
 

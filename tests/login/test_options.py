@@ -24,6 +24,10 @@ def made(guard, kind, **options):
         ("https://example.com/a%20b", "name for the callback"),
         ("https://example.com/facebook/login", "name for the callback"),
         ("https://example.com/logout", "name for the callback"),
+        ("https://example.com/a/..", "name for the callback"),
+        ("https://example.com/../callback", "name for the callback"),
+        ("https://example.com//callback", "name for the callback"),
+        ("https://example.com/a%2f%2fb/callback", "name for the callback"),
     ],
 )
 def test_no_browser_could_come_back_there(kind, sandbox, redirect_uri, why):
@@ -31,17 +35,26 @@ def test_no_browser_could_come_back_there(kind, sandbox, redirect_uri, why):
         made(guard, kind)
 
 
-def test_the_token_needs_a_cookie(kind, sandbox):
-    with guard_of(sandbox, token_from=("header",)) as guard, pytest.raises(ValueError, match="cookie:NAME"):
+@pytest.mark.parametrize(
+    ("place", "redirect_uri", "fitting"),
+    [
+        ("header", "https://example.com/callback", "cookie:__Host-fb_token"),
+        ("cookie:fb_token", "https://example.com/callback", "cookie:__Host-fb_token"),
+        ("cookie:__Secure-token", "https://example.com/callback", "cookie:__Host-fb_token"),
+        ("cookie:__Host-fbguard-login", "https://example.com/callback", "cookie:__Host-fb_token"),
+        ("header", "http://localhost:8000/callback", "cookie:fb_token"),
+        ("cookie:__Host-token", "http://localhost:8000/callback", "cookie:fb_token"),
+        ("cookie:__Secure-token", "http://localhost:8000/callback", "cookie:fb_token"),
+        ("cookie:fbguard-login", "http://localhost:8000/callback", "cookie:fb_token"),
+    ],
+)
+def test_the_token_needs_a_cookie_that_nobody_else_can_plant(kind, sandbox, place, redirect_uri, fitting):
+    with (
+        guard_of(sandbox, token_from=(place,), redirect_uri=redirect_uri) as guard,
+        pytest.raises(ValueError, match=f"'{fitting}'"),
+    ):
         made(guard, kind)
-
-
-@pytest.mark.parametrize("name", ["__Host-token", "__Secure-token"])
-def test_a_cookie_that_no_browser_would_take(kind, sandbox, name):
-    options = {"token_from": (f"cookie:{name}",), "redirect_uri": "http://localhost:8000/callback"}
-    with guard_of(sandbox, **options) as guard, pytest.raises(ValueError, match=name):
-        made(guard, kind)
-    with guard_of(sandbox, token_from=(f"cookie:{name}",)) as guard:
+    with guard_of(sandbox, token_from=(fitting,), redirect_uri=redirect_uri) as guard:
         made(guard, kind)
 
 

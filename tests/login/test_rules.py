@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from fbguard import Refused, Requirement
+from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
+from fbguard.login.gate import Gate
 from fbguard.stores.memory import MemoryStore
 from tests.login.browsers import COOKIE, OWN, REDIRECT_URI, SITE, Browser, guard_of, state_of
 
@@ -58,16 +62,15 @@ def test_who_says_nothing_goes_where_all_go(browser, sandbox, path):
 def test_cookies_are_for_no_script_no_other_site_and_no_plain_http(browser, sandbox):
     browser.log_in(sandbox)
     way, token, gone = browser.written
-    assert re.fullmatch(
-        rf"{STATE}=[\w-]{{43}}\.[\w-]+; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600", way
-    )
+    assert re.fullmatch(rf"{STATE}=[\w.-]+; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600", way)
     assert re.fullmatch(rf"{COOKIE}=EAA\w+; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=(\d+)", token)
     assert gone == f"{STATE}=; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=0"
     assert 3590 <= int(token.rpartition("=")[2]) <= 2 * 3600
 
 
 def test_on_a_developers_machine_cookies_go_without_https(kind, sandbox):
-    with guard_of(sandbox, redirect_uri="http://127.0.0.1:8000/callback") as guard:
+    options = {"redirect_uri": "http://127.0.0.1:8000/callback", "token_from": ("cookie:fb_token",)}
+    with guard_of(sandbox, **options) as guard:
         browser = Browser(kind, guard)
         browser.ask("/login")
         assert re.fullmatch(
@@ -116,8 +119,11 @@ def test_a_hint_asks_for_what_is_missing(guard, sandbox, kind):
         "next=https://evil.example/",
         "next=//evil.example",
         "scope=a%22b",
-        "scope=" + "x" * 101,
-        "scope=" + ",".join(f"s{n}" for n in range(51)),
+        "scope=" + "x" * 4097,
+        "next=/a&next=/b",
+        "scope=email&scope=user_friends",
+        "auth_type=rerequest&auth_type=rerequest",
+        "&".join(f"p{n}=1" for n in range(33)),
         "auth_type=anything",
         "auth_type=rerequest,reauthenticate",
     ],
@@ -141,9 +147,13 @@ def test_methods(browser, path, method, allowed):
     assert (answer.status, answer.header("allow"), browser.written) == (405, allowed, [])
 
 
-@pytest.mark.parametrize("path", ["", "/", "/login/", "/callback/x", "/Login", "/facebook/login"])
+@pytest.mark.parametrize("path", ["", "/", "/login//", "/callback/x", "/Login", "/facebook/login"])
 def test_anything_else_is_not_there(browser, path):
     assert browser.ask(path).status == 404
+
+
+def test_a_slash_at_the_end_makes_no_difference(browser):
+    assert browser.ask("/login/").status == 302  # Litestar's mounts add one
 
 
 def test_a_person_who_cancels_is_asked_again(browser, sandbox):
@@ -153,23 +163,25 @@ def test_a_person_who_cancels_is_asked_again(browser, sandbox):
     assert browser.jar == {}
 
 
-def test_a_browser_gets_a_page(browser, sandbox):
-    path = browser.returning(sandbox, browser.ask("/login"), cancel=True)
+def test_a_browser_gets_a_page_that_knows_where_it_was_going(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login?next=/me"), cancel=True)
     answer = browser.ask(path, "GET", ("Accept", "text/html"), ("Accept-Language", "id"))
     assert answer.header("content-type") == "text/html; charset=utf-8"
-    assert f'href="{SITE}/facebook/login"'.encode() in answer.body
+    assert f'href="{SITE}/facebook/login?next=%2Fme"'.encode() in answer.body
     assert answer.header("content-language") == "id"
 
 
-def test_an_error_of_the_dialog_is_told_to_the_operator(browser, caplog):
-    state = state_of(browser.ask("/login"))
-    answer = browser.ask(f"/callback?error=server_error&state={state}")
-    assert (answer.status, answer.reason) == (503, "unavailable")
-    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
-        "Facebook's login dialog sent a person back with an error: server_error"
-    ]
-    browser.ask(f"/callback?error=%0aevil&state={state}")
-    assert caplog.records[-1].getMessage().endswith("with an error: something else")
+@pytest.mark.parametrize(
+    "error", ["error=server_error", "error_code=1349048&error_message=x", "error=%0aevil"]
+)
+def test_an_error_of_the_dialog_ends_the_login(browser, caplog, error):
+    caplog.set_level("DEBUG", "fbguard")
+    path = f"/callback?{error}&state={state_of(browser.ask('/login'))}"
+    answer = browser.ask(path)
+    assert (answer.status, answer.reason, browser.jar) == (503, "unavailable", {})
+    assert {one.levelname for one in caplog.records} == {"DEBUG"}  # who likes can make up any number of them
+    assert "evil" not in caplog.text
+    assert browser.ask(path).status == 401
 
 
 @pytest.mark.parametrize("code", ["", "&code=", "&code=a&code=b", "&code=" + "x" * 4097])
@@ -198,8 +210,17 @@ def test_a_code_that_has_been_used(browser, kind, guard, sandbox):
 
 def test_a_code_that_has_expired(browser, sandbox):
     path = browser.returning(sandbox, browser.ask("/login"))
-    sandbox.clock.advance(601)
-    assert browser.ask(path).json["subcode"] == 36007
+    code = parse_qs(urlsplit(path).query)["code"][0]
+    sandbox.clock.advance(300)
+    state = state_of(browser.ask("/login"))
+    sandbox.clock.advance(301)
+    assert browser.ask(f"/callback?code={code}&state={state}").json["subcode"] == 36007
+
+
+def test_a_person_who_was_away_for_long_begins_anew(browser, sandbox):
+    path = browser.returning(sandbox, browser.ask("/login"))
+    sandbox.clock.advance(600)
+    assert browser.ask(path).reason == "missing_token"
 
 
 def test_a_person_who_is_held_at_facebook(browser, sandbox):
@@ -249,22 +270,97 @@ def test_a_token_of_another_app_logs_nobody_in(browser, guard, sandbox, monkeypa
     assert (answer.status, answer.reason, browser.jar) == (401, "wrong_app", {})
 
 
-def test_look_ups_of_codes_count_for_the_limit(kind, sandbox):
+def test_a_token_that_no_browser_would_keep_logs_nobody_in(browser, guard, monkeypatch, sandbox):
+    async def exchange(_code, _redirect_uri):
+        return Secret(sandbox.issue_token().ljust(4096, "A"))
+
+    async def facts(_self, _token):
+        return None
+
+    monkeypatch.setattr(guard._look_ups, "exchange", exchange)
+    monkeypatch.setattr(Gate, "facts", facts)
+    answer = browser.log_in(sandbox)
+    assert (answer.status, answer.reason, browser.jar) == (503, "unavailable", {})
+
+
+@pytest.mark.parametrize("code", ["guess", "guess{}"])
+def test_codes_count_for_the_limit(kind, sandbox, code):
     with guard_of(sandbox, miss_limit=(2, 60.0)) as guard:
         browser = Browser(kind, guard)
         said = []
         for number in range(4):
             state = state_of(browser.ask("/login"))
-            said.append(browser.ask(f"/callback?state={state}&code=guess{number}").status)
+            said.append(browser.ask(f"/callback?state={state}&code={code.format(number)}").status)
         assert said == [401, 401, 429, 429]
 
 
-def test_a_closed_guard_logs_nobody_in(browser, guard, sandbox):
+def test_a_closed_guard_asks_people_to_come_again(browser, guard, sandbox):
+    browser.log_in(sandbox)
     path = browser.returning(sandbox, browser.ask("/login"))
     guard.close()
-    with pytest.raises(RuntimeError, match="closed"):
-        browser.ask(path)
-    assert COOKIE not in browser.jar
+    for request in (("/login",), (path,), ("/logout", "POST", *OWN)):
+        assert browser.ask(*request).status == 503
+    assert COOKIE in browser.jar
+
+
+# -- when Facebook is not well -----------------------------------------------------------------------------
+
+
+def test_a_token_that_cannot_be_looked_up_now_is_kept_for_later(browser, guard, sandbox, monkeypatch):
+    """Its code is spent: to send the person back to Facebook would be all that is left."""
+    look_up = guard._look_ups.find
+
+    async def away(token, _max_age):
+        monkeypatch.setattr(guard._look_ups, "find", look_up)
+        return Finding("unavailable", retry_after=1)
+
+    monkeypatch.setattr(guard._look_ups, "find", away)
+    done = browser.log_in(sandbox, "/login?next=/me")
+    assert (done.status, done.header("location")) == (303, f"{SITE}/me")
+    assert "Max-Age" not in browser.written[1]
+    assert guard.check(browser.jar[COOKIE]).user_id == "42"
+
+
+@pytest.mark.parametrize("trouble", ["outage", "throttle"])
+def test_logins_come_back_with_facebook(kind, sandbox, trouble):
+    """Though nobody looks a token up meanwhile: a login takes the probe, so it must tell how that went."""
+    with guard_of(sandbox) as guard:
+        browser = Browser(kind, guard)
+        if trouble == "outage":
+            sandbox.fail(status=500)
+        else:
+            sandbox.throttle(4)
+        for _ in range(8):
+            path = browser.returning(sandbox, browser.ask("/login"))
+            assert browser.ask(path).status == 503
+            sandbox.clock.advance(1)
+        assert guard.health().status == "degraded"
+        sandbox.recover()
+        sandbox.clock.advance(400)
+        said = []
+        for _ in range(3):
+            said.append(browser.log_in(sandbox).status)
+            sandbox.clock.advance(10)
+        assert said[-1] == 303
+        assert guard.health().status == "ok"
+
+
+def test_while_facebook_is_away_few_logins_ask(kind, sandbox):
+    with guard_of(sandbox) as guard:
+        browser = Browser(kind, guard)
+        sandbox.throttle(4)
+        for _ in range(50):
+            browser.ask(browser.returning(sandbox, browser.ask("/login")))
+        assert sum("access_token" in call.path for call in sandbox.calls) < 5
+
+
+def test_forged_callbacks_take_nobodys_probe(kind, sandbox):
+    with guard_of(sandbox) as guard:
+        forger = Browser(kind, guard)
+        forger.jar[STATE] = f"{'s' * 43}.{int(sandbox.clock.time())}.Lw.{'m' * 43}"
+        for number in range(20):
+            assert forger.ask(f"/callback?state={'s' * 43}&code=x{number}").status == 401
+        assert not any("access_token" in call.path for call in sandbox.calls)
 
 
 # -- log-out -----------------------------------------------------------------------------------------------
@@ -290,8 +386,11 @@ def test_who_is_not_logged_in_may_log_out(browser):
     [
         (),
         (("Origin", "https://evil.example"), ("Host", "api.example.com")),
+        (("Origin", "https://evil.example"), ("Host", "evil.example")),
         (("Origin", "null"), ("Host", "api.example.com")),
         (*OWN, ("Sec-Fetch-Site", "cross-site")),
+        (*OWN, ("Sec-Fetch-Site", "same-site")),
+        (*OWN, ("Sec-Fetch-Site", "none")),
     ],
 )
 def test_no_other_site_logs_anybody_out(browser, guard, sandbox, headers):
@@ -299,6 +398,74 @@ def test_no_other_site_logs_anybody_out(browser, guard, sandbox, headers):
     answer = browser.ask("/logout", "POST", *headers)
     assert (answer.status, answer.reason) == (400, "invalid_request")
     assert guard.check(browser.jar[COOKIE]).user_id == "42"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (
+            ("Origin", "null"),
+            ("Sec-Fetch-Site", "same-origin"),
+        ),  # of a page with Referrer-Policy: no-referrer
+        (("Origin", SITE), ("Host", "10.0.0.1:8080")),  # behind a proxy that has names of its own
+        (("Origin", SITE.upper()),),
+    ],
+)
+def test_pages_of_this_site_do(browser, sandbox, headers):
+    browser.log_in(sandbox)
+    assert (browser.ask("/logout", "POST", *headers).status, browser.jar) == (303, {})
+
+
+@pytest.mark.parametrize("kind", ["wsgi"])
+def test_every_cookie_of_the_name_is_ended(browser, guard, sandbox):
+    tokens = [sandbox.issue_token(user_id=str(number)) for number in (1, 2)]
+    for token in tokens:
+        guard.check(token)
+    pair = "; ".join(f"{COOKIE}={token}" for token in tokens)
+    answer = browser.ask("/logout", "POST", *OWN, ("Cookie", pair))
+    assert answer.status == 303
+    for token in tokens:
+        with pytest.raises(Refused):
+            guard.check(token)
+
+
+def test_a_token_in_the_header_is_not_the_browsers(browser, guard, sandbox):
+    token = sandbox.issue_token(user_id="7")
+    browser.ask("/logout", "POST", *OWN, ("Authorization", f"Bearer {token}"))
+    assert guard.check(token).user_id == "7"
+
+
+@pytest.mark.parametrize("token", ["invented", "no token at all!", "", "a" * 4097])
+def test_what_is_no_token_of_ours_leaves_no_stone(browser, guard, token):
+    """Stones are bounded: who could leave any number would bring ended sessions back to life."""
+    browser.jar[COOKIE] = token
+    assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
+    assert guard._revoker.is_ended(Secret(token)) is False
+
+
+def test_an_expired_token_of_ours_is_ended_too(browser, guard, sandbox):
+    browser.log_in(sandbox)
+    token = browser.jar[COOKIE]
+    sandbox.expire(token)
+    guard.forget(Secret(token))
+    assert browser.ask("/logout", "POST", *OWN).status == 303
+    assert guard._revoker.is_ended(Secret(token))
+
+
+def test_log_outs_of_unknown_tokens_count_for_the_limit(kind, sandbox):
+    with guard_of(sandbox, miss_limit=(2, 60.0)) as guard:
+        browser, said = Browser(kind, guard), []
+        for number in range(4):
+            browser.jar[COOKIE] = f"invented{number}"
+            said.append(browser.ask("/logout", "POST", *OWN).status)
+        assert said == [303, 303, 429, 429]
+
+
+def test_while_nobody_can_tell_whose_token_it_is_the_cookie_stays(browser, sandbox):
+    browser.jar[COOKIE] = sandbox.issue_token()
+    sandbox.fail(status=500, times=1)
+    assert (browser.ask("/logout", "POST", *OWN).status, COOKIE in browser.jar) == (503, True)
+    assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
 
 
 def test_a_log_out_that_others_do_not_hear_of_can_be_done_again(kind, sandbox):
@@ -330,8 +497,8 @@ def test_a_state_works_once_however_many_come_at_once(guard, sandbox):
     cookie = dict(browser.jar)
 
     def come(_number):
-        again = Browser("wsgi", guard)
-        again.app, again.jar = browser.app, dict(cookie)
+        again = Browser("wsgi", guard)  # each mount of the guard knows
+        again.jar = dict(cookie)
         return again.ask(path).status
 
     with ThreadPoolExecutor(8) as pool:
@@ -341,3 +508,18 @@ def test_a_state_works_once_however_many_come_at_once(guard, sandbox):
         "access_token",
         "debug_token",
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_a_lock_of_its_own(guard):
+    browser = Browser("wsgi", guard)
+    browser.ask("/login")
+    used = guard._states
+    assert used is not None
+    with used._lock:  # as if another thread had been in there
+        pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)
+        os._exit(0 if used.take(Secret("s")) else 1)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -306,7 +306,7 @@ class TestG06:
             victim.ask("/login")  # under way with one of its own
             assert_nobody(victim, sandbox, link)
 
-    def test_G06_another_browser_has_no_use_for_a_code(self, kind):
+    def test_G06_another_browser_has_no_use_for_a_link(self, kind):
         sandbox = Sandbox()
         with guard_of(sandbox) as guard:
             victim, thief = Browser(kind, guard), Browser(kind, guard)
