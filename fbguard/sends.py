@@ -34,14 +34,13 @@ def closing_first(send: Send, close: Callable[[], Awaitable[None]]) -> Send:
 def _marking(marks: Marks, send: Send) -> Send:
     """Return a ``send`` that tells shared caches what the answer depends on, and on whom."""
 
-    async def marked(message: Message) -> None:
+    def marked(message: Message) -> Awaitable[None]:
+        # Not async: its frame would hold the answer while that is sent, and a cookie of it may hold a token.
         if message["type"] == "http.response.start":
-            # In the expression that sends them: a cookie among them may hold a token.
-            await send({**message, "headers": encoded(marks.on(_pairs(message)))})
-            return
+            return send({**message, "headers": encoded(marks.on(_pairs(message)))})
         if message["type"] == "websocket.accept" and not message.get("subprotocol"):
-            message = {**message, "subprotocol": marks.subprotocol}
-        await send(message)
+            return send({**message, "subprotocol": marks.subprotocol})
+        return send(message)
 
     return marked
 

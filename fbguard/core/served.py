@@ -36,16 +36,34 @@ class Request:
 
 
 class Head:
-    """A request as the rules about tokens, origins and clients read it."""
+    """A request as the rules about tokens, origins and clients read it; nothing of it is shown."""
+
+    __slots__ = ("_request",)
 
     is_websocket = False
     subprotocols: Sequence[str] = ()
 
     def __init__(self, request: Request) -> None:
-        self.method = request.method
-        self.query = request.query
-        self.client = request.client
-        self.header = request.all
+        self._request = request
+
+    @property
+    def method(self) -> str:
+        """The verb."""
+        return self._request.method
+
+    @property
+    def query(self) -> str:
+        """The raw query string."""
+        return self._request.query
+
+    @property
+    def client(self) -> str | None:
+        """The peer's address."""
+        return self._request.client
+
+    def header(self, name: str) -> Sequence[str]:
+        """Return the values of a header, in order; ``name`` in lower case."""
+        return self._request.all(name)
 
 
 @dataclass(frozen=True, slots=True)
