@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar, overload
 
 from fbguard.core import background, credentials
@@ -145,9 +146,12 @@ class Verdicts:
         carrier = carrier_of_request.get()
         if carrier is None or is_asgi(carrier):
             return await self._validator.settle(demands, token)
-        info = await asyncio.wrap_future(background.submit(self._validator.settle(demands, token)))
-        self._validator.refuse_ended(token, info, demands)
-        return info
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._deadline + _GRACE):
+                info = await asyncio.wrap_future(background.submit(self._validator.settle(demands, token)))
+                self._validator.refuse_ended(token, info, demands)
+                return info
+        raise self.refusal(UNAVAILABLE, demands)
 
     def judge(self, demands: Demands, info: TokenInfo) -> TokenInfo:
         """Judge facts that the request already has against more demands; raises Refused."""

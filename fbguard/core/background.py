@@ -7,19 +7,30 @@ forked child, where the parent's thread does not exist.
 from __future__ import annotations
 
 import asyncio
+import logging
 import selectors
 import threading
+import traceback
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import closing
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fbguard.core import forks
 
 T = TypeVar("T")
 
+_LAST: Final = -5  # frames of a traceback
+
+_logger = logging.getLogger("fbguard")
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+
+
+class BrokenOff(TimeoutError):  # noqa: N818 - whoever waits for an answer gets none, as if time had run out
+    """Work has raised SystemExit or KeyboardInterrupt, which is not for the thread that waits for it."""
 
 
 def loop() -> asyncio.AbstractEventLoop:
@@ -33,8 +44,16 @@ def loop() -> asyncio.AbstractEventLoop:
             own = _loop = Context().run(_new_loop)
             thread = threading.Thread(target=_run, args=(own,), name="fbguard", daemon=True)
     if thread is not None:
-        thread.start()  # behind the lock: under gevent other greenlets run here, and come for the loop
+        _start(thread, own)  # behind the lock: under gevent other greenlets run here, and come for the loop
     return own
+
+
+def _start(thread: threading.Thread, own: asyncio.AbstractEventLoop) -> None:
+    try:
+        thread.start()
+    except BaseException:  # the machine has none left at the moment
+        own.close()  # so that whoever comes next tries again, with a loop of his own
+        raise
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -58,21 +77,59 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 def running() -> asyncio.AbstractEventLoop | None:
     """Return the loop if there is one already."""
-    return _loop
+    return None if _loop is None or _loop.is_closed() else _loop
 
 
 def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
     """Run a coroutine on the background loop, in an empty context; the future is for threads.
 
     The loop keeps the timers of a look-up until they are due, and their context with them: the
-    asker's request, with its headers, would live on with it.
+    asker's request, with its headers, would live on with it. Raises what keeps the loop from being made:
+    RuntimeError without a thread, OSError without a file.
     """
-    return Context().run(asyncio.run_coroutine_threadsafe, work, loop())
+    try:
+        own = loop()
+    except BaseException:
+        work.close()  # or Python would say that nobody has awaited it
+        raise
+    return Context().run(asyncio.run_coroutine_threadsafe, _contained(work), own)
+
+
+def attempt(work: Coroutine[Any, Any, object]) -> bool:
+    """Do what :func:`submit` does, with work that nobody waits for; False where no loop is to be had."""
+    try:
+        submit(work)
+    except (RuntimeError, OSError):
+        return False
+    return True
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    """Keep what is meant for a program out of the futures, which would carry it to a thread of the app."""
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        _log(error)
+    raise BrokenOff
 
 
 def _run(own: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for as long as the process lives: what ends one guard's work must not end all others'."""
     asyncio.set_event_loop(own)
-    own.run_forever()
+    with closing(own):  # should it end after all, whoever comes next makes another
+        while True:
+            try:
+                own.run_forever()
+            except (SystemExit, KeyboardInterrupt) as error:  # of tasks and callbacks asyncio lets these out
+                _log(error)
+            else:
+                return
+
+
+def _log(error: BaseException) -> None:
+    """Say where it came from, but not its text, nor what was handled then: that may hold a token."""
+    where = "".join(traceback.format_tb(error.__traceback__, limit=_LAST))
+    _logger.error("%s on the background thread, which goes on:\n%s", type(error).__name__, where)
 
 
 def _forget() -> None:

@@ -49,6 +49,7 @@ class Breaker:
         self._throttled_at = self._throttled_until = 0.0
         self._wait = SHORTEST
         self.era = 0  # grows with each time that Graph is left alone, and with each probe after it
+        self._throttled_era = 0  # in which Graph was last heard to throttle
         _all.add(self)
 
     @property
@@ -92,14 +93,15 @@ class Breaker:
     def answered(self, era: int) -> None:
         """Note that Graph said something, good or bad, to a call that was made in ``era``.
 
-        What was under way when Graph began to throttle tells nothing about now.
+        What was under way when Graph began to throttle tells nothing about now. Any probe since does, also
+        one that was slow, and is not the last any more.
         """
         if self.is_calm and not self._failures:
             return
         with self._lock:
             self._failures = 0
             self._is_open = False
-            if era == self.era:
+            if era == self.era or era > self._throttled_era:
                 self._is_throttled = False
                 self._wait = SHORTEST
 
@@ -131,6 +133,7 @@ class Breaker:
             self._is_throttled, self._is_probed = True, False
             self._throttled_at, self._throttled_until = now, now + wait
             self.era += 1
+            self._throttled_era = self.era
             return wait
 
     def renew_lock(self) -> None:

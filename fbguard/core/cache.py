@@ -7,6 +7,7 @@ says that its time is over; so neither a wall clock set back nor a machine that 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import MutableMapping
 from dataclasses import replace
@@ -88,10 +89,10 @@ class FactCache:
         if entry is None:
             return None
         age = self._age(entry)
-        if age >= entry.stay.ttl:
+        if not age < entry.stay.ttl:  # as all here: a clock that gives no number passes nothing
             self._drop_if_bad(key, entry)
             return None
-        if max_age is not None and age >= max_age:
+        if max_age is not None and not age < max_age:
             return None
         entry.used = True
         return Known(entry.info, entry.said + age, age, entry.stay.era)
@@ -113,7 +114,7 @@ class FactCache:
         if by_monotonic > now:  # noqa: PLR1730 - max() costs as much as a clock
             now = by_monotonic
         info = entry.info
-        if now - entry.said >= stay.life or not scopes <= info.grant.scopes:
+        if not now - entry.said < stay.life or not scopes <= info.grant.scopes:
             return None
         if self.eras is not None and (stay.era is None or stay.era != self.eras.era):
             return None  # the shared store must be asked
@@ -126,7 +127,7 @@ class FactCache:
         if entry is None:
             return None
         age, ttl = self._age(entry), entry.stay.ttl
-        if age >= ttl + grace:
+        if not age < ttl + grace:
             return None
         info = entry.info if age < ttl else replace(entry.info, stale=True)
         return Known(info, entry.said + age, age)
@@ -170,9 +171,12 @@ class FactCache:
 
         ``age`` is the seconds since Graph said it, ``since`` the wall time at which anybody saw the token
         first, ``era`` when the shared store was asked. None, and nothing stored, if the token or its user was
-        forgotten since ``mark`` was taken: what Graph said before that no longer counts.
+        forgotten since ``mark`` was taken: what Graph said before that no longer counts. Nor while a clock
+        gives no finite time: nobody could tell when a fact is over that came then.
         """
         now = self._time()
+        if not math.isfinite(now - self._monotonic()):
+            return None
         said = now - age if age else now  # the same object, mostly, as `since`
         ttl = self.ttl_of(good=good)
         store, other = (self._good, self._bad) if good else (self._bad, self._good)

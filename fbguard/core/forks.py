@@ -7,10 +7,13 @@ a loop's connections looks at the process id, too.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
 from typing import Final
+
+_logger = logging.getLogger("fbguard")
 
 _hooks: Final[list[Callable[[], None]]] = []
 _lock = threading.Lock()
@@ -33,7 +36,10 @@ def check() -> None:
 def _run() -> None:
     global _pid  # noqa: PLW0603 - of the process, like the id itself
     for hook in _hooks:
-        hook()
+        try:
+            hook()
+        except BaseException:  # the others' locks would stay held for ever, and nobody would come back here
+            _logger.exception("something of fbguard could not be made anew in a forked child")
     _pid = os.getpid()
 
 

@@ -116,10 +116,10 @@ class LookUps:
     def refresh(self, token: Secret) -> None:
         """Look a token up anew while its fact is still good; once at a time, and nobody waits for it."""
         key = (os.getpid(), key_of(token))  # a forked child has none of its parent's under way
-        if key in self._refreshing:
-            return
-        self._refreshing.add(key)
-        background.submit(self._refreshed(key, token))
+        if key not in self._refreshing:
+            self._refreshing.add(key)
+            if not background.attempt(self._refreshed(key, token)):
+                self._refreshing.discard(key)  # the fact still counts, and the next hit tries again
 
     async def _refreshed(self, key: tuple[int, bytes], token: Secret) -> None:
         try:

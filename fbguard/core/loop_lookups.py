@@ -43,5 +43,6 @@ class LoopLookUps:
         self._is_abandoned = True
         self.flights.abandon()
         self.connection.abandon()
-        with suppress(StopIteration):
-            self._open.aclose().send(None)  # nothing to wait for any more
+        # Nothing to wait for any more; or the parent was closing it at that moment, and nobody does so here.
+        with suppress(StopIteration, RuntimeError):
+            self._open.aclose().send(None)

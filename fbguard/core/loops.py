@@ -35,7 +35,7 @@ class PerLoop(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entered where a guard is collected as garbage, and closes its own
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
         _all.add(self)
 
@@ -68,7 +68,7 @@ class PerLoop(Generic[T]):
         """Start anew in a forked child, whose parent goes on with what there was."""
         for one in self._by_loop.values():
             one.abandon()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._by_loop = WeakKeyDictionary()
 
     def _drop_closed_loops(self) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 import threading
 import time
+from typing import Final
 from weakref import WeakSet
 
 from fbguard.core import forks
+
+_DEEPEST: Final = 32  # exceptions behind one exception
 
 
 class _Waiter:
@@ -49,6 +53,8 @@ class Slots:
             threading.RLock()
         )  # a collection may end a waiter of a dead loop, and so release, anywhere
         self._taken = self._reserved = self._counted = 0
+        self._held: dict[asyncio.AbstractEventLoop, int] = {}  # how many of them on each loop
+        self._lost = 0  # taken back from closed loops, whose coroutines may yet be collected, and release
         self._line: dict[_Waiter, None] = {}  # in order of arrival
 
     @property
@@ -69,6 +75,7 @@ class Slots:
     def reserve(self) -> bool:
         """Take a place for an asker who waits elsewhere; False when the line is full, and no slot free."""
         with self._lock:
+            self._take_back_if_full()
             if self.waiting >= self._queued + self.free:
                 return False
             self._reserved += 1
@@ -86,8 +93,10 @@ class Slots:
         """
         mine = _Waiter(counts=not for_reserved)
         with self._lock:
+            self._take_back_if_full()
             if self._taken < self._size:
                 self._taken += 1
+                self._hold(mine.loop)
                 return True
             if not for_reserved and self.waiting >= self._queued:
                 return False
@@ -114,18 +123,56 @@ class Slots:
     def release(self) -> None:
         """Give a slot back: to the next in line, if anybody waits on a loop that runs."""
         with self._lock:
-            for waiter in self._in_turn():
-                if not waiter.loop.is_running():
-                    if waiter.loop.is_closed():
-                        self._remove(waiter)  # whoever waited there is gone
-                    continue
-                try:
-                    waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
-                except RuntimeError:
-                    continue  # it was closed this moment
-                self._remove(waiter)
-                return
-            self._taken = max(self._taken - 1, 0)  # in a forked child the parent's tasks end, too
+            if _is_collected():  # on whichever loop that happens
+                self._take_back()
+                if self._lost:
+                    self._lost -= 1
+                    return
+            if self._let_go():
+                self._hand_on()
+
+    def _hold(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._held[loop] = self._held.get(loop, 0) + 1
+
+    def _let_go(self) -> bool:
+        """Note that one is held no more, on this loop if any is; False in a forked child for the parent's."""
+        here = asyncio._get_running_loop()  # noqa: SLF001 - the other one raises where there is none
+        loop = here if here in self._held else next(iter(self._held), None)
+        if loop is None:
+            return False
+        count = self._held.get(loop, 0)
+        if count > 1:
+            self._held[loop] = count - 1
+        else:
+            self._held.pop(loop, None)
+        return True
+
+    def _take_back_if_full(self) -> None:
+        if self._taken >= self._size:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Take back what closed loops hold: those calls are over, and not all of them ever say so."""
+        for loop in self._held.copy():  # as it is now: a collection may release in between
+            if loop.is_closed():
+                for _ in range(self._held.pop(loop, 0)):
+                    self._lost += 1
+                    self._hand_on()
+
+    def _hand_on(self) -> None:
+        for waiter in self._in_turn():
+            if not waiter.loop.is_running():
+                if waiter.loop.is_closed():
+                    self._remove(waiter)  # whoever waited there is gone
+                continue
+            try:
+                waiter.loop.call_soon_threadsafe(_wake, waiter.turn)
+            except RuntimeError:
+                continue  # it was closed this moment
+            self._remove(waiter)
+            self._hold(waiter.loop)
+            return
+        self._taken -= 1
 
     def _in_turn(self) -> list[_Waiter]:
         line = list(self._line)
@@ -136,6 +183,16 @@ class Slots:
     def abandon(self) -> None:
         """Start anew in a forked child: slots and line are the parent's."""
         self._reset()
+
+
+def _is_collected() -> bool:
+    """Tell whether who releases is being thrown away; some raise other exceptions on that occasion."""
+    error = sys.exception()
+    for _ in range(_DEEPEST):
+        if error is None or isinstance(error, GeneratorExit):
+            break
+        error = error.__context__
+    return isinstance(error, GeneratorExit)
 
 
 def _wake(turn: asyncio.Future[None]) -> None:

@@ -67,14 +67,14 @@ class IdTokens:
         self._tell = tell
         self._ring: _Ring | None = None
         self._tried = -math.inf  # monotonic seconds
-        self._under_way = 0
+        self._fetching: dict[Connection, asyncio.AbstractEventLoop] = {}
         self._places = threading.RLock()  # re-entered where a fetch is collected as garbage
         self._has_failed = False
         _all.add(self)
 
     def begin_anew(self) -> None:
         """Forget the fetches that are the parent's, in a forked child."""
-        self._under_way = 0
+        self._fetching = {}
         self._places = threading.RLock()
 
     async def look_up(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
@@ -124,10 +124,16 @@ class IdTokens:
         ring = self._usable(key_id)
         return ring is None or not self._is_within(ring, _FRESH)
 
+    @property
+    def _under_way(self) -> int:
+        """How many fetches there are; those of closed loops are over, whether they have said so or not."""
+        return sum(not loop.is_closed() for loop in self._fetching.copy().values())
+
     def _may_fetch(self, here: Connection) -> bool:
         if self._ring is None or not self._is_within(self._ring, _USABLE):
-            before = here.keys_tried if self._under_way else self._tried
-            return self._under_way < _AT_ONCE and self._is_past(before, _AGAIN)
+            under_way = self._under_way
+            before = here.keys_tried if under_way else self._tried
+            return under_way < _AT_ONCE and self._is_past(before, _AGAIN)
         # For all loops: who has a loop for each request has no limit on one of them.
         return self._is_past(self._tried, _EVERY)
 
@@ -140,12 +146,15 @@ class IdTokens:
             if not self._may_fetch(here):
                 return False
             here.keys_tried = self._tried = self._clock.monotonic()
-            self._under_way += 1
+            for one, loop in self._fetching.copy().items():
+                if loop.is_closed():
+                    self._fetching.pop(one, None)
+            self._fetching[here] = asyncio.get_running_loop()
             return True
 
-    def _leave_place(self) -> None:
+    def _leave_place(self, here: Connection) -> None:
         with self._places:
-            self._under_way -= 1
+            self._fetching.pop(here, None)
 
     async def _fetch(self, here: Connection) -> None:
         if not self._take_place(here):
@@ -158,7 +167,7 @@ class IdTokens:
         except TimeoutError:
             pass  # as if nobody had answered
         finally:
-            self._leave_place()
+            self._leave_place(here)
         keys = oidc.read_keys(reply.body) if reply is not None and reply.status == _OK else None
         if reply is None or keys is None:
             self._note_failure(None if reply is None else reply.status)

@@ -45,8 +45,8 @@ class Line:
         self._call = call
         self._waiting: dict[_Waiter, None] = {}  # in order of arrival
         self._porters: set[asyncio.Task[None]] = set()
-        self._idle = 0  # porters that wait for a slot
-        self._is_called = False  # is a porter on the way, who has not yet seen who is here?
+        self._idle: set[object] = set()  # marks of porters that wait for a slot
+        self._called: object | None = None  # mark of the one on the way, who has not yet seen who is here
 
     async def ask(self, token: Secret, fingerprint: str) -> Outcome | None:
         """Wait for the answer about a token; None if it must be asked for alone."""
@@ -67,30 +67,38 @@ class Line:
 
     def _call_porter(self) -> None:
         """See that a porter comes when this turn of the loop is over; he sees how many more it takes."""
-        if not self._is_called and (self._governor.free or self._idle * MAX_ITEMS < len(self._waiting)):
-            self._is_called = True
-            self._send_porter()
+        is_needed = self._governor.free or len(self._idle) * MAX_ITEMS < len(self._waiting)
+        if self._called is None and is_needed:
+            self._called = self._send_porter()
 
     def _send_porters(self) -> None:
         """See that there are enough porters: one for each where each finds a slot, else one for fifty."""
         waiting = len(self._waiting)
         wanted = waiting if waiting <= self._governor.free else math.ceil(waiting / MAX_ITEMS)
-        while self._idle < wanted:
+        while len(self._idle) < wanted:
             self._send_porter()
 
-    def _send_porter(self) -> None:
-        self._idle += 1
-        porter = asyncio.get_running_loop().create_task(self._carry(), context=Context())
+    def _send_porter(self) -> object:
+        mark = object()
+        self._idle.add(mark)
+        porter = asyncio.get_running_loop().create_task(self._carry(mark), context=Context())
         self._porters.add(porter)
-        porter.add_done_callback(self._porters.discard)
+        porter.add_done_callback(lambda porter: self._strike_off(porter, mark))
+        return mark
 
-    async def _carry(self) -> None:
-        is_idle = True
-        self._is_called = False
+    def _strike_off(self, porter: asyncio.Task[None], mark: object) -> None:
+        """Forget a porter who is done; one who was cancelled before his first step has done nothing of it."""
+        self._porters.discard(porter)
+        self._idle.discard(mark)
+        if self._called is mark:
+            self._called = None
+
+    async def _carry(self, mark: object) -> None:
+        self._called = None
         self._send_porters()
         try:
             async with self._governor.slot(for_reserved=True) as held:
-                self._idle, is_idle = self._idle - 1, False
+                self._idle.discard(mark)
                 if held is not None:
                     self._turn_away(held)
                     return
@@ -99,11 +107,11 @@ class Line:
                 if taken:
                     await self._deliver(taken)
         finally:
-            self._idle -= is_idle
+            self._idle.discard(mark)
 
     def _share(self) -> int:
         """Return how many of those who wait go with one call, beside the porters who find slots, too."""
-        return math.ceil(len(self._waiting) / (min(self._governor.free, self._idle) + 1))
+        return math.ceil(len(self._waiting) / (min(self._governor.free, len(self._idle)) + 1))
 
     def _take(self, most: float) -> list[_Waiter]:
         """Take the first of the line, or the last where the first have no time left (:class:`Slots`)."""

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from contextvars import Context
 from itertools import count
 from typing import Final, TypeVar
@@ -133,14 +134,20 @@ class LiveConnections:
         return watch
 
     def unwatch(self, watch: Watch) -> None:
-        """Forget a connection that is closed; again does no harm."""
-        watch.stop()
-        with self._lock:
-            self._remove(watch)
-            self._sweep()
+        """Forget a connection that is closed; again does no harm.
+
+        Never waits for the lock: where garbage is collected (a body, a task whose loop is gone), this very
+        thread may hold it. Then the next step of anybody does the rest.
+        """
+        self.drop(watch)
+        if self._lock.acquire(blocking=False):
+            try:
+                self._sweep()
+            finally:
+                self._lock.release()
 
     def drop(self, watch: Watch) -> None:
-        """Do so in a destructor, which may run anywhere: also while this very thread holds the lock."""
+        """Do so with nothing but a note, in a destructor."""
         watch.stop()
         self._dropped.append(watch)
 
@@ -168,16 +175,13 @@ class LiveConnections:
         """End the connections of a token."""
         with self._lock:
             found = list(self._by_key.get(key, ()))
-        for watch in found:
-            watch.end(finding)
+        _end_all(found, finding)
 
     def end_user(self, user_id: str, covers: Callable[[TokenInfo, float], bool], finding: Finding) -> None:
         """End those of a user that ``covers(info, since)`` tells; ``since`` is when one was opened."""
         with self._lock:
             found = list(self._by_user.get(user_id, ()))
-        for watch in found:
-            if covers(watch.info, watch.since):
-                watch.end(finding)
+        _end_all([watch for watch in found if covers(watch.info, watch.since)], finding)
 
     def tick(self) -> None:
         """End the connections whose token's time is over by now."""
@@ -185,8 +189,7 @@ class LiveConnections:
         with self._lock:
             self._sweep()
             over = [*self._by_wall.due(wall), *self._by_monotonic.due(monotonic)]
-        for watch in over:
-            watch.end(_EXPIRED)
+        _end_all(over, _EXPIRED)
 
     def abandon(self) -> None:
         """Start anew in a forked child: the connections are the parent's."""
@@ -196,8 +199,8 @@ class LiveConnections:
 class _Timer:
     """Has every registry of this process look at its clock, while any of them waits for it.
 
-    It must not stop: what it would end stays open. So it goes on past a clock that fails, which is its user's
-    code, and is started anew on another loop if the one it ticks on is not the process's any more.
+    It must not stop: what it would end stays open. So it goes on past whatever a clock raises, which is its
+    user's code, and is started anew on another loop if the one it ticks on is not the process's any more.
     """
 
     def __init__(self) -> None:
@@ -229,8 +232,13 @@ class _Timer:
             if self._loop is not loop:
                 return
             waiting = tuple(self._waiting)
-        for registry in waiting:
-            self._let_tick(registry)
+        try:
+            for registry in waiting:
+                self._let_tick(registry)
+        finally:
+            self._go_on(loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             # Who comes to wait at this moment is counted already, and calls wake() next.
             self._waiting = {registry for registry in self._waiting if registry.is_waiting}
@@ -245,7 +253,7 @@ class _Timer:
     def _let_tick(self, registry: LiveConnections) -> None:
         try:
             registry.tick()
-        except Exception:
+        except BaseException:
             if registry not in self._failing:  # twice a second would be too often
                 _logger.warning("a guard's clock fails: open connections do not end in time", exc_info=True)
                 self._failing.add(registry)
@@ -254,6 +262,20 @@ class _Timer:
 
 
 _timer = _Timer()
+
+
+def _end_all(watches: list[Watch], finding: Finding) -> None:
+    """Tell each to end; whatever one of them raises, nobody would tell the others again."""
+    with ExitStack() as stack:
+        for watch in reversed(watches):
+            stack.callback(_end, watch, finding)
+
+
+def _end(watch: Watch, finding: Finding) -> None:
+    try:
+        watch.end(finding)
+    except Exception:
+        _logger.warning("an open connection cannot be told to end", exc_info=True)
 
 
 def _since(watch: Watch) -> float:

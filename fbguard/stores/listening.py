@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import Context
 from typing import Any, Final
 from weakref import WeakSet
@@ -52,7 +52,7 @@ class Listening:
         self._hear = hear
         self._catch_up = catch_up
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # while it is held, a guard that is collected may stop this
         self._work: tuple[int, Future[None]] | None = None
         self._task: asyncio.Task[Any] | None = None
         self._number = 0
@@ -69,7 +69,8 @@ class Listening:
         with self._lock:
             if not self._is_over and not self._is_at_work():
                 self.era = None
-                self._work = (os.getpid(), background.submit(self._follow()))
+                with suppress(RuntimeError, OSError):  # no loop is to be had: whoever comes next tries again
+                    self._work = (os.getpid(), background.submit(self._follow()))
 
     def _is_at_work(self) -> bool:
         return self._work is not None and self._work[0] == os.getpid() and not self._work[1].done()
@@ -98,71 +99,71 @@ class Listening:
 
     async def _follow(self) -> None:
         self._task = asyncio.current_task()
-        is_news = True
+        told = -1
         while not self._is_over:  # a library on the way may have swallowed what has cancelled this
-            failed = None
-            try:
-                await self._listen()
-            except StoreUnavailable:
-                pass
-            except Exception as error:  # noqa: BLE001 - nobody may go on believing that he hears
-                failed = type(error).__name__
-            is_news = is_news or self.era is not None
-            self.era = None  # before anybody is told, who may take his time
-            self._tell_of("the news of the store broke off", failed)
-            if is_news and not self._is_over:
-                self._tell(events.StoreLost())
-            is_news = False
-            await asyncio.sleep(self._wait)
-            self._wait = min(self._wait * 2, LATEST)
+            failed = await _failure_of(self._listen)
+            await self._pause(failed, is_news=told != self._number)  # the first time, or after an era
+            told = self._number
+
+    async def _pause(self, failed: str | None, *, is_news: bool) -> None:
+        """Tell that nobody listens, and wait until it is time to try again."""
+        if self._is_over:
+            return
+        self._say_failed("the news of the store broke off", failed)
+        if is_news:
+            self._say(events.StoreLost())
+        await asyncio.sleep(self._wait)
+        self._wait = min(self._wait * 2, LATEST)
 
     async def _listen(self) -> None:
         """Listen until the link is lost."""
         catching_up: asyncio.Task[None] | None = None
         allowance = _Allowance()
-        try:
-            async with aclosing(self._space.news()) as news:
+        async with aclosing(self._space.news()) as news:
+            try:
                 async for said in news:
                     if catching_up is None:  # the first: from here on
                         catching_up = self._begin()
                     elif not allowance.take():
-                        self._tell(events.StoreFailed(what=_TOO_MANY))
+                        self._say(events.StoreFailed(what=_TOO_MANY))
                         return
                     else:
                         self._hear(said)
                     await asyncio.sleep(0)  # many may be there at once: others have their turn in between
-        finally:
-            self._due = None
-            if catching_up is not None:
-                catching_up.cancel()
-                await asyncio.gather(catching_up, return_exceptions=True)
+            finally:
+                # However it ends, nobody may go on believing that he hears. And first: a store may take for
+                # ever to let go of its link, and whoever is told takes his time.
+                self.era = self._due = None
+                if catching_up is not None:
+                    catching_up.cancel()
+                    await asyncio.gather(catching_up, return_exceptions=True)
 
     def _begin(self) -> asyncio.Task[None]:
         self._number += 1
         self.era = self._number
-        self._tell(events.StoreHeard())
+        self._say(events.StoreHeard())
         self._due = asyncio.Event()
         return asyncio.get_running_loop().create_task(self._catch(self._due))
 
     async def _catch(self, due: asyncio.Event) -> None:
-        while not self._is_over:
+        async def catch_up() -> None:
             due.clear()
-            failed = None
-            try:
-                await self._catch_up()
-                self._wait = SOONEST
-                await due.wait()
-            except StoreUnavailable:
-                pass
-            except Exception as error:  # noqa: BLE001 - tried again
-                failed = type(error).__name__
-            self._tell_of("catching up with the store broke off", failed)
+            await self._catch_up()
+            self._wait = SOONEST
+            await due.wait()
+
+        while not self._is_over:
+            self._say_failed("catching up with the store broke off", await _failure_of(catch_up))
             await asyncio.sleep(LATEST)
 
-    def _tell_of(self, what: str, failed: str | None) -> None:
-        """Tell of an exception by its class, once it is handled: its text may hold a password."""
+    def _say_failed(self, what: str, failed: str | None) -> None:
         if failed is not None:
-            self._tell(events.StoreFailed(what=f"{what}: {failed}"))
+            self._say(events.StoreFailed(what=f"{what}: {failed}"))
+
+    def _say(self, event: events.Event) -> None:
+        """Tell of something. A user's logging filter that raises must not end the listening."""
+        with suppress(BaseException):
+            self._tell(event)
 
     async def aclose_here(self) -> None:
         """Wait for the end of what :meth:`stop` has stopped, if it was on the running loop."""
@@ -175,8 +176,32 @@ class Listening:
         if self._task is not None:
             disown(self._task)
             _inherited.append(self._task)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._work = self._task = self._due = self.era = None
+
+
+async def _failure_of(work: Callable[[], Awaitable[None]]) -> str | None:
+    """Do something that is done again; return the class of what it raised, but not when the store is away.
+
+    No more than that is kept: its text may hold a password. A library may raise CancelledError where nobody
+    was cancelled, and what is no Exception would end the loop that all guards share.
+    """
+    try:
+        await work()
+    except StoreUnavailable:
+        return None
+    except GeneratorExit:  # the loop is gone
+        raise
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
+        return type(error).__name__
+    return None
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Allowance:

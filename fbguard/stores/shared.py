@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 import uuid
-from collections.abc import Awaitable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from typing import Final, Literal, NamedTuple
 from weakref import WeakSet
@@ -28,7 +28,7 @@ from fbguard.stores.listening import Listening
 from fbguard.stores.news import News
 from fbguard.stores.protocol import Claim, Space, Store
 from fbguard.stores.questions import Questions, Said
-from fbguard.stores.telling import Here, Telling
+from fbguard.stores.telling import Here, Telling, Watched
 from fbguard.stores.values import Values
 
 logger = logging.getLogger("fbguard")
@@ -84,7 +84,8 @@ class SharedStore:
         self._listening = Listening(self._space, self._heard, self._catch_up, tell)
         self._distrusted: MutableMapping[bytes, float] = LRUCache(_DISTRUSTED)
         self._was_away = False
-        self._checked: int | None = None  # the era in which the open connections were looked after
+        self._checked: int | None = None  # the era in which the open connections are looked after ...
+        self._unchecked: Sequence[Watched] = ()  # ... and those that are still to be
         self._listeners: int | None = None  # that heard of the last end
         self._lock = threading.Lock()
         _all.add(self)
@@ -195,7 +196,8 @@ class SharedStore:
     async def spread(self, said: News) -> None:
         """Do in the store, and so everywhere, what was done here; raises StoreUnavailable.
 
-        Then it is tried again once the store is back.
+        Then it is tried again once the store is back: of which hears who listens, so that begins here, too.
+        Not before it is told, or who ends one session would count himself among those that heard of it.
         """
         is_told = False
         if said.what == "token":
@@ -206,6 +208,7 @@ class SharedStore:
             if said.what == "token":
                 self._listeners = heard
         finally:
+            self._listening.start()
             if not is_told:  # the link may not be lost: a full server refuses to write
                 self._listening.catch_up_again()
 
@@ -213,7 +216,7 @@ class SharedStore:
         """Have a token looked up anew, everywhere; here from now on, elsewhere soon."""
         with self._lock:
             self._distrusted[key] = self._clock.time()
-        background.submit(self._forget(key))
+        background.attempt(self._forget(key))
 
     async def _forget(self, key: bytes) -> None:
         try:
@@ -231,17 +234,30 @@ class SharedStore:
     async def _catch_up(self) -> None:
         """Begin an era: end connections that ended unheard, and tell what others may not know.
 
-        That last: a store that refuses to write must not keep back what can be read.
+        That last: a store that refuses to write must not keep back what can be read. Nor may a connection
+        that cannot be checked keep back the others, or what is to be told.
         """
         era = self._listening.era
         if self._checked != era:
-            watched = self._here.watched()
-            for start in range(0, len(watched), _CHECKED_AT_ONCE):
-                some = watched[start : start + _CHECKED_AT_ONCE]
-                await _all_of([self._check(*one) for one in some])
-            self._checked = era
+            self._checked, self._unchecked = era, self._here.watched()
+        failure = await self._check_connections()
         await self._telling.remind(self._here.stones)
         await self._telling.tell_again()
+        if failure is not None:
+            raise failure
+
+    async def _check_connections(self) -> BaseException | None:
+        """Check those that are still to be, failed ones behind the others; return what was raised last."""
+        todo, failed, failure = self._unchecked, list[Watched](), None
+        while todo and len(failed) < _CHECKED_AT_ONCE:
+            some, todo = todo[:_CHECKED_AT_ONCE], todo[_CHECKED_AT_ONCE:]
+            outcomes = await asyncio.gather(*[self._check(*one) for one in some], return_exceptions=True)
+            for one, outcome in zip(some, outcomes, strict=True):
+                if outcome is not None:
+                    failed.append(one)
+                    failure = outcome
+        self._unchecked = [*todo, *failed]
+        return failure
 
     async def _check(self, key: bytes, info: TokenInfo, since: float) -> None:
         """See whether a connection's token was ended while nobody listened."""
@@ -272,13 +288,6 @@ class SharedStore:
     def shut(self) -> None:
         """Stop listening."""
         self._listening.stop()
-
-
-async def _all_of(work: Sequence[Awaitable[None]]) -> None:
-    """Await all; raises what the first raised, when all are done."""
-    for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if outcome is not None:
-            raise outcome
 
 
 def _renew_locks() -> None:

@@ -26,6 +26,7 @@ _NOBODY: Final = "-"  # the name of no token
 _BURIED_AT_ONCE: Final = 1_000
 
 Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
+Watched = tuple[bytes, TokenInfo, float]  # the key of open connections' token, and since when (unix seconds)
 
 _all: WeakSet[Telling] = WeakSet()
 
@@ -41,8 +42,8 @@ class Here(Protocol):
         """Return the tombstones that are remembered, of tokens by key and of users."""
         ...
 
-    def watched(self) -> Sequence[tuple[bytes, TokenInfo, float]]:
-        """Return the tokens of open connections, by key, and since when (unix seconds) they are open."""
+    def watched(self) -> Sequence[Watched]:
+        """Return the tokens of open connections."""
         ...
 
 

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fbguard.core import background
-from tests.support import PATIENCE
+from fbguard import Guard, Refused
+from fbguard.core import background, forks
+from fbguard.core.carrier import carrier_of_request
+from tests.support import (
+    PATIENCE,
+    TOKEN,
+    FakeClock,
+    FakeGraph,
+    MovableLoop,
+    make_guard,
+    until,
+    wait_until,
+    wsgi_environ,
+)
 
 
 async def where() -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
@@ -49,6 +63,162 @@ def test_exceptions_and_cancellation_come_through():
     assert background.submit(where()).result(PATIENCE)  # it has begun
     assert future.cancel()
     assert ended.wait(PATIENCE)
+
+
+# -- what must not stop it -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process have no background loop yet; the one that it had comes back afterwards."""
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "_loop", None)
+        yield
+        own = background.running()
+        if own is not None:
+            own.call_soon_threadsafe(own.stop)
+            wait_until(own.is_closed)
+
+
+def no_more_threads(monkeypatch: pytest.MonkeyPatch, count: int = 1) -> None:
+    """Let the machine have no thread for the loop, so many times."""
+    start, left = threading.Thread.start, [None] * count
+
+    def fail(self: threading.Thread) -> None:
+        if self.name == "fbguard" and left:
+            left.pop()
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+
+
+def answer_of(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except Refused as refused:
+        return f"{refused.status} {refused.reason}"
+    except BaseException as error:
+        return type(error).__name__
+    return "in"
+
+
+@pytest.mark.usefixtures("fresh")
+def test_where_no_thread_could_be_started_the_next_caller_starts_one(monkeypatch):
+    no_more_threads(monkeypatch)
+    with pytest.raises(RuntimeError, match="new thread"):
+        background.submit(where())
+    assert background.running() is None
+    assert background.submit(where()).result(PATIENCE)[0] is background.running()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_loop_that_has_ended_is_made_anew():
+    first = background.loop()
+    first.call_soon_threadsafe(first.stop)
+    wait_until(first.is_closed)
+    assert background.running() is None
+    assert background.submit(where()).result(PATIENCE)[0] is not first
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_hit_is_served_where_no_thread_is_left_for_its_refresh(monkeypatch):
+    graph, clock = FakeGraph(), FakeClock()
+    guard = make_guard(graph, clock, ttl=100, refresh_ahead=0.5)
+
+    async def ask() -> None:
+        assert (await guard.acheck(TOKEN)).is_valid
+
+    with asyncio.Runner() as runner:
+        runner.run(ask())
+        clock.advance(60)
+        no_more_threads(monkeypatch, 2)
+        for _ in range(2):
+            runner.run(ask())
+            assert not guard._look_ups._refreshing
+        runner.run(ask())  # there are threads again
+        runner.run(until(lambda: len(graph.calls) == 2 and not guard._look_ups._refreshing))
+        runner.run(guard.aclose())
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_what_is_meant_for_a_program_ends_neither_the_loop_nor_its_callers(kind, caplog):
+    def fail() -> None:
+        raise kind(TOKEN)
+
+    async def work() -> None:
+        fail()
+
+    loop = background.loop()
+    loop.call_soon_threadsafe(fail)
+    with pytest.raises(background.BrokenOff) as caught:
+        background.submit(work()).result(PATIENCE)
+    assert caught.value.__context__ is None  # the other one's text may hold a token
+    assert background.submit(where()).result(PATIENCE)[0] is loop
+    assert [one.name for one in caplog.records] == ["fbguard"] * 2
+    assert caplog.text.count(kind.__name__) == 2
+    assert caplog.text.count("in fail") == 2
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_transport_that_ends_the_program_is_a_dont_know_for_those_who_wait(kind, caplog):
+    graph = FakeGraph()
+    graph.replies["ending"] = kind(1)
+    with make_guard(graph) as guard, make_guard() as other:
+        assert answer_of(lambda: guard.check("ending")) == "503 unavailable"
+        assert answer_of(lambda: guard.check("next")) == "in"
+        assert answer_of(lambda: other.check("another")) == "in"
+        assert in_a_view(guard, "ending") == "503 unavailable"
+    assert kind.__name__ in caplog.text
+
+
+def in_a_view(guard: Guard, token: str, loop: asyncio.AbstractEventLoop | None = None) -> str:
+    """Ask in an async view of a WSGI server, whose loop lives for one request."""
+
+    async def view() -> str:
+        carrier_of_request.set(wsgi_environ())
+        try:
+            await guard.acheck(token)
+        except Refused as refused:
+            return f"{refused.status} {refused.reason}"
+        return "in"
+
+    with asyncio.Runner(loop_factory=None if loop is None else lambda: loop) as runner:
+        return runner.run(view(), context=contextvars.Context())
+
+
+def test_an_async_view_below_wsgi_waits_no_longer_than_a_sync_one():
+    """Although the loop that does its look-up stands still."""
+    loop, still, go_on = MovableLoop(), threading.Event(), threading.Event()
+    background.loop().call_soon_threadsafe(lambda: (still.set(), go_on.wait(PATIENCE)))
+    assert still.wait(PATIENCE)
+    try:
+        with make_guard(deadline=3600) as guard, ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(in_a_view, guard, TOKEN, loop)
+            wait_until(lambda: loop._scheduled)
+            loop.advance(3601)
+            assert answer.result(PATIENCE) == "503 unavailable"
+            go_on.set()
+    finally:
+        go_on.set()
+
+
+# -- forks ---------------------------------------------------------------------------------------------------
+
+
+def test_one_hook_that_fails_in_a_child_keeps_no_other_from_its_work(monkeypatch, caplog):
+    called: list[int] = []
+
+    def failing() -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(forks, "_hooks", [lambda: called.append(1), failing, lambda: called.append(2)])
+    monkeypatch.setattr(forks, "_pid", 0)  # as if this were a child
+    forks.check()
+    forks.check()
+    assert called == [1, 2]
+    assert "SystemExit" in caplog.text
 
 
 FORK = """

@@ -252,6 +252,32 @@ def test_an_answer_to_a_call_made_before_does_not_end_the_back_off(breaker, cloc
     assert breaker.is_calm
 
 
+def test_any_probe_since_then_may_end_it_however_slow_graph_is(breaker, clock):
+    """One that took longer than it is to the next probe: else a slow Graph would throttle for ever."""
+    clock.advance(breaker.throttled(None))
+    eras = []
+    for _ in range(3):
+        assert breaker.claim() is None
+        eras.append(breaker.era)
+        clock.advance(SHORTEST)
+    breaker.answered(eras[0])
+    assert breaker.is_calm
+    assert breaker.throttled(None) == SHORTEST
+
+
+def test_but_none_from_before_graph_said_it_again(breaker, clock):
+    clock.advance(breaker.throttled(None))
+    eras = []
+    for _ in range(2):
+        assert breaker.claim() is None
+        eras.append(breaker.era)
+        clock.advance(SHORTEST)
+    breaker.throttled(None)  # the answer to one of them
+    for era in eras:
+        breaker.answered(era)
+    assert not breaker.is_calm
+
+
 def test_nor_does_it_end_the_growth(breaker, clock):
     before = breaker.era
     clock.advance(breaker.throttled(None))

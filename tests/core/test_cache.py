@@ -61,6 +61,37 @@ def test_a_clock_set_back_prolongs_nothing(cache, clock, behind):
     assert cache.get(A) is None
 
 
+NO_TIMES = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("good", [True, False])
+@pytest.mark.parametrize("broken", ["wall", "mono"])
+@pytest.mark.parametrize("reading", NO_TIMES)
+def test_nothing_is_stored_while_a_clock_gives_no_time(cache, clock, good, broken, reading):
+    """When would it be over? Not even the facts that come later must suffer from it."""
+    before = getattr(clock, broken)
+    setattr(clock, broken, reading)
+    assert cache.put(A, info(), good=good) is None
+    setattr(clock, broken, before)
+    assert (cache.get(A), cache.plain(A, frozenset()), len(cache)) == (None, None, 0)
+    cache.put(A, info(), good=good)
+    assert cache.get(A).info == info()
+    clock.mono += 100
+    assert cache.get(A) is None
+
+
+@pytest.mark.parametrize("reading", NO_TIMES[:2])
+def test_nothing_is_believed_while_a_clock_gives_no_time(cache, clock, reading):
+    cache.put(A, info(), good=True)
+    clock.wall = reading
+    assert cache.plain(A, frozenset()) is None
+    assert cache.get(A) is None
+    assert cache.get(A, 50) is None
+    assert cache.stale(A, 1000) is None
+    clock.wall = NOW
+    assert cache.plain(A, frozenset()) == cache.get(A, 50).info == info()
+
+
 def test_the_time_to_judge_a_fact_at(cache, clock):
     assert cache.put(A, info(), good=True).now == NOW
     clock.mono += 20

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fbguard.core.loop_lookups import LoopLookUps
 from fbguard.core.loops import PerLoop, SharedTask, closing_with_loop
+from fbguard.facebook.connection import Connection
 from tests.support import PATIENCE
 
 
@@ -90,7 +92,7 @@ def test_a_forked_child_starts_anew():
 
     async def main() -> None:
         mine = things.here()
-        things._lock.acquire()  # by a thread that the child has not
+        await asyncio.to_thread(things._lock.acquire)  # a thread that the child has not
         things.abandon()
         assert mine.is_abandoned
         assert things.loops() == []
@@ -134,6 +136,55 @@ FORK = """
             print("parent", flush=True)
         guard.close()
 """
+
+
+def test_what_is_collected_while_one_is_made_may_close_its_own():
+    """A collection can come anywhere: there, too, a guard may end that has left things on loops."""
+    made: list[Thing] = []
+
+    def make() -> Thing:
+        made.append(Thing())
+        assert things.take(asyncio.get_running_loop()) is None
+        assert things.loops() == []
+        return made[-1]
+
+    things = PerLoop(make)
+    thread = threading.Thread(target=asyncio.run, args=(here(things),), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert len(things.loops()) == 1
+
+
+def test_a_fork_while_look_ups_are_being_closed():
+    """In the parent the runner of another thread is ending; the child lets go of what is in the middle."""
+    client = Closing()
+
+    async def main() -> None:
+        local = LoopLookUps(Connection(client, None), 1.0)
+        closing = asyncio.create_task(local.aclose())
+        await client.begun.wait()
+        local.abandon()  # as in a child
+        assert client.is_abandoned
+        client.ended.set()
+        await closing
+
+    asyncio.run(main())
+
+
+class Closing:
+    """A client that takes its time to say good-bye."""
+
+    def __init__(self) -> None:
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        self.is_abandoned = False
+
+    async def aclose(self) -> None:
+        self.begun.set()
+        await self.ended.wait()
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
 
 
 def test_no_loop_is_running():

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,14 @@ from fbguard.core.slots import Slots
 from tests.support import PATIENCE, FakeClock, until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[asyncio.AbstractEventLoop]:
+    """Give a loop that stands still between what is done on it."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
 
 
 async def stand_in_line(slots: Slots, count: int) -> list[asyncio.Task[bool]]:
@@ -299,9 +309,9 @@ def test_a_waiter_whose_loop_is_closed_gets_none():
     asyncio.run(main())
 
 
-def test_a_loop_that_stands_still_gets_no_slot_and_keeps_its_place():
+def test_a_loop_that_stands_still_gets_no_slot_and_keeps_its_place(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
     loop, task = forsaken(slots)
 
     async def main() -> None:
@@ -323,13 +333,13 @@ def test_a_loop_that_stands_still_gets_no_slot_and_keeps_its_place():
     loop.close()
 
 
-def test_a_slot_that_only_loops_that_stand_still_wait_for_is_free():
+def test_a_slot_that_only_loops_that_stand_still_wait_for_is_free(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
     loop, task = forsaken(slots)
     slots.release()
     assert (slots.taken, slots.waiting) == (0, 1)
-    assert asyncio.run(slots.acquire()) is True
+    assert elsewhere.run_until_complete(slots.acquire()) is True
     assert not task.done()
     task.cancel()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
@@ -337,9 +347,9 @@ def test_a_slot_that_only_loops_that_stand_still_wait_for_is_free():
     assert (slots.taken, slots.waiting) == (1, 0)
 
 
-def test_nobody_but_waiters_of_closed_loops():
+def test_nobody_but_waiters_of_closed_loops(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
     kept = [forsaken(slots) for _ in range(2)]
     for loop, _ in kept:
         loop.close()
@@ -347,9 +357,9 @@ def test_nobody_but_waiters_of_closed_loops():
     assert (slots.taken, slots.waiting) == (0, 0)
 
 
-def test_a_slot_on_its_way_to_a_loop_that_is_closed_meanwhile():
+def test_a_slot_on_its_way_to_a_loop_that_is_closed_meanwhile(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
     loop, task = forsaken(slots)
     for step in (slots.release, loop.stop):
         loop.call_soon(step)
@@ -361,9 +371,9 @@ def test_a_slot_on_its_way_to_a_loop_that_is_closed_meanwhile():
     assert (slots.taken, slots.waiting) == (0, 0)
 
 
-def test_a_runner_that_ends_gives_back_what_its_waiters_had():
+def test_a_runner_that_ends_gives_back_what_its_waiters_had(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
 
     async def main() -> None:
         await stand_in_line(slots, 2)
@@ -371,6 +381,107 @@ def test_a_runner_that_ends_gives_back_what_its_waiters_had():
 
     asyncio.run(main())  # which cancels them
     assert (slots.taken, slots.waiting) == (0, 0)
+
+
+# -- loops that are closed while they hold slots --------------------------------------------------------
+
+Until = Callable[[], Coroutine[Any, Any, object]]
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def failing_at_the_end() -> None:
+    try:
+        await for_ever()
+    finally:
+        raise ValueError  # in place of what ends it
+
+
+async def hold(slots: Slots, until: Until = for_ever) -> None:
+    assert await slots.acquire()
+    try:
+        await until()
+    finally:
+        slots.release()
+
+
+def stopped(
+    slots: Slots, count: int, until: Until = for_ever
+) -> tuple[asyncio.AbstractEventLoop, list[asyncio.Task[None]]]:
+    """Return a loop that stands still, and its tasks, each of which holds a slot."""
+    loop = asyncio.new_event_loop()
+    tasks = [loop.create_task(hold(slots, until)) for _ in range(count)]
+    for task in tasks:
+        task._log_destroy_pending = False
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    return loop, tasks
+
+
+@pytest.mark.parametrize("ask", [lambda slots: asyncio.run(slots.acquire()), Slots.reserve])
+def test_what_a_closed_loop_held_is_free(ask):
+    slots = Slots(2, 0)
+    loop, tasks = stopped(slots, 2)
+    assert ask(slots) is False
+    loop.close()
+    assert ask(slots) is True
+    assert not any(task.done() for task in tasks)
+
+
+def test_those_who_stand_in_line_get_it_first():
+    async def main() -> None:
+        slots = Slots(2, 10)
+        loop, tasks = await asyncio.to_thread(stopped, slots, 2)
+        waiters = await stand_in_line(slots, 3)
+        loop.close()
+        late = asyncio.create_task(slots.acquire())
+        await until(lambda: all(waiter.done() for waiter in waiters[:2]))
+        assert (slots.taken, slots.waiting) == (2, 2)
+        for _ in range(2):
+            slots.release()
+        assert await asyncio.gather(waiters[2], late) == [True] * 2
+        for _ in range(2):
+            slots.release()
+        assert (slots.taken, slots.waiting) == (0, 0)
+        assert not any(task.done() for task in tasks)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("until", [for_ever, failing_at_the_end])
+@pytest.mark.parametrize("mine", [1, 3])
+def test_who_is_collected_with_a_closed_loop_gives_nobody_elses_slot_back(monkeypatch, until, mine):
+    """Where others are in the middle of their calls; before what the loop held is taken back, or after it."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    async def main() -> None:
+        slots = Slots(3, 0)
+        loop, tasks = await asyncio.to_thread(stopped, slots, 2, until)
+        loop.close()
+        assert [await slots.acquire() for _ in range(mine)] == [True] * mine
+        assert slots.taken == 3
+        tasks.clear()
+        gc.collect()
+        assert slots.taken == mine
+        for left in reversed(range(mine)):
+            slots.release()
+            assert slots.taken == left
+
+    asyncio.run(main())
+
+
+def test_who_is_collected_on_a_loop_that_runs_gives_his_own_back():
+    async def main() -> None:
+        slots = Slots(1, 0)
+        forgotten = hold(slots)
+        forgotten.send(None)
+        assert slots.taken == 1
+        forgotten.close()  # as the collection does it
+        assert slots.taken == 0
+
+    asyncio.run(main())
 
 
 def test_one_cap_for_all_loops_and_threads():
@@ -407,9 +518,9 @@ def test_one_cap_for_all_loops_and_threads():
     assert (slots.taken, slots.waiting) == (0, 0)
 
 
-def test_a_slot_comes_from_another_loop():
+def test_a_slot_comes_from_another_loop(elsewhere):
     slots = Slots(1, 3)
-    asyncio.run(slots.acquire())
+    elsewhere.run_until_complete(slots.acquire())
 
     async def main() -> None:
         (waiter,) = await stand_in_line(slots, 1)
@@ -446,8 +557,8 @@ FORK = """
     import asyncio, os, threading
     from fbguard.core.slots import Slots
 
-    slots = Slots(1, 0)
-    asyncio.run(slots.acquire())
+    slots, loop = Slots(1, 0), asyncio.new_event_loop()
+    loop.run_until_complete(slots.acquire())
     holder = threading.Thread(target=slots._lock.acquire)
     holder.start()
     holder.join()
@@ -457,6 +568,7 @@ FORK = """
     os.wait()
     slots._lock = threading.RLock()
     print("parent", slots.taken, asyncio.run(slots.acquire()), flush=True)
+    loop.close()
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -76,7 +77,8 @@ class Wire(httpx.AsyncBaseTransport):
             raise reply
         if reply is None:
             return await self._sandbox.transport.handle_async_request(request)
-        return httpx.Response(reply.status, stream=httpx.ByteStream(reply.body), request=request)
+        stream = httpx.ByteStream(reply.body)
+        return httpx.Response(reply.status, headers=list(reply.headers), stream=stream, request=request)
 
     @property
     def paths(self) -> list[str]:
@@ -486,7 +488,8 @@ def test_slots_that_are_full(make, sandbox, wire):
         wire.hold(EXCHANGE)
         tasks = [asyncio.create_task(aexchange(guard, code_of(sandbox))) for _ in range(2)]
         await until(lambda: wire.requests and waiting(guard) == 1)
-        assert await aexchange(guard) is FULL
+        async with asyncio.timeout(PATIENCE):
+            assert await aexchange(guard) is FULL
         answer = guard.refusal(FULL)
         assert (answer.status, answer.reason, answer.retry_after) == (503, "unavailable", 1)
         assert wire.paths == [EXCHANGE]
@@ -572,7 +575,7 @@ def test_a_login_has_a_deadline(make, wire):
         await until(lambda: wire.requests)
         loop.advance(3.1)
         with pytest.raises(Refused) as caught:
-            await task
+            await asyncio.wait_for(task, PATIENCE)
         assert (caught.value.status, caught.value.reason) == (503, "unavailable")
         assert guard.health().in_flight == 0
         wire.gate.open()
@@ -585,6 +588,43 @@ def test_a_login_has_a_deadline(make, wire):
 
 
 # -- what Graph has answered to a login ----------------------------------------------------------------
+
+
+def test_noes_about_codes_open_no_breaker(make, wire, clock):
+    guard = make(clock=clock)
+    for _ in range(5 * FAILURES):
+        assert refused(guard, "nobodys") == (401, "invalid_token", 100)
+        clock.advance(0.2)
+    assert guard.health().status == "ok"
+    assert len(wire.requests) == 5 * FAILURES
+
+
+@pytest.mark.parametrize("reply", [Reply(b"", 500), envelope(2), httpx.ReadError("")], ids=named)
+def test_exchanges_that_are_not_answered_open_the_breaker(make, wire, clock, reply):
+    guard = make(clock=clock)
+    wire.instead[EXCHANGE] = reply
+    for _ in range(5 * FAILURES):
+        assert refused(guard)[:2] == (503, "unavailable")
+        if len(wire.requests) < FAILURES:
+            clock.advance(0.2)
+    assert wire.paths == [EXCHANGE] * FAILURES
+    with pytest.raises(Refused, match="unavailable"):
+        guard.check("EAAx")  # nobody else asks either
+    assert wire.paths == [EXCHANGE] * FAILURES
+    assert guard.health().reason == "unavailable"
+
+
+def test_an_exchange_that_is_throttled_lets_all_wait(make, wire, clock):
+    guard = make(clock=clock)
+    usage = json.dumps({"1001": [{"call_count": 100, "estimated_time_to_regain_access": 7}]})
+    wire.instead[EXCHANGE] = Reply(envelope(4).body, 400, (("X-Business-Use-Case-Usage", usage),))
+    assert exchange(guard).retry_after == 420
+    for _ in range(5):
+        assert refused(guard) == (503, "throttled", 4)
+    with pytest.raises(Refused, match="throttled"):
+        guard.check("EAAx")
+    assert wire.paths == [EXCHANGE]
+    assert guard.health().reason == "throttled"
 
 
 def test_a_login_that_is_answered_ends_misconfigured(make, sandbox, wire):

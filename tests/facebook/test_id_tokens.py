@@ -471,6 +471,45 @@ def test_loops_that_look_before_any_has_begun_fetch_a_few_at_once(clock):
     assert len(fetches) == 8
 
 
+def test_what_loops_were_fetching_that_are_closed_takes_no_place(clock):
+    fetches: list[str] = []
+
+    class Silent:
+        async def fetch(self, url: str) -> None:
+            fetches.append(url)
+            await asyncio.Event().wait()
+
+    def begin() -> tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]:
+        loop, before = asyncio.new_event_loop(), len(fetches)
+        here = Connection(Silent(), None)
+        task = loop.create_task(verifier.look_up(here, Secret(another(1)), "f"))
+        loop.run_until_complete(until(lambda: len(fetches) > before or task.done()))
+        for one in asyncio.all_tasks(loop):
+            one._log_destroy_pending = False
+        return loop, task
+
+    told: list[Event] = []
+    verifier = id_tokens.IdTokens("https://facebook.example/keys", clock, patience=5, tell=told.append)
+    kept = [begin() for _ in range(9)]
+    assert len(fetches) == 8
+    for loop, _ in kept:
+        loop.close()
+    clock.advance(2)
+    loop, task = begin()
+    assert (len(fetches), verifier._under_way) == (9, 1)
+    loop.run_until_complete(_ended(task))
+    assert verifier._under_way == 0
+    loop.close()
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for one in tasks:
+        one.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert task.cancelled()
+
+
 def test_old_keys_serve_within_the_deadline_while_facebook_hangs(keys, clock):
     with guarded(keys, clock, deadline=0.4) as guard:
         assert said(guard, another(0)) == (200, "ok")

@@ -72,7 +72,7 @@ class Street:
         """Check that nothing is left of all this."""
         await until(lambda: not self.line._porters)
         assert (self.governor.in_flight, self.governor._slots.waiting) == (0, 0)
-        assert (len(self.line._waiting), self.line._idle) == (0, 0)
+        assert (len(self.line._waiting), len(self.line._idle)) == (0, 0)
 
 
 def reasons(outcomes: Sequence[object]) -> list[str]:
@@ -465,6 +465,23 @@ def test_a_call_that_fails_leaves_nobody_waiting(clock, error, caplog):
         porters = list(street.line._porters)
         assert await asyncio.gather(*street.tasks) == [UNAVAILABLE] * 3
         await asyncio.gather(*porters, return_exceptions=True)
+        await street.over()
+
+    asyncio.run(main())
+
+
+def test_a_porter_who_is_cancelled_before_his_first_step_keeps_no_other_from_coming(clock):
+    async def main() -> None:
+        street = Street(clock)
+        street.graph.open.set()
+        first = asyncio.create_task(street.line.ask(Secret("EAA"), "first"))
+        await until(lambda: street.line._porters)
+        for porter in street.line._porters:
+            porter.cancel()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        second = asyncio.wait_for(street.line.ask(Secret("EAA"), "second"), PATIENCE)
+        assert reasons([await second]) == ["second"]
         await street.over()
 
     asyncio.run(main())

@@ -137,6 +137,14 @@ def test_an_account_that_is_held_by_the_message_alone():
     assert read(envelope(190, None, session_ended(464, "42", APP_ID))).reason == "unconfirmed_user"
 
 
+def test_a_no_is_an_answer():
+    """Graph is there, whatever it says about one code."""
+    assert read(envelope(100, 36009)).is_answer
+    assert read(envelope(190, 459)).is_answer
+    assert not any(read(envelope(code)).is_answer for code in (1, 2, 4))
+    assert not read(Reply(b"", 500)).is_answer
+
+
 def test_an_error_beside_a_token_counts():
     error = {"code": 100, "error_subcode": 36009, "message": USED}
     assert told({"access_token": TOKEN, "error": error}) == Finding("invalid_token", 100, 36009)
@@ -238,6 +246,8 @@ def test_an_error_without_a_number(body, status):
         *(b"access_token=EAAold&expires=5183944", b"/**/f({})", b"NaN", b"1" * 5000),
         *(b"null", b"true", b"7", b"1.5", b'"text"', b"[]", b"{}", b"[null]", b'[{"access_token":"EAAx"}]'),
         *(b'{"data":{"access_token":"EAAx"}}', b'{"Access_Token":"EAAx"}', b'{"token_type":"bearer"}'),
+        *(b'{"access_token":"EAAx","access_token":"EAAy"}', b'{"access_token":"EAAx","expires_in":NaN}'),
+        *('{"access_token":"EAAx"}'.encode("utf-16"), '\ufeff{"access_token":"EAAx"}'.encode()),
         *(b"[" * 100_000, b'{"a":' * 100_000, b"[" * 400 + b"]" * 400),
     ],
     ids=lambda body: repr(body[:24]),

@@ -9,6 +9,7 @@ import os
 import random
 import threading
 import weakref
+from contextlib import nullcontext
 
 import pytest
 
@@ -131,6 +132,50 @@ def test_what_was_dropped_in_a_destructor_is_forgotten_with_the_next_step(regist
     assert not registry._by_key
 
 
+def test_nobody_waits_who_closes_a_connection_where_garbage_is_collected(registry):
+    """That is anywhere: here in the middle of what this very thread does with the registry."""
+    (watch, said), done = opened(registry), []
+
+    def inside() -> None:
+        with registry._lock:
+            registry.unwatch(watch)
+        done.append(True)
+
+    thread = threading.Thread(target=inside, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert done
+    registry.end_token(b"key", ENDED)
+    assert said == []
+    registry.unwatch(watch)
+    assert not registry._by_key
+    assert len(registry) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError, asyncio.CancelledError, SystemExit])
+@pytest.mark.parametrize("way", ["tick", "token", "user"])
+def test_one_that_cannot_be_told_keeps_no_other_open(registry, clock, way, error):
+    said: list[int] = []
+
+    def end(number: int) -> None:
+        if number == 1:
+            raise error
+        said.append(number)
+
+    info = facts()
+    for number in range(3):
+        registry.watch(b"key", info, lambda _, number=number: end(number))
+    clock.advance(3600)
+    with nullcontext() if error is ValueError else pytest.raises(error):
+        if way == "tick":
+            registry.tick()
+        elif way == "token":
+            registry.end_token(b"key", ENDED)
+        else:
+            registry.end_user("1001", lambda *_: True, ENDED)
+    assert sorted(said) == [0, 2]
+
+
 def test_threads_may_open_and_close_at_once(registry):
     info, errors = facts(), []
 
@@ -203,17 +248,20 @@ class FailingClock(FakeClock):
 
     failures = 0
     fails = False
+    error: type[BaseException] = OSError
 
     def monotonic(self) -> float:
         if self.fails:
             self.failures += 1
-            raise OSError("no time")
+            raise self.error("no time")
         return super().monotonic()
 
 
-def test_a_clock_that_fails_stops_the_timer_for_nobody(registry, clock, timer, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [OSError, asyncio.CancelledError, SystemExit])
+def test_a_clock_that_fails_stops_the_timer_for_nobody(registry, clock, timer, monkeypatch, caplog, error):
     monkeypatch.setattr(live, "TICK", 0.01)
     failing = FailingClock()
+    failing.error = error
     _, late = opened(LiveConnections(failing))
     _, said = opened(registry)
     failing.fails = True
@@ -227,6 +275,21 @@ def test_a_clock_that_fails_stops_the_timer_for_nobody(registry, clock, timer, m
     assert (said, late) == (["expired"], ["expired"])
     assert [(one.levelname, "clock fails" in one.message) for one in caplog.records] == [("WARNING", True)]
     wait_until(lambda: not timer.is_ticking)
+
+
+def test_nor_does_a_log_that_fails(registry, clock, timer, monkeypatch):
+    monkeypatch.setattr(live, "TICK", 0.01)
+    monkeypatch.setattr(live, "_logger", None)
+    background.loop().set_exception_handler(lambda *_: None)
+    failing = FailingClock()
+    opened(LiveConnections(failing))
+    _, said = opened(registry)
+    failing.fails = True
+    wait_until(lambda: failing.failures > 2)
+    clock.advance(3600)
+    failing.fails = False
+    wait_until(lambda: said)
+    background.loop().set_exception_handler(None)
 
 
 def test_the_timer_is_started_anew_where_its_loop_is_gone(registry, clock, timer, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fbguard import Guard, Refused
+from fbguard.core import background
 from fbguard.core.cache import key_of
 from fbguard.core.errors import StoreUnavailable
 from fbguard.core.secret import Secret
@@ -369,6 +370,7 @@ def test_open_connections_are_looked_at_when_the_link_is_back(make, graph, clock
     hears(other)
     store.cut(other)
     one.expire_session(TOKEN)
+    clock.advance(61)  # it is not told again
     assert ended == []
     store.heal(other)
     wait_until(lambda: ended)
@@ -857,3 +859,81 @@ def test_a_look_up_that_outlives_its_guard_does_not_listen_anew(make):
     guard.close()
     guard._revoker.shared._listening.start()
     assert guard._revoker.shared._listening._work is None
+
+
+def test_who_only_ends_sessions_tells_later_what_was_refused(make, clock, monkeypatch):
+    monkeypatch.setattr(listening, "LATEST", 0.01)
+    store = Refusing(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert said(other) == "ok"
+    hears(other)
+    store.refuses = 2  # and once more when it is told again
+    with pytest.raises(StoreUnavailable):
+        one.expire_session(TOKEN)
+    wait_until(lambda: said(other) == "session_invalidated")
+
+
+def test_what_is_to_be_forgotten_is_so_here_although_there_is_no_loop_to_tell_it_on(make, graph, monkeypatch):
+    def loop() -> None:
+        raise RuntimeError("can't start new thread")
+
+    guard = make()
+    assert said(guard) == "ok"
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "loop", loop)
+        guard.forget(Secret(TOKEN))
+    assert said(guard) == "ok"
+    assert len(graph.calls) == 2
+
+
+def test_who_begins_to_listen_with_an_end_does_not_count_for_it(make, clock):
+    class Slow(MemoryStore):
+        async def bury(self, name, stone, **options):
+            for _ in range(100):
+                await asyncio.sleep(0)
+            return await super().bury(name, stone, **options)
+
+    store = Slow(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    assert said(other) == "ok"
+    hears(other)
+    one.expire_session(TOKEN)
+    assert one.health().store.listeners == 1
+    hears(one)
+    one.expire_session("EAAother")
+    assert one.health().store.listeners == 2
+
+
+def test_a_connection_that_cannot_be_checked_keeps_nothing_back(make, clock, monkeypatch):
+    monkeypatch.setattr(listening, "LATEST", 0.01)
+    monkeypatch.setattr(shared, "_CHECKED_AT_ONCE", 1)
+
+    class Lame(Refusing):
+        """A store that fails when it is asked for one of its names."""
+
+        lame = ""
+
+        async def find(self, name, **options):
+            if name == self.lame:
+                raise ValueError
+            return await super().find(name, **options)
+
+    store = Lame(time=clock.time)
+    one, other = make(store=store), make(store=store)
+    ended: list[str] = []
+    for token in (TOKEN, "EAAother"):
+        other.watch(Secret(token), other.check(token), lambda finding, token=token: ended.append(token))
+    hears(other)
+    store.cut(other)
+    for token in (TOKEN, "EAAother"):
+        one.expire_session(token)
+    clock.advance(61)  # they are not told again
+    store.refuses = 1
+    with pytest.raises(StoreUnavailable):
+        other.expire_session("EAAmine")
+    store.lame = other._revoker.shared._values.token_name(key_of(Secret(TOKEN)))
+    store.heal(other)
+    wait_until(lambda: ended == ["EAAother"])
+    wait_until(lambda: not other._revoker.shared._telling._unsent)
+    store.lame = ""
+    wait_until(lambda: ended == ["EAAother", TOKEN])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import sqlite3
 import stat
@@ -21,7 +22,7 @@ from fbguard.stores import sqlite as module
 from fbguard.stores.protocol import Claim, Grave
 from fbguard.stores.sqlite import SQLiteSpace, SQLiteStore, hands, link, tables
 from tests.stores.battery import NEWS, Battery, World, keep, known, listening
-from tests.support import NOW, PATIENCE, wait_until
+from tests.support import NOW, PATIENCE, until, wait_until
 
 pytestmark = pytest.mark.usefixtures("quiet_asyncio")
 
@@ -690,6 +691,21 @@ def test_a_listener_hears_of_a_thread_that_hangs(make, monkeypatch):
     run(main, make())
 
 
+def test_who_begins_to_listen_hears_of_a_thread_that_hangs(make, monkeypatch):
+    monkeypatch.setattr(module, "_LOST", 0.1)
+    released = threading.Event()
+
+    async def main(space: SQLiteSpace) -> None:
+        hanging = asyncio.create_task(space._hands.read(lambda *_: released.wait(PATIENCE)))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            await is_away(anext(space.news()))
+        released.set()
+        assert await hanging
+
+    run(main, make())
+
+
 @pytest.mark.parametrize("value", ["NULL", "'text'", "1", "1.5", f"zeroblob({tables.MOST + 1})"])
 def test_values_of_a_wrong_kind_are_not_there(path, make, value):
     async def main(space: SQLiteSpace) -> None:
@@ -740,6 +756,106 @@ def test_a_fault_of_the_program_is_no_failure_of_the_store(make):
 
 
 # -- loops, threads and ends -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fbguard reads", "fbguard writes"])
+def test_threads_that_cannot_be_had_are_tried_again(make, monkeypatch, caplog, name):
+    start, fails = threading.Thread.start, [name]
+
+    def start_or_not(thread: threading.Thread) -> None:
+        if thread.name in fails:
+            fails.clear()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_not)
+
+    async def main(space: SQLiteSpace) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await is_away(space.bury("t", b"stone", ttl=5, news=NEWS))
+            await space.bury("t", b"stone", ttl=5, news=NEWS)
+            assert (await space.find("t")).stone == b"stone"
+        await until(lambda: sorted(threads()) == ["fbguard reads", "fbguard writes"])
+
+    run(main, make())
+    assert threads() == []
+    assert "can't start new thread" in caplog.text
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_what_would_end_a_thread_ends_one_job(make, clock, end):
+    ends: list[type[BaseException]] = []
+
+    def time() -> float:
+        if ends:
+            raise ends.pop()
+        return clock.time()
+
+    async def main(space: SQLiteSpace) -> None:
+        await keep(space, "t")
+        for work in (space.bury("t", b"stone", ttl=5, news=NEWS), space.find("t")):
+            ends.append(end)
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(RuntimeError, match=end.__name__):
+                    await work
+        async with asyncio.timeout(PATIENCE):
+            await space.bury("u", b"stone", ttl=5, news=NEWS)
+            assert (await space.find("u")).stone == b"stone"
+            assert await known(space, "t") == [True]
+
+    run(main, make(time=time))
+
+
+@pytest.mark.parametrize("end", [ValueError, SystemExit])
+def test_a_logging_filter_that_raises_ends_no_thread(path, make, end):
+    def refuse(record: logging.LogRecord) -> bool:
+        raise end
+
+    logger = logging.getLogger("fbguard")
+
+    async def main(space: SQLiteSpace) -> None:
+        await keep(space, "t")
+        os.replace(path, path.with_name("old"))
+        path.write_bytes(os.urandom(20_000))
+        logger.addFilter(refuse)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await is_away(space.find("t"))
+                await is_away(space.bury("t", b"stone", ttl=5, news=NEWS))
+        finally:
+            logger.removeFilter(refuse)
+        path.unlink()
+        async with asyncio.timeout(PATIENCE):
+            await comes_back(space)
+
+    run(main, make())
+
+
+def test_threads_that_are_gone_are_made_anew(make, monkeypatch):
+    """Whatever has ended them. What waited for one of them is done by nobody, and that is said."""
+    released = threading.Event()
+
+    def die(*_: object) -> bool:
+        released.wait(PATIENCE)
+        raise SystemExit
+
+    async def main(space: SQLiteSpace) -> None:
+        await keep(space, "t")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "excepthook", lambda _: None)
+            patch.setattr(hands._Job, "run", die)
+            lost, waiting = [asyncio.create_task(space.find("t")) for _ in range(2)]
+            await asyncio.sleep(0)
+            released.set()
+            await until(lambda: threads() == ["fbguard writes"])
+        async with asyncio.timeout(PATIENCE):
+            assert await known(space, "t") == [True]
+            await is_away(waiting)
+        await until(lambda: sorted(threads()) == ["fbguard reads", "fbguard writes"])
+        lost.cancel()
+
+    run(main, make())
+    assert threads() == []
 
 
 def test_a_caller_that_is_cancelled(path, make):

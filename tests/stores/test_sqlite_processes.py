@@ -309,6 +309,56 @@ def test_a_child_does_not_drop_its_parents_locks(tmp_path):
 
 
 @needs_fork
+@pytest.mark.parametrize("when", ["pauses", "has paused", "goes on"])
+def test_a_signal_that_breaks_off_what_is_done_around_a_fork(tmp_path, when):
+    """The interpreter forks all the same. Nothing stays locked, and the next fork is as any other."""
+    code = """
+    import signal
+    from fbguard.stores.sqlite import link
+
+    when, signals = sys.argv[2], [1]
+    pause = link.Link.pause
+
+    def alarm(*_):
+        raise TimeoutError
+
+    def strike():
+        if signals:
+            signals.clear()
+            signal.raise_signal(signal.SIGALRM)
+
+    def paused(self):
+        if when == "pauses":
+            strike()
+        pause(self)
+        if when == "has paused":
+            strike()
+
+    def trace(frame, *_):
+        if when == "goes on" and frame.f_code is link._in_parent.__code__:
+            strike()
+
+    signal.signal(signal.SIGALRM, alarm)
+    sys.unraisablehook = lambda _: None
+    link.Link.pause = paused
+    ask(put("before"))
+    sys.settrace(trace)
+    in_child(os.fork, lambda: None)
+    sys.settrace(None)
+    ask(put("after"))
+
+    def child():
+        assert ask(has("before", "after")) == [True, True]
+        ask(space.aclose())
+
+    print(signals, in_child(os.fork, child), ask(has("before", "after")))
+    ask(space.aclose())
+    """
+    process = start(PRELUDE + textwrap.dedent(code), tmp_path / "store.db", when)
+    assert done(process) == "[] 0 [True, True]\n"
+
+
+@needs_fork
 def test_a_fork_past_the_hooks_with_the_file_closed(tmp_path):
     code = """
     ask(put("before"))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from time import time as wall_time
 from typing import Final, TypeVar
 from weakref import finalize
@@ -165,7 +166,13 @@ class SQLiteSpace:
         that finds nothing new costs a ``stat`` and a read of shared memory.
         """
         ear = _Ear(self._number)
-        await self._hands.read(ear.start)
+        has_begun = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOST):
+                await self._hands.read(ear.start)
+                has_begun = True
+        if not has_begun:
+            raise StoreUnavailable
         yield b""
         loop = asyncio.get_running_loop()
         well = loop.time()

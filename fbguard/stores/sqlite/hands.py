@@ -50,7 +50,7 @@ class _Job:
         self._until = time.monotonic() + _PATIENCE
 
     def run(self, file: File) -> bool:
-        """Do it; tell whether that was all."""
+        """Do it; tell whether that was all. What is raised stays here: the thread is not only this one's."""
         result: object = None
         failure: Exception | None = None
         if self._is_wanted():
@@ -60,12 +60,15 @@ class _Job:
                 failure = exc.with_traceback(None)  # which would hold this frame, and so the loop
             except Exception as exc:  # noqa: BLE001 - is raised where it was asked for
                 failure = exc
-            file.say(failure)
+            except BaseException as exc:  # noqa: BLE001 - would end the asker's loop, which others need
+                failure = RuntimeError(f"{type(exc).__name__} in the store's thread")
+            with contextlib.suppress(BaseException):  # of a user's logging filter
+                file.say(failure)
         return self._is_over(result, failure)
 
-    def give_up(self) -> None:
+    def give_up(self, failure: OSError | None = None) -> None:
         """Give the answer that there is none."""
-        self._tell(None, None)
+        self._tell(None, failure)
 
     def _is_wanted(self) -> bool:
         return self._must or not self._future.cancelled()
@@ -102,6 +105,28 @@ class _Hand:
         self.thread = threading.Thread(
             target=Context().run, args=(_work, self.link, self.jobs), name=f"fbguard {name}", daemon=True
         )
+        self._was_there = False
+
+    def start(self) -> None:
+        """Start the thread. Raises RuntimeError if there are too many."""
+        self.thread.start()
+        self._was_there = True
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the thread has ended. One that is yet to be started has not."""
+        return self._was_there and not self.thread.is_alive()
+
+    def end(self) -> None:
+        """Let the thread do what waits for it, and go; if it is not there, nobody does it."""
+        while not self.thread.is_alive():
+            try:
+                job = self.jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is not None:
+                job.give_up(OSError("there is no thread for it"))
+        self.jobs.put(None)
 
 
 class Hands:
@@ -145,20 +170,43 @@ class Hands:
             if _is_over:
                 raise StoreUnavailable
             self._loops.add(loop)
+            if self._pair is not None and any(hand.is_dead for hand in self._pair):
+                self._drop(self._pair)
             if self._pair is None:
                 fresh = self._pair = (_Hand(self._file, "reads"), _Hand(self._file, "writes"))
                 self._pid = os.getpid()
             hand = self._pair[which]
             work = partial(do, hand.link)
             hand.jobs.put(_Job(work, future, must=must) if seconds is None else _Watch(work, future, seconds))
-        for one in fresh:
-            one.thread.start()  # behind the lock: under gevent other greenlets run here
+        self._start(fresh)  # behind the lock: under gevent other greenlets run here
         result, failure = await future
         if isinstance(failure, sqlite3.Error | OSError):
             raise StoreUnavailable
         if failure is not None:
             raise failure
         return cast("T | None", result)
+
+    def _start(self, pair: tuple[_Hand, ...]) -> None:
+        """Start the threads of a pair; if one cannot be had, whoever waits for it gets StoreUnavailable."""
+        is_whole = False
+        try:
+            for one in pair:
+                one.start()
+            is_whole = True
+        except RuntimeError as exc:
+            with contextlib.suppress(Exception):  # of a user's logging filter
+                self._file.say(exc)
+        finally:
+            if not is_whole:
+                with self._lock:
+                    self._drop(pair)
+
+    def _drop(self, pair: tuple[_Hand, ...]) -> None:
+        """Have a pair made anew that is not whole: nobody would read what it is asked. Needs the lock."""
+        if self._pair is pair:
+            self._pair = None
+        for hand in pair:
+            hand.end()
 
     async def leave(self) -> None:
         """End the threads if no loop but the running one uses them; return when the file is closed."""
@@ -190,6 +238,15 @@ class Hands:
 
 def _work(link: Link, jobs: queue.SimpleQueue[_Job | None]) -> None:
     watches: list[_Job] = []
+    try:
+        _work_off(link, jobs, watches)
+    finally:
+        link.close()
+        for one in watches:
+            one.give_up()
+
+
+def _work_off(link: Link, jobs: queue.SimpleQueue[_Job | None], watches: list[_Job]) -> None:
     due = 0.0
     while True:
         job = None
@@ -201,12 +258,9 @@ def _work(link: Link, jobs: queue.SimpleQueue[_Job | None]) -> None:
             due = due if watches else time.monotonic() + _PAUSE
             watches.append(job)
         if watches and time.monotonic() >= due:
-            watches = [one for one in watches if not one.run(link.file)]
+            watches[:] = [one for one in watches if not one.run(link.file)]
             due = time.monotonic() + _PAUSE
         del job  # its caller may be gone, and the queue empty for long
-    link.close()
-    for one in watches:
-        one.give_up()
 
 
 def _settle(future: asyncio.Future[Any], result: object, failure: Exception | None) -> None:

@@ -27,7 +27,8 @@ T = TypeVar("T")
 _PAUSE: Final = 0.004  # seconds, at most, until a lock is tried again
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
-_lock = threading.Lock()
+# As the locks of the links, one that knows who holds it: a signal may break off the hooks around a fork.
+_lock = threading.RLock()
 # Who closes last puts the log away; of two that close at once each takes the other for one who needs it yet.
 _closing = threading.Lock()
 _links: WeakSet[Link] = WeakSet()
@@ -47,7 +48,7 @@ class Link:
         self._place: tuple[int, int] | None = None  # set before SQLite has the file, until it has let it go
         self._log: tuple[int, int] | None = None
         self._is_synced = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         with _lock:
             _links.add(self)
 
@@ -145,8 +146,9 @@ class Link:
         self._close()
 
     def resume(self) -> None:
-        """Go on after :meth:`pause`."""
-        self._lock.release()
+        """Go on after :meth:`pause`, also if that was broken off."""
+        with contextlib.suppress(RuntimeError):  # it did not come to have it
+            self._lock.release()
 
     def abandon(self) -> None:
         """In a forked child: touch nothing of what the parent has open."""
@@ -154,7 +156,7 @@ class Link:
             _tainted.add(self._place)
             _inherited.append(self.db)
         self.db = self._place = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def is_busy(failure: BaseException) -> bool:
@@ -187,12 +189,13 @@ def _before_fork() -> None:
 
 
 def _in_parent() -> None:
-    if not _lock.locked():  # a server that calls only some of the hooks
-        return
-    for link in _paused:
-        link.resume()
-    _paused.clear()
-    _lock.release()
+    try:
+        while _paused:
+            _paused[-1].resume()
+            _paused.pop()
+    finally:
+        with contextlib.suppress(RuntimeError):  # a server that calls only some of the hooks
+            _lock.release()
 
 
 def _in_child() -> None:
@@ -201,10 +204,12 @@ def _in_child() -> None:
         link.abandon()
     _links.clear()
     _paused.clear()
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _closing = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_in_parent)
+    # Once more: a signal that came during the fork is handled where the first one begins, and may end it.
+    os.register_at_fork(after_in_parent=_in_parent)
 forks.in_child(_in_child)
