@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from fbguard.core.answers import Answer
 from fbguard.core.carrier import Carrier, is_asgi
@@ -48,12 +48,20 @@ def _paths_of(carrier: Carrier) -> Iterator[str]:
     In ASGI that is the raw one, which no rule reads: frameworks cut what is mounted off the other.
     """
     if is_asgi(carrier):
+        root: str = carrier.get("root_path", "").rstrip("/")
         raw: bytes | None = carrier.get("raw_path")
         if raw is not None:
-            yield quote(raw.partition(b"?")[0], safe=_AS_SENT)
-        yield quote(carrier["path"], errors="replace")
+            yield _below(root, quote(raw.partition(b"?")[0], safe=_AS_SENT))
+        yield _below(root, quote(carrier["path"], errors="replace"))
     else:
         yield quote(EnvironHead(carrier).whole_path)
+
+
+def _below(root: str, path: str) -> str:
+    """Return a percent-encoded path with the root in front, where a server has left that out."""
+    decoded = unquote(path)
+    has_root = decoded.startswith(root) and decoded[len(root) : len(root) + 1] in {"", "/"}
+    return path if has_root else f"{quote(root)}{path}"
 
 
 def bearer_in_scope(scope: Mapping[str, Any]) -> bytes | None:

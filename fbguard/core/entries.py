@@ -85,7 +85,7 @@ class Stays:
         """Return the same object again where only the reading of the clocks differs."""
         offset = now - self._monotonic()
         found = self._shared.get((ttl, life, era))
-        if found is None or abs(found.offset - offset) >= _READING:
+        if found is None or not abs(found.offset - offset) < _READING:  # so that no NaN is shared
             if len(self._shared) >= _MOST_STAYS:
                 self._shared.clear()
             found = self._shared[ttl, life, era] = Stay(ttl, life, offset, era)

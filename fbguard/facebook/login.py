@@ -91,4 +91,6 @@ def _refused(code: int | None, subcode: int | None, message: str, *, transient: 
         return Finding(classify_token_error(code, subcode, message), code, subcode, is_answer=True)
     if reason is None and code == _BAD_PARAMETER:
         return Finding("invalid_token", code, subcode, is_answer=True)
-    return Finding("unavailable", code, subcode, retry_after=UNAVAILABLE.retry_after)
+    # Without a word of its own state, Graph is there, and this is one code's matter.
+    is_answer = reason is None
+    return Finding("unavailable", code, subcode, retry_after=UNAVAILABLE.retry_after, is_answer=is_answer)

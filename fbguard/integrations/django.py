@@ -188,8 +188,9 @@ class _DjangoHead:
 
 def response_of(request: HttpRequest, refused: Refused) -> HttpResponse:
     """Return a refusal as Django's own response."""
-    # Of WSGI's environ Django has decoded the path.
-    answer = answered(refused, carrier_of(request), path=request.path)
+    # Of WSGI's environ Django has decoded the path; what is no UTF-8 is percent-encoded again.
+    path = UNDECODABLE if _ENCODED_AGAIN.search(request.path) else request.path
+    answer = answered(refused, carrier_of(request), path=path)
     body = b"" if request.method == "HEAD" else answer.body  # not every server cuts it off
     response = HttpResponse(body, status=answer.status, headers=dict(answer.headers))
     # Django logs 4xx as WARNING and 5xx as ERROR; a refusal is neither, and the guard logs what matters.

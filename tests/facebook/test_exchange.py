@@ -658,3 +658,14 @@ def test_a_login_that_is_answered_ends_the_back_off(make, sandbox):
     _, info = asyncio.run(let_in(guard, code_of(sandbox)))
     assert info.user_id == "42"
     assert guard.health().status == "ok"
+
+
+@pytest.mark.parametrize("code", [3, 10, 191, 2500])
+def test_what_graph_says_of_one_code_opens_no_breaker(make, sandbox, wire, clock, code):
+    guard = make(clock=clock)
+    wire.instead[EXCHANGE] = envelope(code)
+    for _ in range(FAILURES):
+        exchange(guard)
+        clock.advance(0.2)
+    token = sandbox.issue_token(user_id="42", expires_in=None, data_access_expires_in=None)
+    assert guard.check(token).user_id == "42"

@@ -522,7 +522,9 @@ def test_a_door_has_no_button_for_such_a_path(site, path):
     assert (answer.status, button(answer)) == (400, None)
 
 
-@pytest.mark.parametrize("place", ["plain wsgi", "flask view wsgi", "falcon view wsgi"], indirect=True)
+@pytest.mark.parametrize(
+    "place", ["plain wsgi", "flask view wsgi", "falcon view wsgi", "django view wsgi"], indirect=True
+)
 @pytest.mark.parametrize("below", ["", "/api"])
 def test_a_path_that_is_no_utf8_is_none_to_come_back_to(site, below):
     answer = site.ask("/a\udcff", CHROME, below=below)
