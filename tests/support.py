@@ -273,11 +273,18 @@ async def call_asgi(app: Any, scope: dict[str, Any]) -> Answer:
     messages: list[dict[str, Any]] = []
     incoming = [{"type": "http.request", "body": b"", "more_body": False}]
 
+    is_done = asyncio.Event()
+
     async def receive() -> dict[str, Any]:
-        return incoming.pop() if incoming else await asyncio.Future()
+        if incoming:
+            return incoming.pop()
+        await is_done.wait()  # the client leaves when it has its answer; Quart waits for that
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         messages.append(dict(message))
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            is_done.set()
 
     await app(scope, receive, send)
     start, *rest = messages

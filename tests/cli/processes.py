@@ -16,6 +16,15 @@ FBGUARD = [sys.executable, "-X", "dev", "-W", "error", "-m", "fbguard.cli"]
 FOLDED = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"}  # what would change how things look
 
 
+# asyncio's debug mode, which -X dev switches on, tells of each step that a busy machine has made slow.
+_SLOW_STEP = re.compile(rb"Executing <[^\n]* took \d+\.\d+ seconds\n")
+
+
+def told(stderr: bytes) -> bytes:
+    """Return what a program has told of itself."""
+    return _SLOW_STEP.sub(b"", stderr)
+
+
 def environment(**variables: str) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if name not in FOLDED}
     return plain | {"PYTHONIOENCODING": "utf-8"} | variables

@@ -13,7 +13,7 @@ from fbguard import Refused, Requirement
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
 from tests.cli.conftest import SECRET
-from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
+from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run, told
 from tests.support import hears, wait_until
 
 OTHER_SECRET = "0f" * 16
@@ -233,7 +233,7 @@ def piped(words, text, variables):
 def test_the_token_from_standard_input(sandbox, guard, variables, words):
     token = sandbox.issue_token()
     done = piped(words, f"{token}\r\n".encode(), variables)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, told(done.stderr)) == (0, b"")
     assert passes(guard, token) == "not_authorized"
 
 
