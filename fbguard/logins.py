@@ -20,7 +20,7 @@ _ROUND: Final = 1.0  # seconds of one answer besides what Graph may take
 class LogsIn(EndsSessions):
     """The part of a :class:`fbguard.Guard` that logs people in."""
 
-    _states: UsedStates | None = None
+    _states: UsedStates | None = None  # that were used: the same for all logins of this guard
 
     def login_asgi(self, *, after: str = "/", scopes: Sequence[str] = ()) -> MountedASGI:
         """Return an ASGI app that logs people in by Facebook's dialog; mount it on a public path.
@@ -34,7 +34,7 @@ class LogsIn(EndsSessions):
 
         ``after`` is the path for those without a ``next``; ``scopes`` are asked for in every login. Raises
         TypeError or ValueError naming the option: also without a ``redirect_uri`` of a web page, or a cookie
-        in ``token_from``.
+        in ``token_from``, whose name must begin with ``__Host-`` on https.
         """
         from fbguard.mounts import MountedASGI  # noqa: PLC0415
 
@@ -52,6 +52,7 @@ class LogsIn(EndsSessions):
         from fbguard.login.gate import Gate  # noqa: PLC0415
         from fbguard.login.places import Places, is_of_this_site  # noqa: PLC0415
         from fbguard.login.rules import LoginRules  # noqa: PLC0415
+        from fbguard.login.used import UsedStates  # noqa: PLC0415
 
         site = self._validator.site
         places = Places.of(site.redirect_uri)
@@ -61,13 +62,14 @@ class LogsIn(EndsSessions):
         if not is_of_this_site(after):
             raise ValueError("after must be a path of this site, such as '/home'")
         asked = Requirement(scopes=scopes).scopes
+        self._states = self._states or UsedStates()
         self._validator.site = replace(site, login=places.login)
         gate = Gate(
             self._validator,
             self._look_ups,
             self._revoker,
             secrets=self._secrets,
-            used=self._used_states(),
+            used=self._states,
             is_open=self._is_open,
             is_ours=self._is_ours,
             redirect_uri=places.redirect_uri,
@@ -81,11 +83,3 @@ class LogsIn(EndsSessions):
             scopes=asked,
             deadline=2 * self._deadline + _ROUND,
         )
-
-    def _used_states(self) -> UsedStates:
-        """Return the states that were used: the same for all logins of this guard."""
-        from fbguard.login.used import UsedStates  # noqa: PLC0415
-
-        if self._states is None:
-            self._states = UsedStates()
-        return self._states

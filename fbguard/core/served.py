@@ -11,7 +11,7 @@ from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
 
 RETRY_AFTER: Final = 5  # seconds
-_MAX_FIELDS: Final = 32
+MAX_FIELDS: Final = 32  # of a query or form
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def header_pairs(answer: Answer) -> list[tuple[str, str]]:
 def only(text: str, name: str) -> str | None:
     """Return the one value of a field of a query or form; None without one or with several."""
     try:
-        values = parse_qs(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS).get(name, [])
+        values = parse_qs(text, keep_blank_values=True, max_num_fields=MAX_FIELDS).get(name, [])
     except ValueError:
         return None
     return values[0] if len(values) == 1 else None

@@ -93,9 +93,6 @@ class Upstream:
             if self._id_tokens is None:
                 return LIMITED_LOGIN
             return await self._id_tokens.look_up(here, token, fingerprint)
-        return await self._debug_token(here, token, fingerprint)
-
-    async def _debug_token(self, here: Connection, token: Secret, fingerprint: str) -> Outcome:
         return await self._by_credential(here, partial(self._ask, here, token, fingerprint))
 
     async def _by_credential(self, here: Connection, ask: Callable[[], Awaitable[T]]) -> T | Finding:
@@ -125,28 +122,28 @@ class Upstream:
         """End all tokens of a person for the app at Facebook; None when it is done, else why it is not."""
         if is_id_token(token):
             return LIMITED_LOGIN
-        async with self._governor.slot() as refused:
-            if (held := refused or await self._governor.clearance()) is not None:
-                return held
-            era = self._governor.era
-            with self._counted():
-                said = await self._graph.revoke(here.client, token, user, proof)
-            self._heed([_finding_of(said)], Usage(), era)
-            return said
+        return await self._in_a_slot(partial(self._revoke, here.client, token, user, proof))
+
+    async def _revoke(
+        self, client: Client, token: Secret, user: str, proof: Mapping[str, str]
+    ) -> OAuthException | Finding | None:
+        era = self._governor.era
+        with self._counted():
+            said = await self._graph.revoke(client, token, user, proof)
+        self._heed([_finding_of(said)], Usage(), era)
+        return said
 
     async def exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
         """Exchange a code of the login dialog for a token; a Finding says why there is none."""
-        return await self._by_credential(here, partial(self._exchange, here, code, redirect_uri))
+        call = partial(self._exchange, here.client, code, redirect_uri)
+        return await self._by_credential(here, partial(self._in_a_slot, call))
 
-    async def _exchange(self, here: Connection, code: Secret, redirect_uri: str) -> Secret | Finding:
-        async with self._governor.slot() as refused:
-            if (held := refused or await self._governor.clearance()) is not None:
-                return held
-            credential, era = self._credentials.current, self._governor.era
-            with self._counted():
-                found, usage = await self._graph.exchange(here.client, credential, code, redirect_uri)
-            wait = self._heed([found], usage, era)
-            return found if isinstance(found, Secret) else _with_wait(found, wait)
+    async def _exchange(self, client: Client, code: Secret, redirect_uri: str) -> Secret | Finding:
+        credential, era = self._credentials.current, self._governor.era
+        with self._counted():
+            found, usage = await self._graph.exchange(client, credential, code, redirect_uri)
+        wait = self._heed([found], usage, era)
+        return found if isinstance(found, Secret) else _with_wait(found, wait)
 
     # -- the call -----------------------------------------------------------------------------------------
 
@@ -158,9 +155,13 @@ class Upstream:
         return await self._ask_alone(here.client, token, fingerprint)
 
     async def _ask_alone(self, client: Client, token: Secret, fingerprint: str) -> Outcome:
+        return await self._in_a_slot(partial(self._call, client, token, fingerprint))
+
+    async def _in_a_slot(self, call: Callable[[], Awaitable[T]]) -> T | Finding:
+        """Make a call in its turn, or return why it is not made."""
         async with self._governor.slot() as refused:
             held = refused or await self._governor.clearance()
-            return held or await self._call(client, token, fingerprint)
+            return held or await call()
 
     async def _call(self, client: Client, token: Secret, fingerprint: str) -> Outcome:
         credential, era = self._credentials.current, self._governor.era

@@ -19,7 +19,7 @@ from fbguard.core.secret import Secret
 from fbguard.login.places import is_of_this_site
 
 STATE_SECONDS: Final = 600  # for which a person may be at Facebook; its codes live as long
-MOST_BYTES: Final = 4096  # of a cookie's name and value; browsers drop what is longer
+_MOST_BYTES: Final = 4096  # of a cookie's name and value; browsers drop what is longer
 _STATE_BYTES: Final = 32
 _VALUE: Final = re.compile(r"([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})")
 _PURPOSE: Final = "fbguard login "  # no other text that the app secret signs begins so
@@ -85,12 +85,11 @@ class Cookies:
     @classmethod
     def of(cls, token_name: str | None, *, is_https: bool) -> Cookies:
         """Return those of a site; raises ValueError for a token's cookie that is none, or not safe there."""
-        cookies = cls(token_name or "", is_https)
+        name = token_name or ""
+        cookies = cls(name, is_https)
         # Without the prefix another host of the domain can plant one; on http browsers take none with it.
-        fits = (
-            cookies.token_name.startswith("__Host-") if is_https else not token_name or token_name[:2] != "__"
-        )
-        if not token_name or not fits or token_name == cookies.state_name:
+        fits = name.startswith("__Host-") if is_https else not name.startswith("__")
+        if not name or not fits or name == cookies.state_name:
             fitting = "cookie:__Host-fb_token" if is_https else "cookie:fb_token"
             raise ValueError(f"token_from: with this redirect_uri a login needs a cookie such as {fitting!r}")
         return cookies
@@ -102,7 +101,7 @@ class Cookies:
 
     def fits(self, token: Secret) -> bool:
         """Tell whether browsers keep a cookie with this token."""
-        return len(self.token_name) + len(token.reveal()) <= MOST_BYTES
+        return len(self.token_name) + len(token.reveal()) <= _MOST_BYTES
 
     def of_journey(self, value: Secret) -> Secret:
         """Return the Set-Cookie that a login begins with."""

@@ -9,7 +9,7 @@ from typing import Final
 from fbguard.core.errors import Refused
 from fbguard.core.limits import Asker
 from fbguard.core.lookups import LookUps
-from fbguard.core.reasons import REASONS, Finding
+from fbguard.core.reasons import Finding
 from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -90,7 +90,7 @@ class Gate:
             found = self._validator.consider(_ANY_USER, token)
             return found if isinstance(found, TokenInfo) else await self._validator.settle(_ANY_USER, token)
         except Refused as refused:
-            if refused.status not in _MAY_PASS:
+            if not may_pass(refused):
                 raise
         return None
 
@@ -124,4 +124,4 @@ class Gate:
 
 def may_pass(refused: Refused) -> bool:
     """Tell a refusal that only says: not now."""
-    return REASONS[refused.reason].status in _MAY_PASS
+    return refused.status in _MAY_PASS

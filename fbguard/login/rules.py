@@ -18,7 +18,7 @@ from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING, screen
 from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
-from fbguard.core.served import Head, Request, Setting, finished, plain, unavailable
+from fbguard.core.served import MAX_FIELDS, Head, Request, Setting, finished, plain, unavailable
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.login.cookies import Cookies, Journey, cookies_of
 from fbguard.login.gate import Gate, may_pass
@@ -28,7 +28,6 @@ _LOG: Final = logging.getLogger("fbguard")
 
 _FOUND: Final = 302
 _SEE_OTHER: Final = 303
-_MOST_FIELDS: Final = 32
 _MOST_COOKIES: Final = 4  # of the token's name: ours, and what other hosts of the domain have planted
 _LONGEST: Final = 4096  # characters of all scopes
 _SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3, no comma
@@ -90,15 +89,13 @@ class LoginRules:
         try:
             given = _Given(request, "scope", "auth_type", "next")
             scopes = tuple(dict.fromkeys((*self._scopes, *_names(given["scope"]))))
-            after = given.path or self._after
+            auth_type, after = given.auth_type, given.path or self._after
         except ValueError:
-            return _refused(request, self._gate.refusal(AMBIGUOUS))
-        if given["auth_type"] not in _AUTH_TYPES:
             return _refused(request, self._gate.refusal(AMBIGUOUS))
         journey = Journey.begin(after, self._gate.now())
         return _sent(
             _FOUND,
-            self._gate.dialog(scopes, given["auth_type"], journey.state),
+            self._gate.dialog(scopes, auth_type, journey.state),
             self._cookies.of_journey(journey.written(self._gate.secrets[0])),
         )
 
@@ -108,13 +105,18 @@ class LoginRules:
         if journey is None or not self._gate.used.take(journey.state):
             return _refused(request, self._gate.refusal(MISSING))
         try:
-            token = await self._gate.exchange(self._code(request), Head(request))
-        except BaseException as error:
-            if isinstance(error, Refused) and not (may_pass(error) and _has_code(request)):
-                return _refused(request, error, self._cookies.without_journey(), back=journey.after)
+            code = self._code(request)
+        except Refused as refused:
+            return _refused(request, refused, self._cookies.without_journey(), back=journey.after)
+        try:
+            token = await self._gate.exchange(code, Head(request))
+        except Refused as refused:
+            if not may_pass(refused):
+                return _refused(request, refused, self._cookies.without_journey(), back=journey.after)
             self._gate.used.give_back(journey.state)  # the code may still be good: who asks again is heard
-            if isinstance(error, Refused):
-                return _refused(request, error)
+            return _refused(request, refused)
+        except BaseException:
+            self._gate.used.give_back(journey.state)
             raise
         return await self._let_in(request, token, journey)
 
@@ -174,8 +176,8 @@ class LoginRules:
         try:
             after = _Given(request, "next").path or self._after
         except ValueError:
-            return _refused(request, self._gate.refusal(AMBIGUOUS))
-        if not self._is_own(request):
+            after = None
+        if after is None or not self._is_own(request):
             return _refused(request, self._gate.refusal(AMBIGUOUS))
         cookies = cookies_of(request.all("cookie"), self._cookies.token_name)
         tokens = [one for one in cookies if isinstance(screen(one, id_tokens=True), Secret)]
@@ -203,7 +205,7 @@ class _Given:
     """
 
     def __init__(self, request: Request, *names: str) -> None:
-        found = parse_qs(request.query, max_num_fields=_MOST_FIELDS)
+        found = parse_qs(request.query, max_num_fields=MAX_FIELDS)
         if any(len(found.get(name, ())) > 1 for name in names):
             raise ValueError
         self._values = {name: Secret(found[name][0]) for name in names if name in found}
@@ -211,6 +213,14 @@ class _Given:
     def __getitem__(self, name: str) -> str | None:
         value = self._values.get(name)
         return None if value is None else value.reveal()
+
+    @property
+    def auth_type(self) -> str | None:
+        """``auth_type``; raises ValueError for one that the dialog does not know."""
+        found = self["auth_type"]
+        if found not in _AUTH_TYPES:
+            raise ValueError
+        return found
 
     @property
     def path(self) -> str | None:
@@ -227,11 +237,6 @@ def _names(text: str | None) -> tuple[str, ...]:
     if len(text or "") > _LONGEST or not all(map(_SCOPE.fullmatch, names)):
         raise ValueError
     return names
-
-
-def _has_code(request: Request) -> bool:
-    """Tell whether the dialog has sent a code at all."""
-    return "code=" in request.query and "error" not in request.query
 
 
 def _refused(request: Request, refused: Refused, *cookies: Secret, back: str | None = None) -> Answer:

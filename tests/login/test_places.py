@@ -47,13 +47,10 @@ def test_G04_open_redirect(path):  # noqa: N802
     assert not is_of_this_site(path)
 
 
-@pytest.mark.parametrize("path", ELSEWHERE, ids=ascii)
+@pytest.mark.parametrize("path", [path for path in ELSEWHERE if path.startswith("/")], ids=ascii)
 def test_G04_open_redirect_behind_an_origin(path):  # noqa: N802
-    """What is let through, be it by mistake, stays on the site: the origin stands before it."""
-    if is_of_this_site(path):
-        assert (
-            urlsplit(Places.of("https://api.example.com/callback").absolute(path)).netloc == "api.example.com"
-        )
+    """Were one let through by mistake, it would stay on the site: the origin stands before it."""
+    assert urlsplit(Places.of("https://api.example.com/callback").absolute(path)).netloc == "api.example.com"
 
 
 @pytest.mark.parametrize("path", ["/a b", "/caf\u00e9", "/a&b", "/a?b", "/a#b", "/\u65e5"])
