@@ -28,6 +28,7 @@ from fbguard.stores.protocol import Space
 
 SOONEST: Final = 0.1  # seconds until a lost link is tried again, twice as long each time ...
 LATEST: Final = 1.0  # ... up to so many
+INSISTING: Final = 1.0  # seconds until what was stopped, and goes on, is stopped once more
 _TOO_MANY: Final = "too many news in the store: not heard for a moment"
 MOST: Final = 5_000  # news in a second; whoever says more is not believed to be one of us
 
@@ -90,6 +91,17 @@ class Listening:
         self.era = None
         if work is not None and work[0] == os.getpid():
             work[1].cancel()
+            self._insist()
+
+    def _insist(self) -> None:
+        """Look later whether it has ended: a library on the way may swallow what cancels it.
+
+        Not at once: it may be letting go of its link.
+        """
+        task = self._task
+        if task is not None and not task.done():
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                task.get_loop().call_soon_threadsafe(_cancel_later, task, context=Context())
 
     def catch_up_again(self) -> None:
         """Have ``catch_up`` awaited once more, in a second; in an era that has not begun it is anyway."""
@@ -122,6 +134,8 @@ class Listening:
         async with aclosing(self._space.news()) as news:
             try:
                 async for said in news:
+                    if self._is_over:
+                        return
                     if catching_up is None:  # the first: from here on
                         catching_up = self._begin()
                     elif not allowance.take():
@@ -178,6 +192,16 @@ class Listening:
             _inherited.append(self._task)
         self._lock = threading.RLock()
         self._work = self._task = self._due = self.era = None
+
+
+def _cancel_later(task: asyncio.Task[Any]) -> None:
+    """Cancel a task every now and then until it has ended; the first time is still to come."""
+
+    def cancel() -> None:
+        if task.cancel():
+            _cancel_later(task)
+
+    task.get_loop().call_later(INSISTING, cancel)
 
 
 async def _failure_of(work: Callable[[], Awaitable[None]]) -> str | None:

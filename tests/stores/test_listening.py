@@ -27,13 +27,14 @@ class Radio:
     def __init__(self) -> None:
         self.says: list[bytes | type[BaseException]] = []
         self.is_closing = self.hangs = False
+        self.swallows = 0  # so many cancellations
 
     async def news(self) -> AsyncGenerator[bytes]:
         yield b""
         try:
             while True:
                 while not self.says:
-                    await asyncio.sleep(0.001)
+                    await self._pause()
                 one = self.says.pop()
                 if not isinstance(one, bytes):
                     raise one
@@ -42,6 +43,14 @@ class Radio:
             self.is_closing = True
             while self.hangs:
                 await asyncio.sleep(0.001)
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            self.swallows -= 1
+            if self.swallows < 0:
+                raise
 
 
 @pytest.fixture
@@ -148,6 +157,44 @@ def test_who_is_cancelled_is_not_taken_for_a_listener(make):
     assert task.cancelled()
     assert one.era is None
     assert begun(one) > era
+
+
+@pytest.mark.parametrize("swallowed", [1, 3])
+def test_what_is_stopped_ends_although_a_library_swallows_the_cancellation(
+    make, radio, monkeypatch, swallowed
+):
+    """As asyncio.wait_for of Python 3.11 does, where the work was done in that very moment."""
+    monkeypatch.setattr(listening, "INSISTING", 0.01)
+    one = make()
+    begun(one)
+    radio.swallows = swallowed
+    one.stop()
+    wait_until(one._task.done)
+    assert radio.swallows == -1
+
+
+def test_what_was_stopped_and_hears_something_ends(make, radio):
+    heard: list[bytes] = []
+    one = make(heard.append)
+    begun(one)
+    radio.swallows = 1
+    one.stop()
+    wait_until(lambda: radio.swallows == 0)
+    radio.says.append(b"said")
+    wait_until(one._task.done)
+    assert (heard, one.era) == ([], None)
+
+
+def test_who_lets_go_of_his_link_is_not_disturbed(make, radio, monkeypatch):
+    """What was stopped is not stopped once more at once."""
+    one = make()
+    begun(one)
+    task, radio.hangs = one._task, True
+    one.stop()
+    wait_until(lambda: radio.is_closing)
+    assert task.cancelling() == 1
+    radio.hangs = False
+    wait_until(task.done)
 
 
 def test_a_store_that_does_not_let_go_is_not_taken_for_one_that_is_heard(make, radio):

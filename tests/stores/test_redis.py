@@ -194,6 +194,41 @@ def test_a_host_that_is_no_name_is_a_store_that_is_away(kind: Kind, host: str):
     asyncio.run(main())
 
 
+def said(guard: Guard, token: str = TOKEN) -> str:
+    try:
+        guard.check(token)
+    except Refused as refused:
+        return refused.reason
+    return "ok"
+
+
+def is_heard(guard: Guard) -> bool:
+    health = guard.health().store
+    return health is not None and health.status == "ok"
+
+
+@pytest.mark.parametrize("how", ["single", "cluster", "sentinel"])
+def test_nothing_on_the_way_may_swallow_a_cancellation(how, request, graph, clock, monkeypatch):
+    """asyncio.wait_for of Python 3.11 does: a closed guard went on listening."""
+
+    async def wait_for(*_: object) -> None:
+        used.append(how)
+
+    used: list[str] = []
+    server = request.getfixturevalue(
+        {"single": "redis_server", "cluster": "redis_cluster", "sentinel": "watched_redis"}[how]
+    )
+    monkeypatch.setattr(asyncio, "wait_for", wait_for)
+    guard = make_guard(graph, clock, store=server.url, deadline=10)
+    try:
+        assert said(guard) == "ok"
+        eventually(lambda: is_heard(guard))
+        guard.expire_session(TOKEN)
+    finally:
+        guard.close()
+    assert used == []
+
+
 # -- a failover ------------------------------------------------------------------------------------------
 
 
@@ -202,17 +237,6 @@ def test_a_host_that_is_no_name_is_a_store_that_is_away(kind: Kind, host: str):
 @pytest.mark.parametrize("is_replicated", [True, False])
 def test_a_failover(watched_redis: WatchedRedis, graph: FakeGraph, clock: FakeClock, is_replicated: bool):
     """What ended before ends nobody's trust afterwards, if it was replicated, or a worker remembers it."""
-
-    def said(guard: Guard, token: str = TOKEN) -> str:
-        try:
-            guard.check(token)
-        except Refused as refused:
-            return refused.reason
-        return "ok"
-
-    def is_heard(guard: Guard) -> bool:
-        health = guard.health().store
-        return health is not None and health.status == "ok"
 
     one, other = guards = [make_guard(graph, clock, store=watched_redis.url, deadline=10) for _ in range(2)]
     try:

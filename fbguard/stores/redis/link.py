@@ -57,7 +57,7 @@ class Link:
     async def run(self, script: Script, count: str, *args: str | bytes | int) -> Any:
         """Run a script with its space's count; raises StoreUnavailable for whatever went wrong."""
         try:
-            async with self._turns:
+            async with asyncio.timeout(_PATIENCE), self._turns:
                 await self._learn_nodes()
                 return await self._run(script, count, *args)
         except _FAULTS as fault:
@@ -100,7 +100,8 @@ class Link:
         if self._address.kind != "cluster":
             return _client(self._address, retries=0)
         try:
-            await self._learn_nodes()
+            async with asyncio.timeout(_PATIENCE):
+                await self._learn_nodes()
             node = self._client.get_node_from_key(count)
             return Redis(host=node.host, port=node.port, **_options(self._address, retries=0))
         except _FAULTS as fault:
@@ -147,7 +148,8 @@ class _Listener:
         self._client = client
         self._pubsub = client.pubsub()
         try:
-            await self._pubsub.subscribe(self._channel, self._beat)
+            async with asyncio.timeout(_PATIENCE):
+                await self._pubsub.subscribe(self._channel, self._beat)
         except _FAULTS as fault:
             logger.debug("the store: %s", type(fault).__name__)
             self._heard = -_SILENCE
@@ -180,9 +182,11 @@ class _Listener:
     async def _next(self, kinds: set[str]) -> tuple[bytes, bytes | None]:
         """Return channel and content of the next message; nothing of both if there was none for a beat."""
         now = time.monotonic()
-        if now - self._heard < _SILENCE:
+        left = self._heard + _SILENCE - now
+        if left > 0:
             try:
-                message = await self._pubsub.get_message(timeout=max(self._said + _BEAT - now, 0.001))
+                async with asyncio.timeout(left):  # it may connect anew, too
+                    message = await self._pubsub.get_message(timeout=max(self._said + _BEAT - now, 0.001))
             except _FAULTS as fault:
                 logger.debug("the store: %s", type(fault).__name__)
             else:
@@ -203,7 +207,9 @@ def _options(address: Address, retries: int) -> dict[str, Any]:
     return {
         "username": address.username,
         "password": None if address.password is None else address.password.reveal(),
-        "socket_timeout": _PATIENCE,
+        # None: it would be asyncio.wait_for's, which on Python 3.11 may swallow a cancellation. Who closes a
+        # guard has to end its listening. So whatever is awaited here has a time limit of its own.
+        "socket_timeout": None,
         "socket_connect_timeout": _PATIENCE,
         "retry": Retry(NoBackoff(), retries),
         "protocol": 2,
