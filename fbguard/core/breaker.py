@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
-from weakref import WeakSet
 
 from fbguard.core import forks
 
@@ -26,8 +25,6 @@ PROBE_EVERY: Final = 1.0  # seconds between the probes of an open one
 SHORTEST: Final = 2.0  # seconds of the first back-off
 LONGEST: Final = 60.0  # seconds of one that Graph does not name; it counts over a rolling hour
 LONGEST_NAMED: Final = 3600.0  # seconds; whatever a header says, that hour is over by then
-
-_all: WeakSet[Breaker] = WeakSet()
 
 
 class Hold(NamedTuple):
@@ -50,7 +47,7 @@ class Breaker:
         self._wait = SHORTEST
         self.era = 0  # grows with each time that Graph is left alone, and with each probe after it
         self._throttled_era = 0  # in which Graph was last heard to throttle
-        _all.add(self)
+        forks.each_in_child(self)
 
     @property
     def is_calm(self) -> bool:
@@ -136,14 +133,6 @@ class Breaker:
             self._throttled_era = self.era
             return wait
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

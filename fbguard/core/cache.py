@@ -12,7 +12,6 @@ import threading
 from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Protocol
-from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -40,8 +39,6 @@ class Eras(Protocol):
 _FORGOTTEN = 10_000  # keys and users; a look-up lasts seconds, and nobody forgets that many meanwhile
 _SPREAD_FROM = 1000  # entries; fewer of them may end together
 _SPREAD = 0.1  # of the ttl
-
-_caches: WeakSet[FactCache] = WeakSet()
 
 
 class FactCache:
@@ -75,7 +72,7 @@ class FactCache:
         self._forgotten = Generations(_FORGOTTEN)
         self._gone: MutableMapping[bytes, Seen] = LRUCache(_FORGOTTEN)
         self._lock = threading.Lock()
-        _caches.add(self)
+        forks.each_in_child(self)
 
         self.eras: Eras | None = None
 
@@ -271,18 +268,10 @@ class FactCache:
         with self._lock:
             return len(self._good) + len(self._bad)
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
 
 def _since(one: Entry | Seen | None) -> float | None:
     return None if one is None else one.since
-
-
-def _renew_locks() -> None:
-    for cache in _caches:
-        cache.renew_lock()
-
-
-forks.in_child(_renew_locks)

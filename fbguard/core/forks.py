@@ -11,11 +11,22 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
+from weakref import ref
 
 _logger = logging.getLogger("fbguard")
 
+
+class Inherited(Protocol):
+    """What holds something of its process's own: a lock, mostly."""
+
+    def begin_anew(self) -> None:
+        """Take a new lock, and forget what is the parent's: this is a forked child."""
+        ...
+
+
 _hooks: Final[list[Callable[[], None]]] = []
+_each: Final[set[ref[Inherited]]] = set()
 _lock = threading.Lock()
 _pid = os.getpid()
 
@@ -23,6 +34,11 @@ _pid = os.getpid()
 def in_child(hook: Callable[[], None]) -> None:
     """Call ``hook`` in every forked child, in the order of registration."""
     _hooks.append(hook)
+
+
+def each_in_child(one: Inherited) -> None:
+    """Have ``one`` begin anew in every forked child while it lives; after the hooks, in no order."""
+    _each.add(ref(one, _each.discard))
 
 
 def check() -> None:
@@ -35,9 +51,10 @@ def check() -> None:
 
 def _run() -> None:
     global _pid  # noqa: PLW0603 - of the process, like the id itself
-    for hook in _hooks:
+    inherited = [one for reference in list(_each) if (one := reference()) is not None]
+    for renew in [*_hooks, *(one.begin_anew for one in inherited)]:
         try:
-            hook()
+            renew()
         except BaseException:  # the others' locks would stay held for ever, and nobody would come back here
             _logger.exception("something of fbguard could not be made anew in a forked child")
     _pid = os.getpid()

@@ -12,7 +12,6 @@ import math
 import threading
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Final, Protocol
-from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -22,7 +21,6 @@ _CLIENTS: Final = 100_000  # that are remembered
 _LOOK_UPS: Final = 10_000  # under way, that are remembered
 _V6_NETWORK: Final = 64  # bits
 
-_all: WeakSet[MissLimit] = WeakSet()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,8 +61,8 @@ class MissLimit:
         self._deadline = deadline
         self._paid_at: MutableMapping[str, float] = LRUCache(_CLIENTS)
         self._under_way: MutableMapping[bytes, float] = LRUCache(_LOOK_UPS)
-        self.renew_lock()
-        _all.add(self)
+        self.begin_anew()
+        forks.each_in_child(self)
 
     def take(self, asker: Asker, key: bytes) -> float:
         """Count a look-up of ``key``; return 0, or the seconds to wait if there were too many.
@@ -98,7 +96,7 @@ class MissLimit:
         self._paid_at[client] = paid_at
         return 0.0
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         # To be entered again: a clock is its user's code, and a collection in it may end a look-up.
         self._lock = threading.RLock()
@@ -144,11 +142,3 @@ def _group(address: Address) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.ip_network((address, _V6_NETWORK), strict=False))
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

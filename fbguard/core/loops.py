@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context
 from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from fbguard.core import forks
 
@@ -24,9 +24,6 @@ class Abandonable(Protocol):
 T = TypeVar("T", bound=Abandonable)
 
 
-_all: WeakSet[PerLoop[Any]] = WeakSet()
-
-
 class PerLoop(Generic[T]):
     """One ``T`` per running loop, made at first use and made anew after a fork.
 
@@ -37,7 +34,7 @@ class PerLoop(Generic[T]):
         self._make = make
         self._lock = threading.RLock()  # re-entered where a guard is collected as garbage, and closes its own
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def here(self) -> T:
         """Return the running loop's own."""
@@ -64,7 +61,7 @@ class PerLoop(Generic[T]):
         with self._lock:
             return list(self._by_loop)
 
-    def abandon(self) -> None:
+    def begin_anew(self) -> None:
         """Start anew in a forked child, whose parent goes on with what there was."""
         for one in self._by_loop.values():
             one.abandon()
@@ -128,11 +125,3 @@ async def _until_closed(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[
         yield
     finally:
         await close()
-
-
-def _abandon_all() -> None:
-    for one in _all:
-        one.abandon()
-
-
-forks.in_child(_abandon_all)

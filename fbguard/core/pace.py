@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakSet
 
 from fbguard.core import forks
 
@@ -20,8 +19,6 @@ USED_UP: Final = 100
 SLOWEST: Final = 5.0  # calls a second that a usage header below 100 % always leaves
 REMEMBERED: Final = 60.0  # seconds that a usage header counts for
 _WINDOW: Final = 10.0  # seconds over which calls are counted
-
-_all: WeakSet[Pace] = WeakSet()
 
 
 class Pace:
@@ -36,7 +33,7 @@ class Pace:
         self._last_asker = self._next_call = -math.inf
         self._window_start = -math.inf
         self._calls = self._calls_before = 0
-        _all.add(self)
+        forks.each_in_child(self)
 
     @property
     def is_slowed(self) -> bool:
@@ -89,14 +86,6 @@ class Pace:
             self._slowed = max(self._full_speed * left, SLOWEST)
             self._slowed_until = now + REMEMBERED
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from typing import Final
-from weakref import WeakSet
 
 from fbguard.core import forks
 
@@ -31,9 +30,6 @@ class _Waiter:
         self.counts = counts
 
 
-_all: WeakSet[Slots] = WeakSet()
-
-
 class Slots:
     """``size`` slots, and a line of at most ``queued`` askers.
 
@@ -46,7 +42,7 @@ class Slots:
         self._queued = queued
         self._patience = patience
         self._reset()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def _reset(self) -> None:
         self._lock = (
@@ -180,7 +176,7 @@ class Slots:
             line.reverse()
         return line
 
-    def abandon(self) -> None:
+    def begin_anew(self) -> None:
         """Start anew in a forked child: slots and line are the parent's."""
         self._reset()
 
@@ -198,11 +194,3 @@ def _is_collected() -> bool:
 def _wake(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
-
-
-def _abandon_all() -> None:
-    for one in _all:
-        one.abandon()
-
-
-forks.in_child(_abandon_all)

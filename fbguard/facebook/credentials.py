@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
-from weakref import WeakSet
 
 from fbguard import events
 from fbguard.core import forks
@@ -19,9 +18,6 @@ from fbguard.events import Tell
 
 PROBE_EVERY: Final = 60.0  # seconds
 TRY_EVERY: Final = 1.0  # seconds, while all are refused
-
-
-_all: WeakSet[Credentials] = WeakSet()
 
 
 class Credentials:
@@ -41,7 +37,7 @@ class Credentials:
         self._current = 0
         self._next_probe = self._next_try = float("-inf")
         self.are_refused = False
-        _all.add(self)
+        forks.each_in_child(self)
 
     @property
     def current(self) -> Secret:
@@ -98,14 +94,6 @@ class Credentials:
             self.are_refused = False
             self._tell(events.CredentialAccepted())
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

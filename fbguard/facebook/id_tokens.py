@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 from fbguard.core import forks
 from fbguard.core.clock import Clock
@@ -36,9 +35,6 @@ _SPREAD: Final = 300.0  # seconds that a new list may take until it is everywher
 _AT_ONCE: Final = 8  # fetches: each event loop makes its own while there are no keys
 _MOST_AGE: Final = 86_400  # seconds; a cache that says more is not believed
 _OK: Final = 200
-
-
-_all: WeakSet[IdTokens] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ class IdTokens:
         self._fetching: dict[Connection, asyncio.AbstractEventLoop] = {}
         self._places = threading.RLock()  # re-entered where a fetch is collected as garbage
         self._has_failed = False
-        _all.add(self)
+        forks.each_in_child(self)
 
     def begin_anew(self) -> None:
         """Forget the fetches that are the parent's, in a forked child."""
@@ -186,14 +182,6 @@ class IdTokens:
         if not self._has_failed:
             self._has_failed = True
             self._tell(SigningKeysUnavailable(status=status))
-
-
-def _begin_anew() -> None:
-    for one in _all:
-        one.begin_anew()
-
-
-forks.in_child(_begin_anew)
 
 
 def _age_of(reply: Reply) -> float:

@@ -9,7 +9,6 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
-from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -20,8 +19,6 @@ from fbguard.facebook.rest import is_session_key
 
 _MAX_LENGTH: Final = 256
 _SECRET: Final = re.compile(r"[\x21-\x7e]+")
-
-_all: WeakSet[SessionRegistry | CallOrder] = WeakSet()
 
 
 class Session(NamedTuple):
@@ -40,7 +37,7 @@ class SessionRegistry:
     def __init__(self, size: int = 100_000) -> None:
         self._sessions: MutableMapping[bytes, Session] = LRUCache(size)
         self._lock = threading.Lock()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def register(self, session_key: Secret, token: Secret, secret: Secret | None = None) -> None:
         """Remember a session; again with the same key replaces it.
@@ -72,7 +69,7 @@ class SessionRegistry:
     def __repr__(self) -> str:
         return f"SessionRegistry({len(self)} sessions)"
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
@@ -93,7 +90,7 @@ class CallOrder:
     def __init__(self, size: int = 100_000) -> None:
         self._last: MutableMapping[bytes, _Last] = LRUCache(size)
         self._lock = threading.Lock()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def allows(self, session_key: Secret, call_id: str, signature: Secret, token: Secret) -> bool:
         """Tell whether a call may be made; ``call_id`` is a decimal number."""
@@ -111,18 +108,10 @@ class CallOrder:
             if last is None or made.call_id > last.call_id:
                 self._last[key_of(session_key)] = made
 
-    def renew_lock(self) -> None:
-        """Take a new lock, as :meth:`SessionRegistry.renew_lock` does."""
+    def begin_anew(self) -> None:
+        """Take a new lock, as :meth:`SessionRegistry.begin_anew` does."""
         self._lock = threading.Lock()
 
 
 def _trace(signature: Secret, token: Secret) -> bytes:
     return hashlib.sha256(key_of(signature) + key_of(token)).digest()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import MutableMapping
 from typing import Final
-from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -16,8 +15,6 @@ _MOST: Final = (
     100_000  # that are remembered; each is good for ten minutes, and for the browser that has its cookie
 )
 
-_all: WeakSet[UsedStates] = WeakSet()
-
 
 class UsedStates:
     """Which states of logins were used, in this process."""
@@ -25,7 +22,7 @@ class UsedStates:
     def __init__(self) -> None:
         self._states: MutableMapping[bytes, bool] = LRUCache(_MOST)
         self._lock = threading.Lock()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def take(self, state: Secret) -> bool:
         """Use a state; False if it was used before."""
@@ -41,14 +38,6 @@ class UsedStates:
         with self._lock:
             self._states.pop(state.digest(), None)
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

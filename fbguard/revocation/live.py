@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from contextvars import Context
 from itertools import count
 from typing import Final, TypeVar
-from weakref import WeakSet
 
 from fbguard.core import background, forks
 from fbguard.core.clock import Clock
@@ -33,8 +32,6 @@ K = TypeVar("K")
 
 _SLACK: Final = 1000  # closed connections that a heap may hold
 _EXPIRED: Final = Finding("expired")
-
-_all: WeakSet[LiveConnections] = WeakSet()
 
 
 class Watch:
@@ -96,7 +93,7 @@ class LiveConnections:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._reset()
-        _all.add(self)
+        forks.each_in_child(self)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
@@ -191,7 +188,7 @@ class LiveConnections:
             over = [*self._by_wall.due(wall), *self._by_monotonic.due(monotonic)]
         _end_all(over, _EXPIRED)
 
-    def abandon(self) -> None:
+    def begin_anew(self) -> None:
         """Start anew in a forked child: the connections are the parent's."""
         self._reset()
 
@@ -289,10 +286,4 @@ def _discard(index: dict[K, set[Watch]], key: K, watch: Watch) -> None:
         del index[key]
 
 
-def _abandon_all() -> None:
-    _timer.reset()
-    for one in _all:
-        one.abandon()
-
-
-forks.in_child(_abandon_all)
+forks.in_child(_timer.reset)

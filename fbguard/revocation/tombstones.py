@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, Literal, TypeVar
-from weakref import WeakSet
 
 from fbguard.core import forks
 from fbguard.core.token import TokenInfo
@@ -23,8 +22,6 @@ K = TypeVar("K", bytes, str)
 LIFETIME: Final = 90 * 86_400.0  # seconds, where nobody knows when the token ends
 FOREVER: Final = 100 * 365 * 86_400.0  # seconds, of a token that never does
 MOST: Final = 100_000  # of each kind
-
-_all: WeakSet[Tombstones] = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ class Tombstones:
         self._dropped = dropped
         self._tokens: _Graves[bytes] = _Graves(most)
         self._users: _Graves[str] = _Graves(most)
-        _all.add(self)
+        forks.each_in_child(self)
 
     def __len__(self) -> int:
         return len(self._tokens) + len(self._users)
@@ -145,14 +142,6 @@ class Tombstones:
             stone = self._users.get(info.user_id, self._time())
         return stone if stone is not None and stone.covers(info, since) else None
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from functools import partial
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
 from fbguard import events
 from fbguard.core import forks
@@ -25,8 +24,6 @@ FAILURES: Final = 3  # in a row, after which the store is not asked ...
 REST: Final = 1.0  # ... but once in so many seconds
 
 _TURNS: Final = 10  # of the loop: where it is late itself, the answer may be there and not read yet
-
-_all: WeakSet[Access] = WeakSet()
 
 
 class Access:
@@ -45,7 +42,7 @@ class Access:
         self._next = 0.0  # monotonic seconds
         self._questions = PerLoop(_Questions)
         self.failed = 0  # questions that brought nothing, in all
-        _all.add(self)
+        forks.each_in_child(self)
 
     @property
     def is_open(self) -> bool:
@@ -142,7 +139,7 @@ class Access:
         if questions is not None:
             await questions.aclose()
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
@@ -189,11 +186,3 @@ def _hand_over(late: Callable[[T], object], task: asyncio.Task[T]) -> None:
 async def _limited(work: Coroutine[Any, Any, T]) -> T:
     async with asyncio.timeout(WRITE):
         return await work
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

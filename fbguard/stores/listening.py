@@ -17,7 +17,6 @@ from concurrent.futures import Future
 from contextlib import aclosing, suppress
 from contextvars import Context
 from typing import Any, Final
-from weakref import WeakSet
 
 from fbguard import events
 from fbguard.core import background, forks
@@ -32,7 +31,6 @@ INSISTING: Final = 1.0  # seconds until what was stopped, and goes on, is stoppe
 _TOO_MANY: Final = "too many news in the store: not heard for a moment"
 MOST: Final = 5_000  # news in a second; whoever says more is not believed to be one of us
 
-_all: WeakSet[Listening] = WeakSet()
 _inherited: Final[list[asyncio.Task[Any]]] = []
 
 
@@ -61,7 +59,7 @@ class Listening:
         self._wait = SOONEST
         self._due: asyncio.Event | None = None  # of the running era
         self.era: int | None = None  # None while nobody listens
-        _all.add(self)
+        forks.each_in_child(self)
 
     def start(self) -> None:
         """See that this process listens, from now on until :meth:`stop`."""
@@ -185,7 +183,7 @@ class Listening:
         if self._work is None and task is not None and task.get_loop() is asyncio.get_running_loop():
             await asyncio.gather(task, return_exceptions=True)
 
-    def abandon(self) -> None:
+    def begin_anew(self) -> None:
         """Start anew in a forked child: the task is the parent's, and what it holds must not be collected."""
         if self._task is not None:
             disown(self._task)
@@ -240,11 +238,3 @@ class _Allowance:
             self._second, self._count = now, 0
         self._count += 1
         return self._count <= MOST
-
-
-def _abandon_all() -> None:
-    for one in _all:
-        one.abandon()
-
-
-forks.in_child(_abandon_all)

@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from time import time as wall_time
 from typing import Final, Generic, TypeVar
-from weakref import WeakSet
 
 from fbguard.core import forks
 from fbguard.core.generations import Generations
@@ -16,7 +15,6 @@ from fbguard.stores.protocol import Claim, Found, Grave
 
 V = TypeVar("V")
 
-_all: WeakSet[MemoryStore] = WeakSet()
 
 _FORGOTTEN: Final = 100_000  # names and users whose last change is remembered
 
@@ -36,9 +34,9 @@ class MemoryStore:
         self._names_of: dict[str, set[str]] = {}
         self._changes = Generations(_FORGOTTEN)
         self._listeners: set[_Listener] = set()
-        _all.add(self)
+        forks.each_in_child(self)
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
@@ -234,11 +232,3 @@ class _Expiring(Generic[V]):
     def pop(self, name: str) -> V | None:
         entry = self._entries.pop(name, None)
         return None if entry is None else entry[1]
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import MutableMapping, Sequence
 from functools import partial
 from typing import Final, Literal, NamedTuple
-from weakref import WeakSet
 
 from cachetools import LRUCache
 
@@ -38,8 +37,6 @@ _PAUSES: Final = (0.01, 0.1)  # seconds between two looks of who waits: at first
 _DISTRUSTED: Final = 10_000  # tokens whose facts in the store are known to be old
 _SKEW: Final = 5.0  # seconds by which the clocks of two machines may differ
 _CHECKED_AT_ONCE: Final = 20  # open connections
-
-_all: WeakSet[SharedStore] = WeakSet()
 
 
 class Look(NamedTuple):
@@ -88,7 +85,7 @@ class SharedStore:
         self._unchecked: Sequence[Watched] = ()  # ... and those that are still to be
         self._listeners: int | None = None  # that heard of the last end
         self._lock = threading.Lock()
-        _all.add(self)
+        forks.each_in_child(self)
 
     @property
     def eras(self) -> Listening:
@@ -270,7 +267,7 @@ class SharedStore:
 
     # -- ends --------------------------------------------------------------------------------------------
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
@@ -288,11 +285,3 @@ class SharedStore:
     def shut(self) -> None:
         """Stop listening."""
         self._listening.stop()
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -7,7 +7,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
-from weakref import WeakSet
 
 from fbguard import events
 from fbguard.core import forks
@@ -27,8 +26,6 @@ _BURIED_AT_ONCE: Final = 1_000
 
 Stones = tuple[Sequence[tuple[bytes, Tombstone]], Sequence[tuple[str, Tombstone]]]  # by key, by user id
 Watched = tuple[bytes, TokenInfo, float]  # the key of open connections' token, and since when (unix seconds)
-
-_all: WeakSet[Telling] = WeakSet()
 
 
 class Here(Protocol):
@@ -68,7 +65,7 @@ class Telling:
         self._origin: str | None = None
         self._is_overfull = False
         self._lock = threading.Lock()
-        _all.add(self)
+        forks.each_in_child(self)
 
     async def tell(self, said: News) -> int | None:
         """Do in the space, and so everywhere, what was done here; raises StoreUnavailable.
@@ -181,7 +178,7 @@ class Telling:
         # Who has asked in between has found nothing: each asks for everything once more.
         await self._access.write(partial(self._send, News("doubt", "", None)))
 
-    def renew_lock(self) -> None:
+    def begin_anew(self) -> None:
         """Take a new lock: in a forked child the old one may be held by a thread that is not there."""
         self._lock = threading.Lock()
 
@@ -191,11 +188,3 @@ def _joined(before: News | None, said: News) -> News:
     if before is None or before.stone is None or said.stone is None:
         return said
     return said._replace(stone=before.stone.joined(said.stone))
-
-
-def _renew_locks() -> None:
-    for one in _all:
-        one.renew_lock()
-
-
-forks.in_child(_renew_locks)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fbguard import Guard, Refused
-from fbguard.core import background, forks
+from fbguard.core import background
 from fbguard.core.carrier import carrier_of_request
 from tests.support import (
     PATIENCE,
@@ -205,20 +205,6 @@ def test_an_async_view_below_wsgi_waits_no_longer_than_a_sync_one():
 
 
 # -- forks ---------------------------------------------------------------------------------------------------
-
-
-def test_one_hook_that_fails_in_a_child_keeps_no_other_from_its_work(monkeypatch, caplog):
-    called: list[int] = []
-
-    def failing() -> None:
-        raise SystemExit
-
-    monkeypatch.setattr(forks, "_hooks", [lambda: called.append(1), failing, lambda: called.append(2)])
-    monkeypatch.setattr(forks, "_pid", 0)  # as if this were a child
-    forks.check()
-    forks.check()
-    assert called == [1, 2]
-    assert "SystemExit" in caplog.text
 
 
 FORK = """

@@ -385,5 +385,5 @@ def test_an_open_one_set_back_is_not_locked(breaker, clock):
 
 def test_a_child_takes_a_new_lock(breaker):
     breaker._lock.acquire()  # by a thread that the child has not
-    breaker.renew_lock()
+    breaker.begin_anew()
     assert breaker.claim() is None

@@ -93,7 +93,7 @@ def test_a_forked_child_starts_anew():
     async def main() -> None:
         mine = things.here()
         await asyncio.to_thread(things._lock.acquire)  # a thread that the child has not
-        things.abandon()
+        things.begin_anew()
         assert mine.is_abandoned
         assert things.loops() == []
         assert things.here() is not mine

@@ -204,5 +204,5 @@ def test_threads_get_a_place_each(clock):
 def test_a_child_takes_a_new_lock(clock):
     pace = make(clock, 1)
     pace._lock.acquire()  # by a thread that the child has not
-    pace.renew_lock()
+    pace.begin_anew()
     assert pace.book(1, FOREVER) == 0

@@ -540,7 +540,7 @@ def test_a_child_starts_with_all_slots():
         (waiter,) = await stand_in_line(slots, 1)
         await asyncio.to_thread(slots._lock.acquire)  # a thread that the child has not
         slots._reserved = 1
-        slots.abandon()
+        slots.begin_anew()
         assert (slots.taken, slots.waiting) == (0, 0)
         waiter.cancel()  # the parent's tasks end in the child, sooner or later
         await asyncio.gather(waiter, return_exceptions=True)

@@ -129,7 +129,7 @@ def test_threads_get_one_probe(clock):
 def test_a_child_takes_a_new_lock(clock):
     credentials = make(clock)
     credentials._lock.acquire()  # by a thread that the child has not
-    credentials.renew_lock()
+    credentials.begin_anew()
     assert credentials.claim_probe()
 
 

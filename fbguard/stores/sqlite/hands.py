@@ -139,6 +139,7 @@ class Hands:
         self._pid = os.getpid()
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         _all.add(self)
+        forks.each_in_child(self)
 
     async def read(self, work: Work[T]) -> T:
         """Call ``work(link, connection)`` in the thread that reads. Raises StoreUnavailable."""
@@ -229,7 +230,7 @@ class Hands:
             hand.jobs.put(None)
         return [hand.thread for hand in pair or ()]
 
-    def abandon(self) -> None:
+    def begin_anew(self) -> None:
         """Start anew in a forked child: the threads are the parent's."""
         self._lock = threading.Lock()
         self._pair = None
@@ -277,10 +278,4 @@ def _end_all() -> None:
             thread.join(_END)
 
 
-def _abandon_all() -> None:
-    for one in _all:
-        one.abandon()
-
-
-forks.in_child(_abandon_all)
 atexit.register(_end_all)
