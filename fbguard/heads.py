@@ -31,6 +31,7 @@ def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> 
     return refused.answer(
         accept=", ".join(head.header("accept")),
         language=", ".join(head.header("accept-language")),
+        method="GET" if head.is_websocket else head.method,
         back=_way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),)),
     )
 

@@ -50,7 +50,7 @@ class LogsIn(EndsSessions):
         # Here: most of it is not even imported where nobody mounts it.
         from fbguard.login.cookies import Cookies  # noqa: PLC0415
         from fbguard.login.gate import Gate  # noqa: PLC0415
-        from fbguard.login.places import Places, is_of_this_site  # noqa: PLC0415
+        from fbguard.login.places import Places  # noqa: PLC0415
         from fbguard.login.rules import LoginRules  # noqa: PLC0415
         from fbguard.login.used import UsedStates  # noqa: PLC0415
 
@@ -59,8 +59,8 @@ class LogsIn(EndsSessions):
         cookies = Cookies.of(self.sources.cookie, is_https=places.is_https)
         if not isinstance(after, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"after must be a str, not {type(after).__name__}")
-        if not is_of_this_site(after):
-            raise ValueError("after must be a path of this site, such as '/home'")
+        if not places.may_follow(after):
+            raise ValueError("after must be a path of this site, such as '/home', and not the login itself")
         asked = Requirement(scopes=scopes).scopes
         self._states = self._states or UsedStates()
         self._validator.site = replace(site, login=places.login)

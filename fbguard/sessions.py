@@ -10,7 +10,7 @@ from fbguard.core import background, credentials, settings
 from fbguard.core.cache import FactCache, key_of
 from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.lookups import LookUps
-from fbguard.core.reasons import Finding
+from fbguard.core.reasons import Finding, may_pass
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.legacy.sessions import SessionRegistry
@@ -170,7 +170,11 @@ class EndsSessions(Verdicts):
         if not self._is_open():
             return None
         found = await self._look_ups.find(token, None)
-        return None if isinstance(found, Finding) else found.info.app_id == self.app_id
+        if not isinstance(found, Finding):
+            return found.info.app_id == self.app_id
+        if self._revoker.is_ended(token):  # the store knew
+            return True
+        return None if may_pass(found.reason) else False
 
     def watch(self, token: Secret, info: TokenInfo, end: End) -> Watch:
         """Watch an open connection: ``end`` is called, on any thread, when its token expires or is ended."""

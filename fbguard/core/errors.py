@@ -20,6 +20,7 @@ Category = Literal["login_recoverable", "transient", "other"]
 
 _POLICY_BLOCK = 368  # "blocked for abuse": we wait, but no retry of the app's helps
 _UNAUTHORIZED = 401
+_SAFE = frozenset({"GET", "HEAD"})
 _WRONG_APP = "wrong_app"  # a #100, which is no matter of logging in to the mobile SDKs
 
 
@@ -56,14 +57,20 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
         return f"{self.status} {self.reason}: {self._reason.detail}"
 
     def answer(
-        self, accept: str | None = None, language: str | None = None, *, back: str | None = None
+        self,
+        accept: str | None = None,
+        language: str | None = None,
+        *,
+        back: str | None = None,
+        method: str = "GET",
     ) -> Answer:
         """Return the refusal as status, headers and body, rendered for one request.
 
         ``accept`` and ``language`` are the values of the request's Accept and Accept-Language
         headers. A browser that follows a link (``Accept: text/html``) gets a page, everybody else the
         problem body (RFC 9457). ``back`` is the percent-encoded path that the browser asked for: the page's
-        button comes back to it, if the app has a login of its own.
+        button comes back to it, if the app has a login of its own. ``method`` is the request's: a link, which
+        is a GET, tries nothing else again.
         """
         return render(
             self._reason,
@@ -74,6 +81,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
             accept=accept,
             language=language,
             back=back if self._leads_back else None,
+            is_safe=method in _SAFE,
         )
 
 

@@ -178,6 +178,14 @@ LIMITED_SCOPES: Final = Reason(
 )  # fmt: skip
 
 
+_LATER: Final = frozenset({429, 503})
+
+
+def may_pass(reason: str) -> bool:
+    """Tell a reason that only says: not now. Nothing was said of the token."""
+    return REASONS[reason].status in _LATER
+
+
 def row_of(finding: Finding) -> Reason:
     """Return the row that answers a finding."""
     is_about_scopes = finding.reason == LIMITED_SCOPES.name and finding.missing is not None

@@ -51,15 +51,16 @@ def page(
     relogin: Relogin,
     language: str,
     back: str | None = None,
+    is_safe: bool = True,
 ) -> bytes:
     """Return the page of a refusal: a sentence and a button for the person, the rest for developers.
 
     ``language`` is the tag of a catalogue. The button leads to ``relogin.url``, or asks again where
-    waiting helps; there is none where neither would do anything. ``back`` is a path to which a login leads
-    in the end.
+    waiting helps and the request ``is_safe`` to ask again by a link; there is none where neither would do
+    anything. ``back`` is a path to which a login leads in the end.
     """
     labels = messages.labels(language)
-    address = _address(relogin, back)
+    address = _address(relogin, back, is_safe=is_safe)
     button = ""
     if address is not None:
         button = f'<p><a class="button" href="{escape(address)}">{escape(labels[relogin.action])}</a></p>'
@@ -82,9 +83,9 @@ def page(
     )
 
 
-def _address(relogin: Relogin, back: str | None) -> str | None:
+def _address(relogin: Relogin, back: str | None, *, is_safe: bool) -> str | None:
     if relogin.action == "wait":
-        return ""
+        return "" if is_safe else None
     if back is None or relogin.url is None or relogin.action != "login":
         return relogin.url
     return f"{relogin.url}{'&' if '?' in relogin.url else '?'}{urlencode({'next': back})}"

@@ -25,17 +25,21 @@ def render(
     accept: str | None,
     language: str | None,
     back: str | None = None,
+    is_safe: bool = True,
 ) -> Answer:
     """Render a refusal as ``application/problem+json`` (RFC 9457), or as a page for a browser.
 
     ``challenge`` is the value of ``WWW-Authenticate`` or None; ``accept`` and ``language`` are the
-    request's Accept and Accept-Language; ``back`` is where the page's login leads in the end. Status and
-    challenge are the same for both kinds of body.
+    request's Accept and Accept-Language; ``back`` is where the page's login leads in the end;
+    ``is_safe`` tells that a link to the same address does the same. Status and challenge are the same for
+    both kinds of body.
     """
     tag = messages.choose(language)
     if prefers_page(accept):
         kind: Sequence[tuple[str, str]] = PAGE_HEADERS
-        body = page(reason, code=code, subcode=subcode, relogin=relogin, language=tag, back=back)
+        body = page(
+            reason, code=code, subcode=subcode, relogin=relogin, language=tag, back=back, is_safe=is_safe
+        )
     else:
         kind = _PROBLEM_HEADERS
         body = json.dumps(problem(reason, code=code, subcode=subcode, relogin=relogin, language=tag)).encode()

@@ -19,6 +19,7 @@ from fbguard.core.secret import Secret
 from fbguard.login.places import is_of_this_site
 
 STATE_SECONDS: Final = 600  # for which a person may be at Facebook; its codes live as long
+_SKEW: Final = 60  # seconds that another host's clock, on which a login began, may be ahead
 _MOST_BYTES: Final = 4096  # of a cookie's name and value; browsers drop what is longer
 _STATE_BYTES: Final = 32
 _VALUE: Final = re.compile(r"([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})")
@@ -56,7 +57,7 @@ class Journey:
         except (binascii.Error, UnicodeDecodeError):
             return None
         begun = int(found[2])
-        is_over = not 0 <= now - begun < STATE_SECONDS
+        is_over = not -_SKEW <= now - begun < STATE_SECONDS
         return None if is_over or not is_of_this_site(after) else cls(Secret(found[1]), after, begun)
 
     def written(self, secret: Secret) -> Secret:

@@ -9,7 +9,7 @@ from typing import Final
 from fbguard.core.errors import Refused
 from fbguard.core.limits import Asker
 from fbguard.core.lookups import LookUps
-from fbguard.core.reasons import Finding
+from fbguard.core.reasons import Finding, may_pass
 from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
@@ -20,14 +20,13 @@ from fbguard.login.used import UsedStates
 from fbguard.revocation.revoker import Revoker
 
 _ANY_USER: Final = ((Requirement(), None),)
-_MAY_PASS: Final = frozenset({429, 503})  # later; nothing was said of the token
 
 
 class Gate:
     """The part of a guard that a login uses; ``deadline`` is the seconds for each of its two calls.
 
-    Its calls raise RuntimeError once the guard is closed. ``is_ours`` finds out whether a token is the app's,
-    alive or not: None if nobody can tell.
+    Once the guard is closed they are 503: to ask would open connections again. ``is_ours`` finds out whether
+    a token is the app's, alive or not: None if nobody can tell.
     """
 
     def __init__(
@@ -86,11 +85,13 @@ class Gate:
 
         The reply to a code does not say whose it is. Raises Refused for a definite no.
         """
+        if not self.is_open():
+            return None
         try:
             found = self._validator.consider(_ANY_USER, token)
             return found if isinstance(found, TokenInfo) else await self._validator.settle(_ANY_USER, token)
         except Refused as refused:
-            if not may_pass(refused):
+            if not may_pass(refused.reason):
                 raise
         return None
 
@@ -109,9 +110,8 @@ class Gate:
             await self._revoker.expire(token)
 
     def _refuse_closed(self) -> None:
-        """Raise RuntimeError for a guard that was closed meanwhile: to ask would open connections again."""
         if not self.is_open():
-            raise RuntimeError("this guard is closed")
+            raise self.refusal(UNAVAILABLE)
 
     def refusal(self, finding: Finding) -> Refused:
         """Return the exception that answers a finding."""
@@ -120,8 +120,3 @@ class Gate:
     def now(self) -> float:
         """Return wall time in seconds."""
         return self._validator.now()
-
-
-def may_pass(refused: Refused) -> bool:
-    """Tell a refusal that only says: not now."""
-    return refused.status in _MAY_PASS

@@ -26,11 +26,13 @@ _PATH_ENDS: Final = re.compile(r"[?#]")
 class Places:
     """The addresses of a login; ``callback`` is a path below the mount, like LOGIN and LOGOUT.
 
-    ``origin`` is scheme and host, ``address`` where a login begins.
+    ``origin`` is scheme and host as browsers write it, ``folder`` the path of the mount, ``address`` where a
+    login begins.
     """
 
     redirect_uri: str
     origin: str
+    folder: str
     address: str
     callback: str
     is_https: bool
@@ -48,8 +50,10 @@ class Places:
                 "redirect_uri must end in a name for the callback, such as "
                 f"https://example.com/facebook/callback, and neither in {LOGIN} nor in {LOGOUT}"
             )
-        origin = f"{parts.scheme}://{parts.netloc}"
-        return cls(redirect_uri, origin, f"{origin}{folder}{LOGIN}", f"/{name}", parts.scheme == "https")
+        is_https = parts.scheme == "https"
+        port = f":{443 if is_https else 80}"  # no browser says it in Origin (RFC 6454 section 6.1)
+        origin = f"{parts.scheme}://{parts.netloc.removesuffix(port).removesuffix(':')}"
+        return cls(redirect_uri, origin, folder, f"{origin}{folder}{LOGIN}", f"/{name}", is_https)
 
     def login(self, scopes: tuple[str, ...], auth_type: str | None) -> str:
         """Return the address at which a person begins to log in."""
@@ -57,6 +61,11 @@ class Places:
         if auth_type is not None:
             query["auth_type"] = auth_type
         return f"{self.address}?{urlencode(query)}" if query else self.address
+
+    def may_follow(self, path: str) -> bool:
+        """Tell a path to which a login may lead in the end: of this site, and none of the login itself."""
+        own = {unquote(f"{self.folder}{one}") for one in (LOGIN, LOGOUT, self.callback)}
+        return is_of_this_site(path) and unquote(_plain_part(path)).removesuffix("/") not in own
 
     def absolute(self, path: str) -> str:
         """Return the address of a path of this site."""
@@ -70,4 +79,9 @@ def is_of_this_site(path: str) -> bool:
     """
     if len(path) > _LONGEST or not _VISIBLE.fullmatch(path):
         return False
-    return is_plain(unquote(_PATH_ENDS.split(path, maxsplit=1)[0]))
+    return is_plain(unquote(_plain_part(path)))
+
+
+def _plain_part(path: str) -> str:
+    """Return it without query and fragment."""
+    return _PATH_ENDS.split(path, maxsplit=1)[0]

@@ -6,23 +6,25 @@ another one's link back is not logged in as that other one.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qs
 
 from fbguard.core.answers import Answer
 from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING, screen
 from fbguard.core.errors import Refused, StoreUnavailable
-from fbguard.core.reasons import Finding
+from fbguard.core.reasons import Finding, may_pass
 from fbguard.core.secret import Secret
 from fbguard.core.served import MAX_FIELDS, Head, Request, Setting, finished, plain, unavailable
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.login.cookies import Cookies, Journey, cookies_of
-from fbguard.login.gate import Gate, may_pass
-from fbguard.login.places import LOGIN, LOGOUT, Places, is_of_this_site
+from fbguard.login.gate import Gate
+from fbguard.login.places import LOGIN, LOGOUT, Places
 
 _LOG: Final = logging.getLogger("fbguard")
 
@@ -86,24 +88,26 @@ class LoginRules:
 
     async def _begin(self, request: Request) -> Answer:
         """Send the browser to Facebook's dialog."""
-        try:
-            given = _Given(request, "scope", "auth_type", "next")
-            scopes = tuple(dict.fromkeys((*self._scopes, *_names(given["scope"]))))
-            auth_type, after = given.auth_type, given.path or self._after
-        except ValueError:
+        given = _given(request, "scope", "auth_type", "next")
+        after = None if given is None else self._after_of(given)
+        scopes = None if given is None else _scopes(given["scope"])
+        if given is None or after is None or scopes is None or given["auth_type"] not in _AUTH_TYPES:
             return _refused(request, self._gate.refusal(AMBIGUOUS))
         journey = Journey.begin(after, self._gate.now())
+        asked = tuple(dict.fromkeys((*self._scopes, *scopes)))
         return _sent(
             _FOUND,
-            self._gate.dialog(scopes, auth_type, journey.state),
+            self._gate.dialog(asked, given["auth_type"], journey.state),
             self._cookies.of_journey(journey.written(self._gate.secrets[0])),
         )
 
     async def _finish(self, request: Request) -> Answer:
         """Let in who comes back from the dialog with the state of this very browser."""
         journey = self._journey(request)
-        if journey is None or not self._gate.used.take(journey.state):
+        if journey is None:
             return _refused(request, self._gate.refusal(MISSING))
+        if not self._gate.used.take(journey.state):
+            return _refused(request, self._gate.refusal(MISSING), back=journey.after)
         try:
             code = self._code(request)
         except Refused as refused:
@@ -111,7 +115,7 @@ class LoginRules:
         try:
             token = await self._gate.exchange(code, Head(request))
         except Refused as refused:
-            if not may_pass(refused):
+            if not may_pass(refused.reason):
                 return _refused(request, refused, self._cookies.without_journey(), back=journey.after)
             self._gate.used.give_back(journey.state)  # the code may still be good: who asks again is heard
             return _refused(request, refused)
@@ -145,10 +149,8 @@ class LoginRules:
         journey = (
             Journey.read(cookies[0], self._gate.secrets, self._gate.now()) if len(cookies) == 1 else None
         )
-        try:
-            state = Secret(_Given(request, "state")["state"] or "")
-        except ValueError:
-            return None
+        given = _given(request, "state")
+        state = Secret((None if given is None else given["state"]) or "")
         if journey is None or not hmac.compare_digest(
             journey.state.reveal().encode(), state.reveal().encode("utf-8", "replace")
         ):
@@ -157,15 +159,14 @@ class LoginRules:
 
     def _code(self, request: Request) -> Secret:
         """Return Facebook's code; raises Refused for what it has sent instead."""
-        try:
-            given = _Given(request, "code", *_ERRORS)
-        except ValueError:
-            raise self._gate.refusal(AMBIGUOUS) from None
+        given = _given(request, "code", *_ERRORS)
+        if given is None:
+            raise self._gate.refusal(AMBIGUOUS)
         if given["error"] == _DENIED:
             raise self._gate.refusal(Finding("not_authorized"))
         if any(given[name] is not None for name in _ERRORS):
             _LOG.debug("Facebook's login dialog sent a person back with an error")
-            raise self._gate.refusal(UNAVAILABLE)
+            raise self._gate.refusal(MISSING)  # not "later": this address stays what it is
         code = Secret(given["code"] or "")
         if not 0 < len(code.reveal()) <= MAX_LENGTH:
             raise self._gate.refusal(AMBIGUOUS)
@@ -173,22 +174,26 @@ class LoginRules:
 
     async def _log_out(self, request: Request) -> Answer:
         """End the sessions of the tokens that this browser has, and take them away."""
-        try:
-            after = _Given(request, "next").path or self._after
-        except ValueError:
-            after = None
+        given = _given(request, "next")
+        after = None if given is None else self._after_of(given)
         if after is None or not self._is_own(request):
             return _refused(request, self._gate.refusal(AMBIGUOUS))
         cookies = cookies_of(request.all("cookie"), self._cookies.token_name)
         tokens = [one for one in cookies if isinstance(screen(one, id_tokens=True), Secret)]
-        try:
-            for token in tokens[:_MOST_COOKIES]:
-                await self._gate.expire(token, Head(request))
-        except Refused as refused:
-            return _refused(request, refused)
-        except StoreUnavailable:  # refused here; the cookie stays, so that it can be ended everywhere
-            return unavailable()
+        ends = (self._gate.expire(token, Head(request)) for token in tokens[:_MOST_COOKIES])
+        for failure in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(failure, Refused):
+                return _refused(request, failure)
+            if isinstance(failure, StoreUnavailable):  # the cookie stays, so that it can be ended everywhere
+                return unavailable()
+            if failure is not None:
+                raise failure
         return _sent(_SEE_OTHER, Secret(self._places.absolute(after)), self._cookies.without_token())
+
+    def _after_of(self, given: _Given) -> str | None:
+        """Return where a browser is to go in the end; None for what is no such place."""
+        after = given["next"] or self._after
+        return after if self._places.may_follow(after) else None
 
     def _is_own(self, request: Request) -> bool:
         """Tell a form of this site from one of another: by what browsers say, and no script can."""
@@ -199,44 +204,30 @@ class LoginRules:
 
 
 class _Given:
-    """Parameters by name, None for one that is empty or not there.
+    """Parameters by name, None for one that is not there; nothing of them is shown."""
 
-    Raises ValueError for one that stands twice, and for more of them than anybody sends.
-    """
-
-    def __init__(self, request: Request, *names: str) -> None:
-        found = parse_qs(request.query, max_num_fields=MAX_FIELDS)
-        if any(len(found.get(name, ())) > 1 for name in names):
-            raise ValueError
-        self._values = {name: Secret(found[name][0]) for name in names if name in found}
+    def __init__(self, values: Mapping[str, Secret]) -> None:
+        self._values = values
 
     def __getitem__(self, name: str) -> str | None:
         value = self._values.get(name)
         return None if value is None else value.reveal()
 
-    @property
-    def auth_type(self) -> str | None:
-        """``auth_type``; raises ValueError for one that the dialog does not know."""
-        found = self["auth_type"]
-        if found not in _AUTH_TYPES:
-            raise ValueError
-        return found
 
-    @property
-    def path(self) -> str | None:
-        """``next``; raises ValueError for what is no path of this site."""
-        after = self["next"]
-        if after is not None and not is_of_this_site(after):
-            raise ValueError
-        return after
+def _given(request: Request, *names: str) -> _Given | None:
+    """Return parameters, without empty ones; None if one stands twice, or if there are too many."""
+    with suppress(ValueError):
+        found = parse_qs(request.query, max_num_fields=MAX_FIELDS)
+        if all(len(found.get(name, ())) <= 1 for name in names):
+            return _Given({name: Secret(found[name][0]) for name in names if name in found})
+    return None
 
 
-def _names(text: str | None) -> tuple[str, ...]:
-    """Return the scopes that a login asks for; raises ValueError if they are none."""
+def _scopes(text: str | None) -> tuple[str, ...] | None:
+    """Return the scopes that a login asks for; None if they are none."""
     names = tuple(name for name in re.split(r"[ ,]+", text or "") if name)
-    if len(text or "") > _LONGEST or not all(map(_SCOPE.fullmatch, names)):
-        raise ValueError
-    return names
+    fits = len(text or "") <= _LONGEST and all(map(_SCOPE.fullmatch, names))
+    return names if fits else None
 
 
 def _refused(request: Request, refused: Refused, *cookies: Secret, back: str | None = None) -> Answer:
@@ -244,6 +235,7 @@ def _refused(request: Request, refused: Refused, *cookies: Secret, back: str | N
         accept=", ".join(request.all("accept")),
         language=", ".join(request.all("accept-language")),
         back=back,
+        method=request.method,
     )
     return Setting(said.status, said.headers, said.body, cookies)
 

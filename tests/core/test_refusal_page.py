@@ -147,6 +147,15 @@ def test_every_reason_as_a_page(reason, site, language):
         assert page.texts["a"] == [messages.LABELS[language][hint["action"]]]
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", ""])
+def test_a_link_tries_nothing_again_that_was_no_get(method):
+    refused = refuse(Finding("unavailable"), SITE, ())
+    assert Page(refused.answer(FIREFOX, method=method).body).attributes("a") == []
+    assert refused.answer(FIREFOX, method="HEAD") == refused.answer(FIREFOX)
+    login = refuse(Finding("expired"), SITE, ())
+    assert login.answer(FIREFOX, method=method) == login.answer(FIREFOX)
+
+
 @pytest.mark.parametrize("reason", sorted(REASONS))
 def test_a_page_has_the_status_and_the_challenge_of_the_problem(reason):
     wait = 3 if REASONS[reason].status >= 429 else None

@@ -64,6 +64,8 @@ def test_the_token_needs_a_cookie_that_nobody_else_can_plant(kind, sandbox, plac
         ({"after": "https://evil.example/"}, ValueError),
         ({"after": ""}, ValueError),
         ({"after": "home"}, ValueError),
+        ({"after": "/facebook/login"}, ValueError),
+        ({"after": "/facebook/callback?a=b"}, ValueError),
         ({"after": None}, TypeError),
         ({"scopes": "email"}, TypeError),
         ({"scopes": ['a"b']}, ValueError),

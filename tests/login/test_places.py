@@ -71,12 +71,27 @@ def test_what_is_quoted_is_a_path(path):
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/a/b/login", "/c.d-e~f", False),
         ),
         ("http://[::1]:1/c", ("http://[::1]:1", "http://[::1]:1/login", "/c", False)),
+        ("https://x.example:443/c", ("https://x.example", "https://x.example/login", "/c", True)),
+        ("http://localhost:80/c", ("http://localhost", "http://localhost/login", "/c", False)),
+        ("https://x.example:/c", ("https://x.example", "https://x.example/login", "/c", True)),
+        ("https://x.example:80/c", ("https://x.example:80", "https://x.example:80/login", "/c", True)),
     ],
 )
 def test_places(redirect_uri, expected):
     places = Places.of(redirect_uri)
     assert (places.origin, places.address, places.callback, places.is_https) == expected
     assert places.redirect_uri == redirect_uri
+
+
+@pytest.mark.parametrize(
+    "path", ["/f/login", "/f/logout", "/f/back", "/f/login/", "/f/%6Cogin", "/f/login?next=/x"]
+)
+def test_no_login_leads_to_itself(path):
+    places = Places.of("https://x.example/%66/back")
+    assert is_of_this_site(path)
+    assert not places.may_follow(path)
+    for other in (path.replace("/f/", "/g/"), f"{path.partition('?')[0]}s", "/login", "/?/f/login"):
+        assert places.may_follow(other), other
 
 
 def test_the_address_of_a_login():

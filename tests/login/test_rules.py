@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from fbguard.core.secret import Secret
 from fbguard.login.gate import Gate
 from fbguard.stores.memory import MemoryStore
 from tests.login.browsers import COOKIE, OWN, REDIRECT_URI, SITE, Browser, guard_of, state_of
+from tests.support import PATIENCE
 
 STATE = "__Host-fbguard-login"
 
@@ -178,10 +180,32 @@ def test_an_error_of_the_dialog_ends_the_login(browser, caplog, error):
     caplog.set_level("DEBUG", "fbguard")
     path = f"/callback?{error}&state={state_of(browser.ask('/login'))}"
     answer = browser.ask(path)
-    assert (answer.status, answer.reason, browser.jar) == (503, "unavailable", {})
+    assert (answer.status, answer.reason, browser.jar) == (401, "missing_token", {})
     assert {one.levelname for one in caplog.records} == {"DEBUG"}  # who likes can make up any number of them
     assert "evil" not in caplog.text
     assert browser.ask(path).status == 401
+
+
+@pytest.mark.parametrize("after", ["error=server_error", "code=x"])
+def test_who_must_begin_anew_still_knows_where_to_go(browser, sandbox, after):
+    """Also on a page that is loaded again, with its state used."""
+    path = f"/callback?{after}&state={state_of(browser.ask('/login?next=/me'))}"
+    if after == "code=x":
+        sandbox.fail(status=200, body=b'{"access_token": ""}', times=1)
+    jar = dict(browser.jar)
+    for _ in range(2):
+        browser.jar = dict(jar)
+        answer = browser.ask(path, "GET", ("Accept", "text/html"))
+        if after == "code=x" and answer.status == 503:
+            answer = browser.ask(path, "GET", ("Accept", "text/html"))
+        assert answer.status == 401
+        assert f'href="{SITE}/facebook/login?next=%2Fme"'.encode() in answer.body
+
+
+def test_a_login_never_leads_to_itself(browser):
+    for place in ("login", "callback", "logout"):
+        assert browser.ask(f"/login?next=/facebook/{place}").status == 400
+        assert browser.ask(f"/logout?next=/facebook/{place}", "POST", *OWN).status == 400
 
 
 @pytest.mark.parametrize("code", ["", "&code=", "&code=a&code=b", "&code=" + "x" * 4097])
@@ -301,6 +325,34 @@ def test_a_closed_guard_asks_people_to_come_again(browser, guard, sandbox):
     for request in (("/login",), (path,), ("/logout", "POST", *OWN)):
         assert browser.ask(*request).status == 503
     assert COOKIE in browser.jar
+
+
+def test_a_guard_that_is_closed_meanwhile_asks_no_more(browser, guard, sandbox, monkeypatch):
+    """The code is spent by then: the person gets the cookie, and is judged by the next guard."""
+    exchange = guard._look_ups.exchange
+
+    async def closing(*args):
+        token = await exchange(*args)
+        guard.close()
+        return token
+
+    monkeypatch.setattr(guard._look_ups, "exchange", closing)
+    assert browser.log_in(sandbox).status == 303
+    assert COOKIE in browser.jar
+    assert [call.path for call in sandbox.calls if "debug_token" in call.path] == []
+
+
+def test_a_guard_that_is_closed_during_a_log_out(browser, guard, sandbox, monkeypatch):
+    find = guard._look_ups.find
+
+    async def closing(*args):
+        found = await find(*args)
+        guard.close()
+        return found
+
+    monkeypatch.setattr(guard._look_ups, "find", closing)
+    pair = "; ".join(f"{COOKIE}={sandbox.issue_token(user_id=user)}" for user in ("1", "2"))
+    assert browser.ask("/logout", "POST", *OWN, ("Cookie", pair)).status in {303, 503}
 
 
 # -- when Facebook is not well -----------------------------------------------------------------------------
@@ -466,6 +518,54 @@ def test_while_nobody_can_tell_whose_token_it_is_the_cookie_stays(browser, sandb
     sandbox.fail(status=500, times=1)
     assert (browser.ask("/logout", "POST", *OWN).status, COOKIE in browser.jar) == (503, True)
     assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
+
+
+def test_a_button_that_would_not_log_out_is_not_shown(browser, sandbox):
+    browser.jar[COOKIE] = sandbox.issue_token()
+    sandbox.fail(status=500, times=1)
+    answer = browser.ask("/logout", "POST", *OWN, ("Accept", "text/html"))
+    assert (answer.status, b"<a" in answer.body) == (503, False)
+
+
+def test_a_session_that_ended_elsewhere_is_over_here_too(kind, sandbox):
+    """This worker has begun later, and asks the store first."""
+    store = MemoryStore(time=sandbox.clock.time)
+    with guard_of(sandbox, store=store) as other, guard_of(sandbox, store=store) as guard:
+        token = sandbox.issue_token(user_id="42")
+        other.expire_session(token)
+        browser = Browser(kind, guard)
+        browser.jar[COOKIE] = token
+        assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
+        assert guard._revoker.is_ended(Secret(token))
+
+
+def test_who_has_left_the_app_may_log_out(browser, guard, sandbox):
+    token = sandbox.issue_token(user_id="77", expires_in=60 * 86400)
+    sandbox.clock.advance(10)
+    asyncio.run(guard._revoker.end_user("77", sandbox.clock.time()))
+    browser.jar[COOKIE] = token
+    assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
+
+
+def test_a_token_that_this_guard_never_takes_can_be_put_away(browser, guard):
+    token = "eyJhbGciOiJSUzI1NiJ9.eyJhIjoxfQ.c2ln"  # an ID token, without limited_login=True
+    browser.jar[COOKIE] = token
+    assert (browser.ask("/logout", "POST", *OWN).status, browser.jar) == (303, {})
+    assert not guard._revoker.is_ended(Secret(token))
+
+
+def test_all_cookies_are_looked_up_at_once(kind, guard, sandbox, monkeypatch):
+    """A log-out takes as long as one look-up, whatever others have planted."""
+    find, together = guard._look_ups.find, asyncio.Barrier(4)
+
+    async def waiting(*args):
+        async with asyncio.timeout(PATIENCE):
+            await together.wait()
+        return await find(*args)
+
+    monkeypatch.setattr(guard._look_ups, "find", waiting)
+    pair = "; ".join(f"{COOKIE}={sandbox.issue_token(user_id=user)}" for user in "1234")
+    assert Browser(kind, guard).ask("/logout", "POST", *OWN, ("Cookie", pair)).status == 303
 
 
 def test_a_log_out_that_others_do_not_hear_of_can_be_done_again(kind, sandbox):
