@@ -334,8 +334,9 @@ def test_no_exception_of_a_guard_that_is_closed(make):
     guard = make()
     letting_in = let_in(guard)
     guard.close()
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(Refused) as caught:
         asyncio.run(letting_in)
+    assert caught.value.reason == "unavailable"
     assert shown_in(shown_exception(caught.value)) == []
 
 

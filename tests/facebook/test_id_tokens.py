@@ -14,11 +14,13 @@ import httpx
 import pytest
 
 from fbguard import Guard, Refused, Requirement
+from fbguard.core import forks
 from fbguard.core.secret import Secret
 from fbguard.events import Event, SigningKeysFetched, SigningKeysUnavailable
 from fbguard.facebook import id_tokens
 from fbguard.facebook.connection import Connection
 from fbguard.facebook.debug_token import UNAVAILABLE
+from fbguard.facebook.id_tokens import IdTokens
 from tests.facebook.id_token_kit import KID, a_key, claims, header, published, signed
 from tests.support import (
     APP_ID,
@@ -559,8 +561,9 @@ def test_a_child_that_is_forked_in_the_middle_of_fetches_makes_its_own(keys, clo
             await until(lambda: keys.fetches)
             child = os.fork()
             if child == 0:
-                counts = [one._under_way for one in id_tokens._all]
-                os._exit(sum(counts))
+                inherited = [reference() for reference in forks._each]
+                counts = [one._under_way for one in inherited if isinstance(one, IdTokens)]
+                os._exit(sum(counts) if counts else 1)
             _, status = os.waitpid(child, 0)
             keys.gate.open()
             assert (await asked).is_valid
