@@ -6,13 +6,13 @@ Try it against a local Facebook. In one terminal::
 
 In another, with the ``export`` lines that it prints::
 
-    export FBGUARD_REDIRECT_URI=http://127.0.0.1:8000/facebook/callback
+    export FBGUARD_REDIRECT_URI=http://127.0.0.1:8000/auth/callback
     uvicorn examples.login:app
 
 Then open http://127.0.0.1:8000/ in a browser and log in: the sandbox lets anybody be anybody. The page about
 permissions asks for one more, once, and comes back to itself.
 
-At the real Facebook the app's dashboard gets https://YOUR.HOST/facebook/callback as a valid redirect URI.
+At the real Facebook the app's dashboard gets https://YOUR.HOST/auth/callback as a valid redirect URI.
 """
 
 import os
@@ -29,11 +29,11 @@ from fbguard.asgi import FBTokenMiddleware
 COOKIE = os.environ.get("COOKIE", "fb_token")
 guard = Guard.from_env(token_from=("header", f"cookie:{COOKIE}"))
 
-LOG_OUT = '<form method="post" action="/facebook/logout"><button>Log out</button></form>'
+LOG_OUT = '<form method="post" action="/auth/logout"><button>Log out</button></form>'
 
 
 async def home(_request: Request) -> HTMLResponse:
-    return HTMLResponse('<h1>Welcome</h1><p><a href="/facebook/login?next=/me">Log in with Facebook</a></p>')
+    return HTMLResponse('<h1>Welcome</h1><p><a href="/auth/login?next=/me">Log in with Facebook</a></p>')
 
 
 async def me(_request: Request) -> HTMLResponse:
@@ -51,14 +51,14 @@ app = FBTokenMiddleware(
             Route("/", home),
             Route("/me", me),
             Route("/pages", pages),
-            Mount("/facebook", guard.login_asgi(after="/me", scopes=["email"])),
+            Mount("/auth", guard.login_asgi(after="/me", scopes=["email"])),
         ]
     ),
     guard,
     policy=Policy(
         Rule("/", public=True),
         # Who logs in has no token yet.
-        Rule("/facebook/{rest:path}", public=True),
+        Rule("/auth/{rest:path}", public=True),
         Rule("/pages", scopes=["pages_show_list"]),
     ),
 )

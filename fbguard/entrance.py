@@ -114,6 +114,7 @@ def check_door(guard: object, policy: object) -> None:
         raise TypeError("guard must be a Guard")
     if not (policy is None or isinstance(policy, Policy)):
         raise TypeError("policy must be a Policy or None")
+    tell_of_unreached(policy)
     if policy is None or guard.sources.id_tokens:
         return
     if any(
@@ -121,6 +122,12 @@ def check_door(guard: object, policy: object) -> None:
         for one in (policy.default, *(rule.requirement for rule in policy.rules))
     ):
         raise ValueError("a rule takes tokens of Limited Login only: that needs a Guard(limited_login=True)")
+
+
+def tell_of_unreached(policy: Policy | None) -> None:
+    """Tell whoever starts the app of rules that judge no request: something is less guarded than it seems."""
+    for rule, judge in () if policy is None else policy.unreached:
+        logger.warning("the rule %r judges no request: %r stands before it", rule.path, judge.path)
 
 
 def behind(app: object) -> Iterator[object]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from fbguard.core.answers import Answer
 from fbguard.core.carrier import Carrier, is_asgi
@@ -12,6 +14,8 @@ from fbguard.core.credentials import MAX_LENGTH
 from fbguard.core.errors import Refused
 from fbguard.entrance import Head
 from fbguard.login.places import is_of_this_site
+
+_LOG: Final = logging.getLogger("fbguard")
 
 UNDECODABLE: Final = "\ufffd"  # which no policy takes for a plain path
 _AS_SENT: Final = "%/:@!$&'()*+,;="  # what may stand in a path (RFC 3986 section 3.3) and in an escape
@@ -28,12 +32,24 @@ def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> 
     ``path`` is the whole of it, decoded, where the framework knows better than the carrier.
     """
     head = head_of(carrier)
+    back = _way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),))
+    if back is not None and refused.relogin.url is not None:
+        login = unquote(urlsplit(refused.relogin.url).path)
+        if login == unquote(back):
+            _tell_of_guarded_login(login)
     return refused.answer(
         accept=", ".join(head.header("accept")),
         language=", ".join(head.header("accept-language")),
         method="GET" if head.is_websocket else head.method,
-        back=_way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),)),
+        back=back,
     )
+
+
+@cache
+def _tell_of_guarded_login(login: str) -> None:
+    """Tell, once, of a login that only those reach who are logged in."""
+    public = f"{login.rpartition('/')[0]}/{{rest:path}}"
+    _LOG.warning("the login is behind its own guard: its policy wants Rule(%r, public=True)", public)
 
 
 def _way_back(head: Head, paths: Iterable[str]) -> str | None:

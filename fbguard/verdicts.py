@@ -11,11 +11,10 @@ from fbguard.core import background, credentials
 from fbguard.core.carrier import carrier_of_request, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.health import Health
-from fbguard.core.limits import Asker
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
-from fbguard.core.sources import TokenSources
+from fbguard.core.sources import RequestHead, TokenSources
 from fbguard.core.token import TokenInfo
 from fbguard.core.validator import Demands, Validator
 from fbguard.facebook.debug_token import UNAVAILABLE
@@ -102,14 +101,14 @@ class Verdicts:
 
     @overload
     def consider(
-        self, demands: Demands, found: Secret | Finding, asker: Asker | None = None
+        self, demands: Demands, found: Secret | Finding, asker: RequestHead | None = None
     ) -> TokenInfo | Secret: ...
     @overload
     def consider(
-        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+        self, demands: Demands, found: Secret | Finding | None, asker: RequestHead | None = None
     ) -> TokenInfo | Secret | None: ...
     def consider(
-        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+        self, demands: Demands, found: Secret | Finding | None, asker: RequestHead | None = None
     ) -> TokenInfo | Secret | None:
         """Give the part of a verdict that needs no waiting: facts, None (anonymous), or raise Refused.
 
@@ -118,7 +117,8 @@ class Verdicts:
         client ``miss_limit`` counts.
         """
         self._refuse_closed()
-        return self._validator.consider(demands, found, asker)
+        missing = credentials.MISSING if found is not None or asker is None else self.sources.missing(asker)
+        return self._validator.consider(demands, found, asker, missing)
 
     def settle(self, demands: Demands, token: Secret) -> TokenInfo:
         """Look a screened token up on the background loop and judge; raises Refused."""

@@ -269,9 +269,9 @@ def http_scope(path: str = "/", method: str = "GET", headers: Headers = (), **mo
     }
 
 
-async def call_asgi(app: Any, scope: dict[str, Any]) -> Answer:
+async def call_asgi(app: Any, scope: dict[str, Any], body: bytes = b"") -> Answer:
     messages: list[dict[str, Any]] = []
-    incoming = [{"type": "http.request", "body": b"", "more_body": False}]
+    incoming = [{"type": "http.request", "body": body, "more_body": False}]
 
     is_done = asyncio.Event()
 

@@ -404,3 +404,32 @@ def test_a_refusal_around_a_door_knows_how_its_websocket_stands(graph, clock, be
 
         asyncio.run(main())
     assert sent == [*(message["type"] for message in before), *after]
+
+
+# -- rules that judge nothing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("door", ["asgi", "wsgi", "flask", "django"])
+def test_who_builds_a_door_is_told_of_a_rule_that_judges_nothing(graph, clock, guard, caplog, door):
+    policy = Policy(
+        Rule("/{rest:path}", public=True), Rule("/admin", scopes=["email"]), Rule("/x", public=True)
+    )
+    if door == "asgi":
+        asgi.FBTokenMiddleware(view_asgi(), guard, policy=policy)
+    elif door == "wsgi":
+        wsgi.FBTokenMiddleware(view_wsgi(), guard, policy=policy)
+    elif door == "flask":
+        import flask
+
+        FBGuard(flask.Flask("again"), guard, policy=policy)
+    else:
+        fbguard = {
+            "app_id": APP_ID,
+            "app_secret": SECRET,
+            "transport": graph,
+            "clock": clock,
+            "policy": policy,
+        }
+        with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[GUARDING], FBGUARD=fbguard):
+            Site("wsgi").send()
+    assert caplog.messages == ["the rule '/admin' judges no request: '/{rest:path}' stands before it"]

@@ -22,6 +22,11 @@ AMBIGUOUS: Final = Finding("invalid_request")
 MALFORMED: Final = Finding("malformed_token")
 LIMITED_LOGIN: Final = Finding("limited_login")
 MISSING: Final = Finding("missing_token")
+FOREIGN_COOKIE: Final = Finding(
+    "missing_token",
+    detail="A cookie with a token came, but on this verb it counts only from a page of this very host: "
+    "Origin must name what Host does. A proxy in front must pass the Host of the page on.",
+)
 
 
 def from_authorization(values: Sequence[str], *, id_tokens: bool = False) -> Secret | Finding | None:

@@ -59,7 +59,8 @@ class Policy:
     """
 
     __slots__ = (
-        "_default", "_index", "_known", "_known_count", "default", "has_live", "preflight", "rules", "short"
+        "_default", "_index", "_known", "_known_count", "default", "has_live", "preflight", "rules", "short",
+        "unreached",
     )  # fmt: skip
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
@@ -81,13 +82,30 @@ class Policy:
             )
         self._default = Match(((self.default, NO_PARAMS),), preflight=preflight)
         self._index = RuleIndex()
+        #: Rules that judge no request, each with one before it that judges differently in its place.
+        self.unreached: list[tuple[Rule, Rule]] = []
         for number, rule in enumerate(rules):
+            judge = self._judge_before(rule)
+            if judge is not None:
+                self.unreached.append((rule, judge))
             rule.enter(self._index, number)
         self._known: dict[str, dict[str, Match]] = {}
         self._known_count = 0
         #: Scopes and demands for a path and a method that were met before and ask for scopes only: doors look
         #: here first.
         self.short: dict[str, dict[str, tuple[frozenset[str], _Asked]]] = {}
+
+    def _judge_before(self, rule: Rule) -> Rule | None:
+        """Return a rule before this one that judges differently, if such take all of its paths and verbs."""
+        before = [self.rules[number] for number in self._index.candidates(rule.sample)]
+        takers = [other for other in before if other.has_rest or not rule.has_rest]
+        if rule.methods is None:
+            takers = [other for other in takers if other.methods is None]
+            is_taken = bool(takers)
+        else:
+            takers = [other for other in takers if any(map(other.lists, rule.methods))]
+            is_taken = all(any(other.lists(verb) for other in takers) for verb in rule.methods)
+        return next((other for other in takers if not rule.judges_like(other)), None) if is_taken else None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:

@@ -18,7 +18,7 @@ Sources: Graph API "Handling errors", the debug_token reference, the mobile SDKs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -49,6 +49,8 @@ class Finding:
 
     ``required`` is what the ``scope`` attribute of the challenge lists; ``missing`` is what the
     re-login hint asks for (None: the required ones); ``retry_after`` and ``max_age`` are seconds.
+    ``detail`` is said to developers instead of the reason's own, where that would lead them astray: text of
+    ours, in which nothing of a request stands.
     ``blames_us`` tells that Graph may have meant our own credential, and not the caller's token;
     ``is_answer`` that it is there and has spoken about one token, whatever it meant.
     """
@@ -60,6 +62,7 @@ class Finding:
     missing: tuple[str, ...] | None = None
     retry_after: int | None = None
     max_age: int | None = None
+    detail: str | None = None
     blames_us: bool = False
     is_answer: bool = field(default=False, compare=False)
 
@@ -189,7 +192,8 @@ def may_pass(reason: str) -> bool:
 def row_of(finding: Finding) -> Reason:
     """Return the row that answers a finding."""
     is_about_scopes = finding.reason == LIMITED_SCOPES.name and finding.missing is not None
-    return LIMITED_SCOPES if is_about_scopes else REASONS[finding.reason]
+    row = LIMITED_SCOPES if is_about_scopes else REASONS[finding.reason]
+    return row if finding.detail is None else replace(row, detail=finding.detail)
 
 
 THROTTLE_CODES: Final = frozenset({4, 9, 17, 32, 341, 368, 613, *range(80000, 80015)})

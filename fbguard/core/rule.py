@@ -20,6 +20,7 @@ _NOT_PLAIN: Final = re.compile(
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(:path)?\}")
 # Templates of other libraries and raw URLs: as literals they would match nothing that was meant.
 _LOOKS_LIKE_A_PATTERN: Final = re.compile(r"[{}<>*?#]|\A:|%[0-9A-Fa-f]{2}")
+_ANY: Final = "\0"  # no segment of a plain path
 _VERB: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -93,6 +94,20 @@ class Rule:
     def segments(self) -> tuple[str | None, ...]:
         """The template's segments: literal ones, and None for its parameters, without a ``{rest:path}``."""
         return tuple(text if literal else None for text, literal in self._template)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether any number of segments may follow the template's."""
+        return self._rest is not None
+
+    @property
+    def sample(self) -> tuple[str, ...]:
+        """The segments of a path that stands for all that the template matches; without a ``{rest:path}``."""
+        return tuple(text if literal else _ANY for text, literal in self._template)
+
+    def judges_like(self, other: Rule) -> bool:
+        """Tell whether both ask the same."""
+        return (self.public, self.requirement) == (other.public, other.requirement)
 
     def meets(
         self, segments: Sequence[str | None], *, rest: bool

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from fbguard.core.credentials import AMBIGUOUS, from_authorization, screen
+from fbguard.core.credentials import AMBIGUOUS, FOREIGN_COOKIE, MISSING, from_authorization, screen
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 
 _COOKIE_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265 section 4.1.1
+_DEFAULT_PORTS: Final = {"https": ":443", "http": ":80"}  # which no browser names (RFC 6454 section 6.1)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 section 9.2.1
 _QUERY_PARAMETER: Final = "access_token"
 _SUBPROTOCOL: Final = "bearer"
@@ -118,6 +119,12 @@ class TokenSources:
             return AMBIGUOUS
         return found[0] if found else None
 
+    def missing(self, request: RequestHead) -> Finding:
+        """Return why :meth:`find` has found nothing."""
+        if self.cookie is None or not _cookies(self.cookie, request) or is_same_origin(request):
+            return MISSING
+        return FOREIGN_COOKIE
+
     def in_header(self, request: RequestHead) -> Secret | Finding | None:
         """Return what stands in the Authorization header."""
         return from_authorization(request.header("authorization"), id_tokens=self.id_tokens)
@@ -164,9 +171,13 @@ def _in_query(query: str) -> Sequence[Secret] | None:
     return [Secret(value) for name, value in fields if name == _QUERY_PARAMETER]
 
 
-def _in_cookie(name: str, request: RequestHead) -> Sequence[Secret]:
+def _cookies(name: str, request: RequestHead) -> Sequence[Secret]:
     pairs = [pair.partition("=") for value in request.header("cookie") for pair in value.split(";")]
-    found = [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
+    return [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
+
+
+def _in_cookie(name: str, request: RequestHead) -> Sequence[Secret]:
+    found = _cookies(name, request)
     if found and not is_same_origin(request):
         return []  # another site made the browser send it: as if it were not there
     return found
@@ -176,7 +187,7 @@ def is_same_origin(request: RequestHead) -> bool:
     """Tell whether a cookie may speak for a request: always where nothing is changed.
 
     A handshake of a WebSocket is a GET that any site can make a browser send with cookies. Hosts are
-    compared without the scheme, which a proxy in front may have changed.
+    compared without the scheme, which a proxy in front may have changed; so may it have written the port.
     """
     if request.method in _SAFE_METHODS and not request.is_websocket:
         return True
@@ -187,9 +198,11 @@ def is_same_origin(request: RequestHead) -> bool:
     if len(origin) != 1 or len(host) != 1:
         return False
     try:
-        return urlsplit(origin[0]).netloc.lower() == host[0].strip().lower() != ""
+        page = urlsplit(origin[0])
     except ValueError:
         return False
+    asked = host[0].strip().lower().removesuffix(_DEFAULT_PORTS.get(page.scheme, ""))
+    return page.netloc.lower() == asked != ""
 
 
 def _in_subprotocols(request: RequestHead) -> Sequence[Secret] | None:

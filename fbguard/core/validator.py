@@ -65,17 +65,22 @@ class Validator:
         return self._cache.now()
 
     def consider(
-        self, demands: Demands, found: Secret | Finding | None, asker: Asker | None = None
+        self,
+        demands: Demands,
+        found: Secret | Finding | None,
+        asker: Asker | None = None,
+        missing: Finding = credentials.MISSING,
     ) -> TokenInfo | Secret | None:
         """Give the part of a verdict that needs no waiting.
 
-        ``found`` is what :mod:`fbguard.core.credentials` found in the request. Returns the facts (yes),
-        None (yes, as anonymous) or the token, when it must be looked up. Raises Refused.
+        ``found`` is what :mod:`fbguard.core.credentials` found in the request; ``missing`` is why, if that is
+        nothing. Returns the facts (yes), None (yes, as anonymous) or the token, when it must be looked up.
+        Raises Refused.
         """
         if found is None:
             if all(requirement.optional for requirement, _ in demands):
                 return None
-            raise self.refusal(credentials.MISSING, demands)
+            raise self.refusal(missing, demands)
         if isinstance(found, Finding):
             raise self.refusal(found, demands)
         self._refuse_limited(found, demands)

@@ -28,7 +28,7 @@ from fbguard.core.requirement import PathParams
 from fbguard.core.rule import is_plain
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
-from fbguard.entrance import Approach, Way, approach
+from fbguard.entrance import Approach, Way, approach, tell_of_unreached
 from fbguard.guard import Guard
 from fbguard.heads import UNDECODABLE, answered, head_of
 from fbguard.integrations.django_checks import check_settings
@@ -66,7 +66,7 @@ class FBTokenMiddleware:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
         guard()  # wrong settings stop the server, not its first request
-        policy()
+        tell_of_unreached(policy())
         self._is_async = iscoroutinefunction(get_response)  # pyright: ignore[reportDeprecated]
         if self._is_async:
             markcoroutinefunction(self)

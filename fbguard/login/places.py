@@ -48,7 +48,7 @@ class Places:
         if not _NAME.fullmatch(name) or is_taken or not is_plain(unquote(parts.path)):
             raise ValueError(
                 "redirect_uri must end in a name for the callback, such as "
-                f"https://example.com/facebook/callback, and neither in {LOGIN} nor in {LOGOUT}"
+                f"https://example.com/auth/callback, and neither in {LOGIN} nor in {LOGOUT}"
             )
         is_https = parts.scheme == "https"
         port = f":{443 if is_https else 80}"  # no browser says it in Origin (RFC 6454 section 6.1)

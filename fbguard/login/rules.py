@@ -13,14 +13,23 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from fbguard.core.answers import Answer
-from fbguard.core.credentials import AMBIGUOUS, MAX_LENGTH, MISSING, screen
+from fbguard.core.credentials import MAX_LENGTH, screen
 from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.reasons import Finding, may_pass
 from fbguard.core.secret import Secret
-from fbguard.core.served import MAX_FIELDS, Head, Request, Setting, finished, plain, unavailable
+from fbguard.core.served import (
+    MAX_FIELDS,
+    Head,
+    Request,
+    Setting,
+    finished,
+    plain,
+    too_large,
+    unavailable,
+)
 from fbguard.facebook.debug_token import UNAVAILABLE
 from fbguard.login.cookies import Cookies, Journey, cookies_of
 from fbguard.login.gate import Gate
@@ -34,15 +43,39 @@ _MOST_COOKIES: Final = 4  # of the token's name: ours, and what other hosts of t
 _LONGEST: Final = 4096  # characters of all scopes
 _SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3, no comma
 _AUTH_TYPES: Final = frozenset({None, "rerequest", "reauthenticate", "reauthorize"})
+_FORM: Final = "application/x-www-form-urlencoded"
+_LONGEST_FORM: Final = 4096  # bytes
 _DENIED: Final = "access_denied"  # RFC 6749 section 4.1.2.1
 _ERRORS: Final = ("error", "error_code")  # what the dialog comes back with instead of a code
+
+
+_NO_LOGIN: Final = Finding(
+    "invalid_request",
+    detail="A login takes 'next', a path of this site but none of the login itself, 'scope' and 'auth_type' "
+    "(rerequest, reauthenticate or reauthorize), each once.",
+)
+_NO_CODE: Final = Finding("invalid_request", detail="The callback takes one 'code' from Facebook.")
+_NO_LOGOUT: Final = Finding(
+    "invalid_request", detail="A log-out takes 'next', a path of this site but none of the login itself."
+)
+_OTHER_SITE: Final = Finding(
+    "invalid_request",
+    detail="A log-out must come from a page of this site: Sec-Fetch-Site or Origin must say so.",
+)
+_NO_JOURNEY: Final = Finding(
+    "missing_token",
+    detail="This way back from Facebook belongs to no login that was begun in this browser, at this host, "
+    "within ten minutes.",
+)
+_USED: Final = Finding("missing_token", detail="This way back from Facebook was used before.")
+_CAME_WITHOUT: Final = Finding("missing_token", detail="Facebook's dialog sent an error instead of a code.")
 
 
 class LoginRules:
     """Answers ``/login``, the callback and ``/logout``.
 
-    ``after`` is the path to which people go who did not say where; ``scopes`` are asked for in each login;
-    ``deadline`` is the seconds that one answer takes at most.
+    ``after`` is the path to which people go who did not say where, ``after_logout`` that of a log-out;
+    ``scopes`` are asked for in each login; ``deadline`` is the seconds that one answer takes at most.
     """
 
     def __init__(
@@ -52,6 +85,7 @@ class LoginRules:
         cookies: Cookies,
         *,
         after: str,
+        after_logout: str,
         scopes: tuple[str, ...],
         deadline: float,
     ) -> None:
@@ -59,6 +93,8 @@ class LoginRules:
         self._places = places
         self._cookies = cookies
         self._after = after
+        self._after_logout = after_logout
+        self._is_placed = False  # somebody has begun a login: then it was looked where
         self._scopes = scopes
         self.deadline = deadline
         self._routes: Mapping[str, tuple[str, Callable[[Request], Awaitable[Answer]]]] = {
@@ -68,9 +104,11 @@ class LoginRules:
         }
 
     def admit(self, request: Request) -> Answer | int:
-        """Return 0, no bytes of any body are read; or the answer that refuses it by its head."""
+        """Return how many bytes of a form are read; or the answer that refuses it by its head."""
         found = self._handler(request)
-        return finished(found) if isinstance(found, Answer) else 0
+        if isinstance(found, Answer):
+            return finished(found)
+        return _LONGEST_FORM if request.path == LOGOUT else 0
 
     async def answer(self, request: Request) -> Answer:
         """Do what is asked for and say so."""
@@ -88,11 +126,12 @@ class LoginRules:
 
     async def _begin(self, request: Request) -> Answer:
         """Send the browser to Facebook's dialog."""
+        self._look_where(request.root)
         given = _given(request, "scope", "auth_type", "next")
-        after = None if given is None else self._after_of(given)
+        after = None if given is None else self._place(given["next"] or self._after)
         scopes = None if given is None else _scopes(given["scope"])
         if given is None or after is None or scopes is None or given["auth_type"] not in _AUTH_TYPES:
-            return _refused(request, self._gate.refusal(AMBIGUOUS))
+            return _refused(request, self._gate.refusal(_NO_LOGIN))
         journey = Journey.begin(after, self._gate.now())
         asked = tuple(dict.fromkeys((*self._scopes, *scopes)))
         return _sent(
@@ -101,13 +140,23 @@ class LoginRules:
             self._cookies.of_journey(journey.written(self._gate.secrets[0])),
         )
 
+    def _look_where(self, root: str) -> None:
+        """Tell of a mount to which nobody comes back. A proxy may have cut off what stands before it."""
+        if not self._is_placed and not unquote(self._places.folder).endswith(root):
+            _LOG.warning(
+                "a login is mounted elsewhere than redirect_uri says: Facebook sends people to %s%s",
+                self._places.folder,
+                self._places.callback,
+            )
+        self._is_placed = True
+
     async def _finish(self, request: Request) -> Answer:
         """Let in who comes back from the dialog with the state of this very browser."""
         journey = self._journey(request)
         if journey is None:
-            return _refused(request, self._gate.refusal(MISSING))
+            return _refused(request, self._gate.refusal(_NO_JOURNEY))
         if not self._gate.used.take(journey.state):
-            return _refused(request, self._gate.refusal(MISSING), back=journey.after)
+            return _refused(request, self._gate.refusal(_USED), back=journey.after)
         try:
             code = self._code(request)
         except Refused as refused:
@@ -161,23 +210,27 @@ class LoginRules:
         """Return Facebook's code; raises Refused for what it has sent instead."""
         given = _given(request, "code", *_ERRORS)
         if given is None:
-            raise self._gate.refusal(AMBIGUOUS)
+            raise self._gate.refusal(_NO_CODE)
         if given["error"] == _DENIED:
             raise self._gate.refusal(Finding("not_authorized"))
         if any(given[name] is not None for name in _ERRORS):
             _LOG.debug("Facebook's login dialog sent a person back with an error")
-            raise self._gate.refusal(MISSING)  # not "later": this address stays what it is
+            raise self._gate.refusal(_CAME_WITHOUT)  # not "later": this address stays what it is
         code = Secret(given["code"] or "")
         if not 0 < len(code.reveal()) <= MAX_LENGTH:
-            raise self._gate.refusal(AMBIGUOUS)
+            raise self._gate.refusal(_NO_CODE)
         return code
 
     async def _log_out(self, request: Request) -> Answer:
         """End the sessions of the tokens that this browser has, and take them away."""
+        if len(request.body) > _LONGEST_FORM:
+            return too_large()
+        if not self._is_own(request):
+            return _refused(request, self._gate.refusal(_OTHER_SITE))
         given = _given(request, "next")
-        after = None if given is None else self._after_of(given)
-        if after is None or not self._is_own(request):
-            return _refused(request, self._gate.refusal(AMBIGUOUS))
+        after = None if given is None else self._place(given["next"] or self._after_logout)
+        if after is None:
+            return _refused(request, self._gate.refusal(_NO_LOGOUT))
         cookies = cookies_of(request.all("cookie"), self._cookies.token_name)
         tokens = [one for one in cookies if isinstance(screen(one, id_tokens=True), Secret)]
         ends = (self._gate.expire(token, Head(request)) for token in tokens[:_MOST_COOKIES])
@@ -190,10 +243,9 @@ class LoginRules:
                 raise failure
         return _sent(_SEE_OTHER, Secret(self._places.absolute(after)), self._cookies.without_token())
 
-    def _after_of(self, given: _Given) -> str | None:
+    def _place(self, path: str) -> str | None:
         """Return where a browser is to go in the end; None for what is no such place."""
-        after = given["next"] or self._after
-        return after if self._places.may_follow(after) else None
+        return path if self._places.may_follow(path) else None
 
     def _is_own(self, request: Request) -> bool:
         """Tell a form of this site from one of another: by what browsers say, and no script can."""
@@ -215,12 +267,20 @@ class _Given:
 
 
 def _given(request: Request, *names: str) -> _Given | None:
-    """Return parameters, without empty ones; None if one stands twice, or if there are too many."""
+    """Return parameters of the query and of a form, without empty ones.
+
+    None if one stands twice, or if there are too many.
+    """
     with suppress(ValueError):
-        found = parse_qs(request.query, max_num_fields=MAX_FIELDS)
+        found = parse_qs(_fields(request), max_num_fields=MAX_FIELDS)
         if all(len(found.get(name, ())) <= 1 for name in names):
             return _Given({name: Secret(found[name][0]) for name in names if name in found})
     return None
+
+
+def _fields(request: Request) -> str:
+    kinds = [value.partition(";")[0].strip().lower() for value in request.all("content-type")]
+    return f"{request.query}&{request.body.decode('latin-1')}" if kinds == [_FORM] else request.query
 
 
 def _scopes(text: str | None) -> tuple[str, ...] | None:

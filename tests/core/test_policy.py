@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from fbguard import Policy, Requirement, Rule
-from fbguard.core.rule import is_plain
+from fbguard.core.rule import is_plain, segments_of
 
 
 def asked(policy: Policy, path: str, method: str = "GET") -> list[str] | str:
@@ -288,3 +290,68 @@ def test_rules_are_data():
     assert one != "/a"
     assert "/a" in repr(one)
     assert repr(one) in repr(Policy(one))
+
+
+@pytest.mark.parametrize(
+    ("before", "rule", "is_reached"),
+    [
+        (Rule("/{rest:path}", public=True), Rule("/admin"), False),
+        (Rule("/admin/{rest:path}", public=True), Rule("/admin/users", scopes=["email"]), False),
+        (Rule("/admin/{rest:path}", public=True), Rule("/admin"), False),
+        (Rule("/{a}/x"), Rule("/y/x", public=True), False),
+        (Rule("/{a}", scopes=["email"]), Rule("/{b}"), False),
+        (Rule("/{rest:path}"), Rule("/a/{rest:path}", public=True), False),
+        (Rule("/a", methods=["GET", "POST"]), Rule("/a", methods=["POST"], scopes=["email"]), False),
+        (Rule("/a", methods=["GET"]), Rule("/a", methods=["HEAD"], scopes=["email"]), False),
+        (Rule("/a"), Rule("/a/"), True),  # it asks the same
+        (Rule("/a/{rest:path}", scopes=["email"]), Rule("/a", scopes=["email"]), True),
+        (Rule("/a", public=True), Rule("/a/{rest:path}"), True),
+        (Rule("/a/{b}", public=True), Rule("/a/{rest:path}"), True),
+        (Rule("/a/{b}", public=True), Rule("/a"), True),
+        (Rule("/a/b", public=True), Rule("/a/{b}"), True),
+        (Rule("/a", methods=["GET"], public=True), Rule("/a"), True),
+        (Rule("/a", methods=["HEAD"], public=True), Rule("/a", methods=["GET"]), True),
+        (Rule("/a", methods=["GET"], public=True), Rule("/a", methods=["GET", "PUT"]), True),
+        (Rule("/a", methods=["PUT"], public=True), Rule("/a", methods=["GET"]), True),
+    ],
+)
+def test_a_rule_that_judges_no_request(before, rule, is_reached):
+    policy = Policy(Rule("/elsewhere"), before, rule)
+    assert policy.unreached == ([] if is_reached else [(rule, before)])
+
+
+def test_several_rules_may_take_all_verbs_of_another():
+    got, put = (Rule("/a", methods=[verb], public=True) for verb in ("GET", "PUT"))
+    rule = Rule("/{any}", methods=["GET", "PUT"])
+    assert Policy(got, put, rule).unreached == []  # other segments
+    rule = Rule("/a", methods=["GET", "PUT"])
+    assert Policy(got, put, rule).unreached == [(rule, got)]
+
+
+_PATHS = ["/".join(("", *parts)) or "/" for count in range(4) for parts in product("ab", repeat=count)]
+_TEMPLATES = [
+    "/",
+    "/a",
+    "/{x}",
+    "/a/b",
+    "/a/{x}",
+    "/{x}/b",
+    "/{rest:path}",
+    "/a/{rest:path}",
+    "/{x}/{rest:path}",
+]
+_VERBS = [None, ("GET",), ("HEAD",), ("GET", "PUT")]
+
+
+def test_unreached_is_what_no_request_reaches():
+    """All pairs of rules, against all paths of up to three segments."""
+    for one, other in product(product(_TEMPLATES, _VERBS), repeat=2):
+        first, second = Rule(one[0], methods=one[1], public=True), Rule(other[0], methods=other[1])
+        policy = Policy(first, second)
+        is_reached = any(
+            match is not None and not match.public
+            for path, verb in product(_PATHS, second.methods or ("GET", "HEAD", "PUT", "X"))
+            if second.params_of(segments_of(path)) is not None and second.lists(verb)
+            for match in [policy.match(path, verb)]
+        )
+        assert bool(policy.unreached) is not is_reached, (one, other)

@@ -28,7 +28,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from fbguard import Guard, Policy, Requirement, TokenInfo, asgi, require_fb_token, wsgi
+from fbguard import Guard, Policy, Requirement, TokenInfo, asgi, heads, require_fb_token, wsgi
 from fbguard.integrations import django as django_integration
 from fbguard.integrations.fastapi import FBToken
 from fbguard.integrations.flask import FBGuard
@@ -593,3 +593,29 @@ def test_a_websocket_is_no_page_to_come_back_to(guard):
         urlsplit(button(Answer(401, [("content-type", "text/html; charset=utf-8")], body["body"]))).query
         == ""
     )
+
+
+# -- a login behind its own guard -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+def test_who_guards_the_login_itself_is_told(caplog, door):
+    heads._tell_of_guarded_login.cache_clear()
+    told = "the login is behind its own guard: its policy wants Rule('/facebook/{rest:path}', public=True)"
+    with guard_of(Sandbox()) as guard:
+        if door == "asgi":
+            guard.login_asgi()
+            app: Any = asgi.FBTokenMiddleware(plain_asgi(), guard)
+        else:
+            guard.login_wsgi()
+            app = wsgi.FBTokenMiddleware(plain_wsgi(), guard)
+
+        def ask(path: str) -> int:
+            if door == "asgi":
+                return asyncio.run(call_asgi(app, http_scope(path))).status
+            return call_wsgi(app, wsgi_environ(path)).status
+
+        assert ask("/login") == ask("/facebook/logout") == 401
+        assert told not in caplog.messages
+        assert [ask("/facebook/login") for _ in range(2)] == [401, 401]
+    assert caplog.messages.count(told) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,7 +32,7 @@ class Browser:
         self.jar: dict[str, str] = {}
         self.written: list[str] = []  # all that was ever set
 
-    def ask(self, path: str, method: str = "GET", *headers: tuple[str, str]) -> Answer:
+    def ask(self, path: str, method: str = "GET", *headers: tuple[str, str], body: bytes = b"") -> Answer:
         parts = urlsplit(path)
         if self.jar:
             headers = (*headers, ("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
@@ -43,15 +44,18 @@ class Browser:
                 query_string=parts.query.encode(),
                 root_path="/facebook",
             )
-            answer = asyncio.run(call_asgi(self.app, scope))
+            answer = asyncio.run(call_asgi(self.app, scope, body))
         else:
             environ = wsgi_environ(
                 parts.path,
                 method,
-                headers,
+                [one for one in headers if one[0] != "Content-Type"],
                 QUERY_STRING=parts.query,
                 SCRIPT_NAME="/facebook",
                 REMOTE_ADDR="127.0.0.1",
+                CONTENT_TYPE=dict(headers).get("Content-Type", ""),
+                CONTENT_LENGTH=str(len(body)),
+                **{"wsgi.input": io.BytesIO(body)},
             )
             answer = call_wsgi(self.app, environ)
         for line in answer.all("set-cookie"):

@@ -430,7 +430,90 @@ def test_a_log_out_ends_the_session_and_takes_the_cookie(browser, guard, sandbox
 
 
 def test_who_is_not_logged_in_may_log_out(browser):
-    assert browser.ask("/logout", "POST", *OWN).header("location") == f"{SITE}/home"
+    assert browser.ask("/logout", "POST", *OWN).header("location") == f"{SITE}/"
+
+
+def test_a_log_out_has_a_place_of_its_own_to_go_to(kind, guard):
+    browser = Browser(kind, guard, after="/me", after_logout="/bye")
+    assert browser.ask("/logout", "POST", *OWN).header("location") == f"{SITE}/bye"
+
+
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind_of_body", "body", "expected"),
+    [
+        ("/logout", FORM, b"next=/bye", "/bye"),
+        ("/logout", (FORM[0], f"{FORM[1]}; charset=utf-8"), b"a=b&next=%2Fbye", "/bye"),
+        ("/logout?next=/bye", FORM, b"", "/bye"),
+        ("/logout?next=/bye", FORM, b"next=", "/bye"),
+        ("/logout?next=/bye", FORM, b"next=/other", None),
+        ("/logout", FORM, b"next=//evil.example", None),
+        ("/logout", FORM, b"next=/caf\xe9", None),
+        ("/logout", FORM, b"&".join([b"a=b"] * 40), None),
+        ("/logout", ("Content-Type", "text/plain"), b"next=/bye", "/"),
+        ("/logout", ("Content-Type", "application/json"), b'{"next": "/bye"}', "/"),
+    ],
+)
+def test_the_form_may_say_where_to_go(browser, path, kind_of_body, body, expected):
+    answer = browser.ask(path, "POST", *OWN, kind_of_body, body=body)
+    if expected is None:
+        assert (answer.status, answer.reason) == (400, "invalid_request")
+    else:
+        assert (answer.status, answer.header("location")) == (303, f"{SITE}{expected}")
+
+
+def test_a_form_that_is_too_long(browser, sandbox):
+    browser.log_in(sandbox)
+    assert browser.ask("/logout", "POST", *OWN, FORM, body=b"a" * 4097).status == 413
+    assert COOKIE in browser.jar
+    assert browser.ask("/logout", "POST", *OWN, FORM, body=b"a" * 4096).status == 303
+
+
+def test_refusals_say_what_is_wrong(browser, sandbox):
+    def detail(*request):
+        return browser.ask(*request).json["detail"]
+
+    assert "'auth_type'" in detail("/login?auth_type=x")
+    assert "'next'" in detail("/login?next=//evil.example")
+    assert "Sec-Fetch-Site or Origin" in detail("/logout", "POST")
+    assert "'next'" in detail("/logout?next=x", "POST", *OWN)
+    assert "begun in this browser" in detail("/callback?code=a&state=b")
+    path = browser.returning(sandbox, browser.ask("/login"))
+    jar = dict(browser.jar)
+    assert browser.ask(path).status == 303
+    browser.jar = jar
+    assert "used before" in detail(path)
+    state = state_of(browser.ask("/login"))
+    assert "one 'code'" in detail(f"/callback?state={state}")
+    state = state_of(browser.ask("/login"))
+    assert "an error instead of a code" in detail(f"/callback?state={state}&error=server_error")
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "is_elsewhere"),
+    [
+        (REDIRECT_URI, False),
+        (f"{SITE}/v2/facebook/callback", False),  # a proxy cuts the first part off
+        (f"{SITE}/f%61cebook/callback", False),
+        (f"{SITE}/auth/callback", True),
+        (f"{SITE}/callback", True),
+        (f"{SITE}/facebook/v2/callback", True),
+    ],
+)
+def test_who_mounts_a_login_elsewhere_is_told_once(kind, sandbox, caplog, redirect_uri, is_elsewhere):
+    with guard_of(sandbox, redirect_uri=redirect_uri) as guard:
+        browser = Browser(kind, guard)
+        for _ in range(2):
+            assert browser.ask("/login").status == 302
+    told = [one for one in caplog.messages if "mounted elsewhere" in one]
+    path = redirect_uri.removeprefix(SITE)
+    assert (
+        told
+        == [f"a login is mounted elsewhere than redirect_uri says: Facebook sends people to {path}"]
+        * is_elsewhere
+    )
 
 
 @pytest.mark.parametrize(

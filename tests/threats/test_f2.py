@@ -28,6 +28,8 @@ OTHERS = {
     "a prefix": [("Host", "api.example"), ("Origin", "https://api.example.evil.example")],
     "a user": [("Host", "api.example"), ("Origin", "https://api.example@evil.example")],
     "another port": [("Host", "api.example"), ("Origin", "https://api.example:8443")],
+    "the port of another scheme": [("Host", "api.example:80"), ("Origin", "https://api.example")],
+    "nothing but a port": [("Host", ":443"), ("Origin", "https://")],
     "no URL": [("Host", "api.example"), ("Origin", "api.example")],
     "no IPv6": [("Host", "api.example"), ("Origin", "https://[api.example")],
     "fetch says cross-site": [*SAME, ("Sec-Fetch-Site", "cross-site")],
@@ -222,6 +224,13 @@ def test_F14_cookie_of_the_same_origin(door, wide, method):
     for more in ([], [("Sec-Fetch-Site", "same-origin")]):
         answer = behind.send(method=method, headers=[cookie(TOKEN), *SAME, *more])
         assert (answer.status, answer.info.user_id) == (200, "1001")
+    for host, origin in (
+        ("api.example:443", "https://api.example"),  # as a proxy may write it
+        ("api.example:80", "http://api.example"),
+        ("api.example:8443", "https://api.example:8443"),
+    ):
+        answer = behind.send(method=method, headers=[cookie(TOKEN), ("Host", host), ("Origin", origin)])
+        assert (answer.status, answer.info.user_id) == (200, "1001"), host
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "FOO"])
@@ -232,6 +241,8 @@ def test_F14_cookie_of_another_origin_is_no_credential(door, wide, graph, method
     answer = behind.send(method=method, headers=headers)
     assert (answer.status, answer.reason, answer.ran) == (401, "missing_token", False)
     assert answer.challenge == 'Bearer realm="fbguard"'
+    assert "Origin must name what Host does" in answer.json["detail"]  # whoever is logged in must be told
+    assert "Origin" not in behind.send(method=method, headers=OTHERS[where]).json["detail"]
     anonymous = behind.send(path="/open", method=method, headers=headers)
     assert (anonymous.status, anonymous.info) == (200, None)
     assert graph.calls == []
