@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -100,11 +101,12 @@ class MountedWSGI:
         body = _read(environ, admitted)
         if body is None:
             return finished(plain(400, "The body did not come whole."))
-        future = background.submit(self._rules.answer(replace(request, body=body)))
-        try:
-            return future.result(self._rules.deadline + _GRACE)
-        except (TimeoutError, CancelledError):
-            future.cancel()
+        with suppress(background.NoLoop):
+            future = background.submit(self._rules.answer(replace(request, body=body)))
+            try:
+                return future.result(self._rules.deadline + _GRACE)
+            except (TimeoutError, CancelledError):
+                future.cancel()
         return finished(unavailable())
 
 

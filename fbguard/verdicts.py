@@ -128,13 +128,14 @@ class Verdicts:
 
     def _wait(self, work: Coroutine[Any, Any, T], demands: Demands = ()) -> T:
         """Have work done on the background loop; raises Refused when it takes longer than anybody waits."""
-        future = background.submit(work)
-        try:
-            return future.result(self._deadline + _GRACE)
-        except TimeoutError:
-            future.cancel()
-        finally:
-            del future  # it holds what it raises, which holds this frame: no circle may keep the request
+        with suppress(background.NoLoop):
+            future = background.submit(work)
+            try:
+                return future.result(self._deadline + _GRACE)
+            except TimeoutError:
+                future.cancel()
+            finally:
+                del future  # it holds what it raises, which holds this frame: no circle may keep the request
         raise self.refusal(UNAVAILABLE, demands)
 
     async def asettle(self, demands: Demands, token: Secret) -> TokenInfo:

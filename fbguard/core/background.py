@@ -33,6 +33,10 @@ class BrokenOff(TimeoutError):  # noqa: N818 - whoever waits for an answer gets 
     """Work has raised SystemExit or KeyboardInterrupt, which is not for the thread that waits for it."""
 
 
+class NoLoop(TimeoutError):  # noqa: N818 - nobody answers, as if time had run out
+    """The machine has no thread, or no file, for the loop at the moment."""
+
+
 def loop() -> asyncio.AbstractEventLoop:
     """Return the running loop of this process, starting its thread if there is none."""
     global _loop  # noqa: PLW0603 - one per process is what this module is for
@@ -84,14 +88,16 @@ def submit(work: Coroutine[Any, Any, T]) -> Future[T]:
     """Run a coroutine on the background loop, in an empty context; the future is for threads.
 
     The loop keeps the timers of a look-up until they are due, and their context with them: the
-    asker's request, with its headers, would live on with it. Raises what keeps the loop from being made:
-    RuntimeError without a thread, OSError without a file.
+    asker's request, with its headers, would live on with it. Raises NoLoop.
     """
     try:
         own = loop()
-    except BaseException:
+    except BaseException as failure:
         work.close()  # or Python would say that nobody has awaited it
-        raise
+        if not isinstance(failure, (RuntimeError, OSError)):
+            raise
+        _logger.error("nobody can be asked from other threads: %s", failure)  # noqa: TRY400 - that says it all
+        raise NoLoop from failure
     return Context().run(asyncio.run_coroutine_threadsafe, _contained(work), own)
 
 
@@ -99,7 +105,7 @@ def attempt(work: Coroutine[Any, Any, object]) -> bool:
     """Do what :func:`submit` does, with work that nobody waits for; False where no loop is to be had."""
     try:
         submit(work)
-    except (RuntimeError, OSError):
+    except NoLoop:
         return False
     return True
 

@@ -68,7 +68,7 @@ class Listening:
         with self._lock:
             if not self._is_over and not self._is_at_work():
                 self.era = None
-                with suppress(RuntimeError, OSError):  # no loop is to be had: whoever comes next tries again
+                with suppress(background.NoLoop):  # whoever comes next tries again
                     self._work = (os.getpid(), background.submit(self._follow()))
 
     def _is_at_work(self) -> bool:

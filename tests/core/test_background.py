@@ -18,12 +18,15 @@ import pytest
 from fbguard import Guard, Refused
 from fbguard.core import background
 from fbguard.core.carrier import carrier_of_request
+from fbguard.core.errors import StoreUnavailable
+from fbguard.stores.memory import MemoryStore
 from tests.support import (
     PATIENCE,
     TOKEN,
     FakeClock,
     FakeGraph,
     MovableLoop,
+    call_wsgi,
     make_guard,
     until,
     wait_until,
@@ -104,12 +107,25 @@ def answer_of(ask: Callable[[], object]) -> str:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_where_no_thread_could_be_started_the_next_caller_starts_one(monkeypatch):
+def test_where_no_thread_could_be_started_the_next_caller_starts_one(monkeypatch, caplog):
     no_more_threads(monkeypatch)
-    with pytest.raises(RuntimeError, match="new thread"):
+    with pytest.raises(background.NoLoop):
         background.submit(where())
+    assert "can't start new thread" in caplog.text
     assert background.running() is None
     assert background.submit(where()).result(PATIENCE)[0] is background.running()
+
+
+@pytest.mark.usefixtures("fresh")
+def test_who_asks_where_no_thread_is_left_is_asked_to_come_again(graph, clock, monkeypatch):
+    store = MemoryStore(time=clock.time)
+    with make_guard(graph, clock, store=store) as guard:
+        no_more_threads(monkeypatch, 3)
+        assert answer_of(lambda: guard.check(TOKEN)) == "503 unavailable"
+        with pytest.raises(StoreUnavailable):
+            guard.expire_session("EAAother")
+        assert call_wsgi(guard.callbacks_wsgi(), wsgi_environ("/restserver.php", "GET")).status == 503
+        assert answer_of(lambda: guard.check(TOKEN)) == "in"
 
 
 @pytest.mark.usefixtures("fresh")
