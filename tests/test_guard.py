@@ -12,6 +12,7 @@ import pytest
 
 from fbguard import Guard, Policy, Refused, Requirement, Rule, asgi, wsgi
 from fbguard.core import background
+from fbguard.core.carrier import entered
 from tests.support import (
     APP_ID,
     NOW,
@@ -26,6 +27,7 @@ from tests.support import (
     positives,
     until,
     valid,
+    wsgi_environ,
 )
 
 
@@ -350,3 +352,38 @@ def test_a_route_with_any_scope_asks_for_them_in_the_hint(guard, graph):
     with pytest.raises(Refused) as caught:
         guard.check(TOKEN, Requirement(any_scope=["email", "pages_show_list"]))
     assert caught.value.relogin.scopes == ("email", "pages_show_list")
+
+
+# -- a synchronous verdict on an event loop ----------------------------------------------------------
+
+
+def test_a_look_up_that_holds_up_a_loop_is_a_warning_once(guard, graph, caplog):
+    async def view(token):
+        return guard.check(token)
+
+    asyncio.run(view(TOKEN))
+    asyncio.run(view(TOKEN + "2"))
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said.name == "fbguard"
+    assert "await guard.acheck(...)" in said.getMessage()
+    assert len(graph.calls) == 2
+
+
+def test_a_known_token_holds_up_nobody(guard, graph, caplog):
+    async def view():
+        await guard.acheck(TOKEN)
+        return guard.check(TOKEN)
+
+    guard.check(TOKEN)
+    asyncio.run(view())
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_nor_does_a_loop_that_lives_for_one_request_of_wsgi(guard, graph, caplog):
+    async def view():
+        return guard.check(TOKEN)
+
+    with entered(wsgi_environ()):
+        asyncio.run(view())
+    assert len(graph.calls) == 1
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
