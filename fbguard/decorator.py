@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 from fbguard.core.carrier import is_asgi
 from fbguard.core.errors import OAuthException, Refused
 from fbguard.core.loops import is_on_loop
-from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.requirement import Requirement, RequirementOptions, refuse_options
 from fbguard.core.secret import Secret
 from fbguard.frameworks import surroundings_of
 from fbguard.short_way import ShortWay
@@ -40,6 +40,7 @@ class _Decorate:
     """What ``require_fb_token(...)`` returns: takes a view, gives it back guarded, of the same type."""
 
     def __init__(self, options: DecoratorOptions) -> None:
+        refuse_options("require_fb_token", options, ("guard",))
         self._guard = check_source(options.pop("guard", None))
         self._requirement = Requirement(**cast("RequirementOptions", options))
         self._short = ShortWay(self._requirement, self._guard)

@@ -103,7 +103,7 @@ class Guard(LogsIn):
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 
-        refuse_unknown(unknown, Guard.__init__.__kwdefaults__ or ())
+        refuse_unknown("Guard", unknown, Guard.__init__.__kwdefaults__ or ())
         refresh_ahead = settings.fraction("refresh_ahead", refresh_ahead)
         refuse_process(needs_timers=refresh_ahead > 0)
         secrets = settings.app_secrets(app_secret)

@@ -66,8 +66,9 @@ class Verdicts:
     ) -> TokenInfo:
         """Return the token's facts if it meets the requirement (None: any valid user token).
 
-        Blocks for at most the deadline, an event loop too: in async code use :meth:`acheck`. Raises Refused for "no" and for "don't know" (None as token
-        is ``missing_token``); RuntimeError for a target without the path parameter it names.
+        Blocks for at most the deadline, an event loop too: in async code use :meth:`acheck`. Raises
+        Refused for "no" and for "don't know" (None as token is ``missing_token``); RuntimeError for a
+        target without the path parameter it names.
         """
         given = credentials.boxed(token)
         del token  # from here on it is a Secret: no traceback shows it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
@@ -34,13 +34,20 @@ _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds
 _NEEDED: Final = frozenset({"app_id", "app_secret"})
 
 
-def refuse_unknown(options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError for an option that there is not; its text names one that is spelled alike."""
+def refuse_unknown(what: str, options: Iterable[str], known: Collection[str]) -> None:
+    """Raise TypeError for an option that ``what`` does not have; its text names one that is spelled alike."""
     for option in options:
-        from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+        if option not in known:
+            near = nearest(option, known)
+            raise TypeError(f"{what} has no option {option!r}" + (f"; is it {near!r}?" if near else ""))
 
-        near = get_close_matches(option, known, 1)
-        raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the name that is spelled most alike, whatever its case; None if there is none."""
+    from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+
+    near = get_close_matches(name.lower(), known, 1)
+    return near[0] if near else None
 
 
 def boxed_secret(options: object) -> Any:
