@@ -82,6 +82,28 @@ def test_a_cache_below_the_guard_is_an_error(options):
     assert "cookie or query" in one.msg
 
 
+@pytest.mark.parametrize("door", ["fbguard.asgi.FBTokenMiddleware", "fbguard.wsgi.FBTokenMiddleware"])
+def test_a_door_of_whole_apps_is_no_middleware_of_django(door):
+    (one,) = found([COMMON, door], policy=Policy())
+    assert (one.id, one.level) == ("fbguard.E005", ERROR)
+    assert repr(door) in one.msg
+    assert repr(GUARDING) in one.hint
+    assert [one.id for one in found([door, CORS])] == ["fbguard.E005", "fbguard.W001"]
+    assert [one.id for one in found([door], token_from=["cookie"])] == ["fbguard.E005", "fbguard.E001"]
+
+
+def test_and_is_none_where_nothing_else_speaks_of_fbguard():
+    with override_settings(MIDDLEWARE=["fbguard.wsgi.FBTokenMiddleware"]):
+        assert "fbguard.E005" in [one.id for one in run_checks()]
+
+
+@pytest.mark.parametrize("order", [[GUARDING, GUARDING], [GUARDING, COMMON, GUARDING, GUARDING]])
+def test_a_guard_that_stands_there_twice_is_a_warning(order):
+    (one,) = found(order)
+    assert (one.id, one.level) == ("fbguard.W002", WARNING)
+    assert GUARDING in one.hint
+
+
 def test_all_that_is_wrong_with_the_order_is_said():
     assert [one.id for one in found([GUARDING, UPDATE, CORS], **COOKIE)] == ["fbguard.W001", "fbguard.E004"]
 
