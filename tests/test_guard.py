@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
 
 from fbguard import Guard, Policy, Refused, Requirement, Rule, asgi, wsgi
 from fbguard.core import background
@@ -336,6 +339,59 @@ def test_a_policy_that_is_none(guard, door, policy):
 def test_a_guard_that_is_none(door, guard):
     with pytest.raises(TypeError, match="guard"):
         door(print, guard)
+
+
+async def asgi_app(scope, receive, send): ...
+
+
+def wsgi_app(environ, start_response): ...
+
+
+@functools.wraps(asgi_app)
+def wsgi_app_made_of_asgi(environ, start_response): ...
+
+
+@functools.wraps(wsgi_app)
+async def asgi_app_made_of_wsgi(scope, receive, send): ...
+
+
+class Hidden:
+    """An app that does not say how it is called, like what is compiled."""
+
+    @property
+    def __signature__(self):
+        raise ValueError("no signature found")
+
+    def __call__(self, *args): ...
+
+
+ANY_APPS = [lambda *_: None, functools.partial(lambda *_, **__: None, 1), Hidden(), print, None]
+ASGI_APPS = [asgi_app, Starlette(), asgi_app_made_of_wsgi, functools.partial(asgi_app), Starlette().__call__]
+WSGI_APPS = [wsgi_app, Flask("x"), Flask("x").wsgi_app, wsgi_app_made_of_asgi, functools.partial(wsgi_app)]
+
+
+@pytest.mark.parametrize("app", WSGI_APPS, ids=repr)
+def test_an_app_of_wsgi_is_not_for_the_asgi_door(guard, app):
+    says = r"^this is the ASGI door; an app of WSGI wants fbguard\.wsgi\.FBTokenMiddleware$"
+    with pytest.raises(TypeError, match=says):
+        asgi.FBTokenMiddleware(app, guard)
+    with pytest.raises(TypeError, match=says):
+        asgi.FBTokenMiddleware(wsgi.FBTokenMiddleware(app, guard), guard)
+
+
+@pytest.mark.parametrize("app", ASGI_APPS, ids=repr)
+def test_nor_one_of_asgi_for_the_wsgi_door(guard, app):
+    says = r"^this is the WSGI door; an app of ASGI wants fbguard\.asgi\.FBTokenMiddleware$"
+    with pytest.raises(TypeError, match=says):
+        wsgi.FBTokenMiddleware(app, guard)
+    with pytest.raises(TypeError, match=says):
+        wsgi.FBTokenMiddleware(asgi.FBTokenMiddleware(app, guard), guard)
+
+
+@pytest.mark.parametrize("app", ANY_APPS, ids=repr)
+@pytest.mark.parametrize("door", [asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware], ids=["asgi", "wsgi"])
+def test_an_app_that_may_be_either_is_taken(guard, door, app):
+    door(app, guard)
 
 
 @pytest.mark.parametrize("wrong", [{}, {"scopes": ["email"]}, (), "email", 0])
