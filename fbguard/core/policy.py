@@ -161,8 +161,9 @@ class Policy:
 
 def _check_rule(rule: object) -> None:
     if not isinstance(rule, Rule):
+        given = type(rule).__name__
         how = ": write Policy(*rules)" if isinstance(rule, Iterable) and not isinstance(rule, str) else ""
-        raise TypeError(f"a Policy takes rules, not {type(rule).__name__}{how}")
+        raise TypeError(f"a Policy takes rules, not {given}{how}")
 
 
 _REQUIREMENT_KEYS: Final = tuple(RequirementOptions.__annotations__)

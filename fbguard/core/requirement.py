@@ -150,7 +150,7 @@ def _types(value: object) -> tuple[str, ...]:
 
 def _names(option: str, value: object, *, such_as: str) -> tuple[str, ...]:
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        given = type(value).__name__  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        given = type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
         raise TypeError(f"{option} must be a sequence of str, such as [{such_as!r}], not {given}")
     names: list[str] = []
     for name in value:  # pyright: ignore[reportUnknownVariableType]
