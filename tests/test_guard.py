@@ -370,7 +370,7 @@ ASGI_APPS = [asgi_app, Starlette(), asgi_app_made_of_wsgi, functools.partial(asg
 WSGI_APPS = [wsgi_app, Flask("x"), Flask("x").wsgi_app, wsgi_app_made_of_asgi, functools.partial(wsgi_app)]
 
 
-@pytest.mark.parametrize("app", WSGI_APPS, ids=repr)
+@pytest.mark.parametrize("app", WSGI_APPS, ids=["function", "app", "method", "wrapped", "partial"])
 def test_an_app_of_wsgi_is_not_for_the_asgi_door(guard, app):
     says = r"^this is the ASGI door; an app of WSGI wants fbguard\.wsgi\.FBTokenMiddleware$"
     with pytest.raises(TypeError, match=says):
@@ -379,7 +379,7 @@ def test_an_app_of_wsgi_is_not_for_the_asgi_door(guard, app):
         asgi.FBTokenMiddleware(wsgi.FBTokenMiddleware(app, guard), guard)
 
 
-@pytest.mark.parametrize("app", ASGI_APPS, ids=repr)
+@pytest.mark.parametrize("app", ASGI_APPS, ids=["function", "app", "wrapped", "partial", "method"])
 def test_nor_one_of_asgi_for_the_wsgi_door(guard, app):
     says = r"^this is the WSGI door; an app of ASGI wants fbguard\.asgi\.FBTokenMiddleware$"
     with pytest.raises(TypeError, match=says):
@@ -388,7 +388,7 @@ def test_nor_one_of_asgi_for_the_wsgi_door(guard, app):
         wsgi.FBTokenMiddleware(asgi.FBTokenMiddleware(app, guard), guard)
 
 
-@pytest.mark.parametrize("app", ANY_APPS, ids=repr)
+@pytest.mark.parametrize("app", ANY_APPS, ids=["function", "partial", "hidden", "builtin", "none"])
 @pytest.mark.parametrize("door", [asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware], ids=["asgi", "wsgi"])
 def test_an_app_that_may_be_either_is_taken(guard, door, app):
     door(app, guard)

@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
+import fbguard.integrations.django  # noqa: F401 - as INSTALLED_APPS does: it registers the checks
 from fbguard import Policy, Rule
 from tests.support import APP_ID, SECRET, FakeGraph
 
