@@ -30,6 +30,7 @@ from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.requirement import is_live
 from fbguard.core.secret import Secret, recalled
+from fbguard.core.settings import check_app
 from fbguard.entrance import (
     Way,
     approach,
@@ -66,11 +67,13 @@ class FBTokenMiddleware:
 
     An app that keeps a table of exception handlers (Starlette, FastAPI, Falcon, Litestar), also one mounted
     in it, learns at construction what a Refused and an OAuthException are, unless it has handlers for them.
-    Raises TypeError for a guard or policy that is none, ValueError for a mounted app with a ``root_path``.
+    Raises TypeError for a guard or policy that is none and for an app of WSGI, ValueError for a mounted
+    app with a ``root_path``.
     """
 
     def __init__(self, app: ASGIApp, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
         check_door(guard, policy)
+        check_app(app, "ASGI")
         self.app = app
         self._guard = guard
         self._policy = policy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -10,7 +9,8 @@ from typing import Any, ParamSpec, TypeVar, Unpack, cast, overload
 
 from fbguard.core.carrier import is_asgi
 from fbguard.core.errors import OAuthException, Refused
-from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.loops import is_on_loop
+from fbguard.core.requirement import Requirement, RequirementOptions, refuse_options
 from fbguard.core.secret import Secret
 from fbguard.frameworks import surroundings_of
 from fbguard.short_way import ShortWay
@@ -40,6 +40,7 @@ class _Decorate:
     """What ``require_fb_token(...)`` returns: takes a view, gives it back guarded, of the same type."""
 
     def __init__(self, options: DecoratorOptions) -> None:
+        refuse_options("require_fb_token", options, ("guard",))
         self._guard = check_source(options.pop("guard", None))
         self._requirement = Requirement(**cast("RequirementOptions", options))
         self._short = ShortWay(self._requirement, self._guard)
@@ -134,7 +135,7 @@ class _Decorate:
                 with request.entered():
                     demands, verdict = request.consider(self._requirement)
                     if isinstance(verdict, Secret):
-                        if is_generator and is_asgi(request.surroundings.carrier) and _is_on_a_loop():
+                        if is_generator and is_asgi(request.surroundings.carrier) and is_on_loop():
                             raise RuntimeError(_ON_A_LOOP)
                         request.inject(request.guard.settle(demands, verdict))
                     return request.outgoing(request.running(view)(*args, **kwargs))
@@ -201,14 +202,6 @@ def require_fb_token(view: Any = None, /, **options: Unpack[DecoratorOptions]) -
     """
     decorate = _Decorate(options)
     return decorate if view is None else decorate(view)
-
-
-def _is_on_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _guards_of(dispatch: object) -> tuple[_Decorate, ...]:

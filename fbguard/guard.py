@@ -13,6 +13,7 @@ from fbguard.core.challenge import Site
 from fbguard.core.clock import Clock, SystemClock
 from fbguard.core.lookups import LookUps
 from fbguard.core.options import (
+    NEEDED,
     STORE,
     NoOptions,
     boxed_secret,
@@ -103,7 +104,7 @@ class Guard(LogsIn):
         # Here and not above: importing fbguard is quick, and yet no first request waits for an import.
         from fbguard.facebook.transport import client_maker  # noqa: PLC0415
 
-        refuse_unknown(unknown, Guard.__init__.__kwdefaults__ or ())
+        refuse_unknown("Guard", unknown, OPTIONS)
         refresh_ahead = settings.fraction("refresh_ahead", refresh_ahead)
         refuse_process(needs_timers=refresh_ahead > 0)
         secrets = settings.app_secrets(app_secret)
@@ -238,6 +239,10 @@ class Guard(LogsIn):
         if not hasattr(self, "_shut"):
             return "<Guard, not configured>"  # in the traceback of its own construction
         return f"<Guard app_id={self.app_id!r} graph={self._graph.url}/{self._graph.version}>"
+
+
+#: The names of a guard's options.
+OPTIONS: Final = (*sorted(NEEDED), *(Guard.__init__.__kwdefaults__ or ()))
 
 
 def _nothing(_key: bytes, _scopes: frozenset[str]) -> None:

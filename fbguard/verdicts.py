@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar, overload
@@ -11,6 +12,7 @@ from fbguard.core import background, credentials
 from fbguard.core.carrier import carrier_of_request, is_asgi
 from fbguard.core.errors import Refused
 from fbguard.core.health import Health
+from fbguard.core.loops import is_on_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.requirement import PathParams, Requirement
 from fbguard.core.secret import Secret
@@ -22,6 +24,7 @@ from fbguard.revocation.revoker import Revoker
 
 T = TypeVar("T")
 
+_logger: Final = logging.getLogger("fbguard")
 _ANY_USER: Final = Requirement()
 _GRACE: Final = 0.25  # seconds beyond the deadline, for the way to the background loop and back
 
@@ -40,6 +43,7 @@ class Verdicts:
     _validator: Validator
     _revoker: Revoker
     _deadline: float
+    _has_warned = False  # of check() on an event loop
 
     def _is_open(self) -> bool:
         """Tell whether the guard may still be used; the guard itself knows."""
@@ -61,15 +65,19 @@ class Verdicts:
     ) -> TokenInfo:
         """Return the token's facts if it meets the requirement (None: any valid user token).
 
-        Blocks for at most the deadline. Raises Refused for "no" and for "don't know" (None as token
-        is ``missing_token``); RuntimeError for a target without the path parameter it names.
+        Blocks for at most the deadline, an event loop too: in async code use :meth:`acheck`. Raises
+        Refused for "no" and for "don't know" (None as token is ``missing_token``); RuntimeError for a
+        target without the path parameter it names.
         """
         given = credentials.boxed(token)
         del token  # from here on it is a Secret: no traceback shows it
         found = self._screened(given)
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
-        return self.settle(demands, verdict) if isinstance(verdict, Secret) else verdict
+        if not isinstance(verdict, Secret):
+            return verdict
+        self._warn_if_on_loop()
+        return self.settle(demands, verdict)
 
     async def acheck(
         self,
@@ -84,6 +92,19 @@ class Verdicts:
         demands = _demands(requirement, path_params)
         verdict = self.consider(demands, found)
         return await self.asettle(demands, verdict) if isinstance(verdict, Secret) else verdict
+
+    def _warn_if_on_loop(self) -> None:
+        """Say once that others wait, too: a view of ASGI is about to hold up the loop of all requests.
+
+        In WSGI a view's loop lives for its own request.
+        """
+        carrier = carrier_of_request.get()
+        if self._has_warned or not is_on_loop() or not (carrier is None or is_asgi(carrier)):
+            return
+        self._has_warned = True
+        _logger.warning(
+            "guard.check waits for Facebook on an event loop; there it is `await guard.acheck(...)`"
+        )
 
     def peek(self, token: str) -> TokenInfo | None:
         """Return what is cached about a token, valid or not, judged by nobody. Never waits."""

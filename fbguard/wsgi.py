@@ -16,6 +16,7 @@ from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret, recalled
+from fbguard.core.settings import check_app
 from fbguard.entrance import (
     Way,
     approach,
@@ -48,11 +49,12 @@ class FBTokenMiddleware:
 
     A Flask app (or its ``wsgi_app``), also in werkzeug's DispatcherMiddleware, learns at construction
     what a Refused and an OAuthException are, unless it has served a request already. Raises TypeError
-    for a guard or policy that is none.
+    for a guard or policy that is none, and for an app of ASGI.
     """
 
     def __init__(self, app: WSGIApplication, guard: Guard, *, policy: Policy | None = _EVERYTHING) -> None:
         check_door(guard, policy)
+        check_app(app, "WSGI")
         self.app = app
         self._guard = guard
         self._policy = policy

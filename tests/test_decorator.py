@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -371,3 +372,16 @@ def test_after_request_sees_the_refusal(guard):
     )
     answer = call_wsgi(wsgi.FBTokenMiddleware(app, guard, policy=None), wsgi_environ())
     assert (answer.status, answer.header("x-seen")) == (401, "401")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scope": ["email"]}, "require_fb_token has no option 'scope'; is it 'scopes'?"),
+        ({"public": True}, "require_fb_token has no option 'public': that is for a Rule"),
+        ({"guards": None}, "require_fb_token has no option 'guards'; is it 'guard'?"),
+    ],
+)
+def test_what_a_keyword_should_have_been(options, says):
+    with pytest.raises(TypeError, match=f"^{re.escape(says)}$"):
+        require_fb_token(**options)

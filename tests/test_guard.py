@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
 
 from fbguard import Guard, Policy, Refused, Requirement, Rule, asgi, wsgi
 from fbguard.core import background
+from fbguard.core.carrier import entered
 from tests.support import (
     APP_ID,
     NOW,
@@ -26,6 +30,7 @@ from tests.support import (
     positives,
     until,
     valid,
+    wsgi_environ,
 )
 
 
@@ -336,6 +341,59 @@ def test_a_guard_that_is_none(door, guard):
         door(print, guard)
 
 
+async def asgi_app(scope, receive, send): ...
+
+
+def wsgi_app(environ, start_response): ...
+
+
+@functools.wraps(asgi_app)
+def wsgi_app_made_of_asgi(environ, start_response): ...
+
+
+@functools.wraps(wsgi_app)
+async def asgi_app_made_of_wsgi(scope, receive, send): ...
+
+
+class Hidden:
+    """An app that does not say how it is called, like what is compiled."""
+
+    @property
+    def __signature__(self):
+        raise ValueError("no signature found")
+
+    def __call__(self, *args): ...
+
+
+ANY_APPS = [lambda *_: None, functools.partial(lambda *_, **__: None, 1), Hidden(), print, None]
+ASGI_APPS = [asgi_app, Starlette(), asgi_app_made_of_wsgi, functools.partial(asgi_app), Starlette().__call__]
+WSGI_APPS = [wsgi_app, Flask("x"), Flask("x").wsgi_app, wsgi_app_made_of_asgi, functools.partial(wsgi_app)]
+
+
+@pytest.mark.parametrize("app", WSGI_APPS, ids=["function", "app", "method", "wrapped", "partial"])
+def test_an_app_of_wsgi_is_not_for_the_asgi_door(guard, app):
+    says = r"^this is the ASGI door; an app of WSGI wants fbguard\.wsgi\.FBTokenMiddleware$"
+    with pytest.raises(TypeError, match=says):
+        asgi.FBTokenMiddleware(app, guard)
+    with pytest.raises(TypeError, match=says):
+        asgi.FBTokenMiddleware(wsgi.FBTokenMiddleware(app, guard), guard)
+
+
+@pytest.mark.parametrize("app", ASGI_APPS, ids=["function", "app", "wrapped", "partial", "method"])
+def test_nor_one_of_asgi_for_the_wsgi_door(guard, app):
+    says = r"^this is the WSGI door; an app of ASGI wants fbguard\.asgi\.FBTokenMiddleware$"
+    with pytest.raises(TypeError, match=says):
+        wsgi.FBTokenMiddleware(app, guard)
+    with pytest.raises(TypeError, match=says):
+        wsgi.FBTokenMiddleware(asgi.FBTokenMiddleware(app, guard), guard)
+
+
+@pytest.mark.parametrize("app", ANY_APPS, ids=["function", "partial", "hidden", "builtin", "none"])
+@pytest.mark.parametrize("door", [asgi.FBTokenMiddleware, wsgi.FBTokenMiddleware], ids=["asgi", "wsgi"])
+def test_an_app_that_may_be_either_is_taken(guard, door, app):
+    door(app, guard)
+
+
 @pytest.mark.parametrize("wrong", [{}, {"scopes": ["email"]}, (), "email", 0])
 def test_what_is_no_requirement_is_not_taken_for_none(guard, graph, wrong):
     with pytest.raises(TypeError, match="requirement"):
@@ -350,3 +408,38 @@ def test_a_route_with_any_scope_asks_for_them_in_the_hint(guard, graph):
     with pytest.raises(Refused) as caught:
         guard.check(TOKEN, Requirement(any_scope=["email", "pages_show_list"]))
     assert caught.value.relogin.scopes == ("email", "pages_show_list")
+
+
+# -- a synchronous verdict on an event loop ----------------------------------------------------------
+
+
+def test_a_look_up_that_holds_up_a_loop_is_a_warning_once(guard, graph, caplog):
+    async def view(token):
+        return guard.check(token)
+
+    asyncio.run(view(TOKEN))
+    asyncio.run(view(TOKEN + "2"))
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said.name == "fbguard"
+    assert "await guard.acheck(...)" in said.getMessage()
+    assert len(graph.calls) == 2
+
+
+def test_a_known_token_holds_up_nobody(guard, graph, caplog):
+    async def view():
+        await guard.acheck(TOKEN)
+        return guard.check(TOKEN)
+
+    guard.check(TOKEN)
+    asyncio.run(view())
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+def test_nor_does_a_loop_that_lives_for_one_request_of_wsgi(guard, graph, caplog):
+    async def view():
+        return guard.check(TOKEN)
+
+    with entered(wsgi_environ()):
+        asyncio.run(view())
+    assert len(graph.calls) == 1
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []

@@ -24,6 +24,15 @@ class Abandonable(Protocol):
 T = TypeVar("T", bound=Abandonable)
 
 
+def is_on_loop() -> bool:
+    """Tell whether this thread is running an event loop, which must not wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class PerLoop(Generic[T]):
     """One ``T`` per running loop, made at first use and made anew after a fork.
 

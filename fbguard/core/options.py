@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypedDict, cast
 
 from fbguard.core.settings import boxed
@@ -31,16 +32,32 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 VARIABLES: Final = tuple(_ENVIRONMENT)
 _NUMBERS: Final = frozenset({"ttl", "negative_ttl", "deadline", "stale_if_error"})
 _SECRETS: Final = frozenset({"app_secret", "store"})  # the URL of a store holds a password
-_NEEDED: Final = frozenset({"app_id", "app_secret"})
+NEEDED: Final = frozenset({"app_id", "app_secret"})
+# The whole, or one of several secrets.
+_QUOTED: Final = re.compile(r"""(?:\A|,)\s*(["']).*\1\s*(?:,|\Z)""", re.DOTALL)
 
 
-def refuse_unknown(options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError for an option that there is not; its text names one that is spelled alike."""
+def refuse_unknown(
+    what: str, options: Iterable[str], known: Collection[str], spelled: Callable[[str], str] = str
+) -> None:
+    """Raise TypeError for an option that ``what`` does not have; its text names one that is spelled alike.
+
+    ``spelled`` gives an option as people write it there.
+    """
     for option in options:
-        from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+        if option not in known:
+            near = nearest(option, known)
+            meant = f"; is it {spelled(near)!r}?" if near else ""
+            raise TypeError(f"{what} has no option {spelled(option)!r}{meant}")
 
-        near = get_close_matches(option, known, 1)
-        raise TypeError(f"Guard has no option {option!r}" + (f"; is it {near[0]!r}?" if near else ""))
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that is spelled most alike, whatever its case; None if there is none."""
+    from difflib import get_close_matches  # noqa: PLC0415 - importing fbguard is quick
+
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(name.lower(), names, 1)
+    return names[near[0]] if near else None
 
 
 def boxed_secret(options: object) -> Any:
@@ -55,15 +72,17 @@ def from_environment(overrides: Mapping[str, object]) -> dict[str, Any]:
     """Return the options that ``FBGUARD_*`` variables give, without those that are overridden.
 
     The environment is read where it stands: as a local variable it would be in every traceback.
-    Raises ValueError naming the variable when a needed one is missing or a number is none.
+    Raises ValueError naming the variable when a needed one is missing, one is quoted, or a number is none.
     """
     options: dict[str, Any] = {}
     for variable, option in _ENVIRONMENT.items():
         if option in overrides:
             continue
         if variable in os.environ:
+            if _QUOTED.search(os.environ[variable]):
+                raise ValueError(f"{variable} has quotes around it: docker's --env-file keeps them")
             options[option] = _from_text(variable, option, os.environ[variable])
-        elif option in _NEEDED:
+        elif option in NEEDED:
             raise ValueError(f"{variable} is not set")
     return options
 
@@ -82,7 +101,8 @@ def _from_text(variable: str, option: str, text: str) -> object:
 def from_mapping(mapping: object) -> dict[str, Any]:
     """Return the options of a mapping from TOML, JSON or a framework's settings.
 
-    Raises TypeError for what is no mapping from str, and for a required option that is missing.
+    Raises TypeError for what is no mapping from str, and for a required option that is missing, or that
+    bears nearly its name.
     """
     if not isinstance(mapping, Mapping):
         raise TypeError(f"a guard is configured by a mapping, not {type(mapping).__name__}")
@@ -91,6 +111,9 @@ def from_mapping(mapping: object) -> dict[str, Any]:
         if not isinstance(key, str):
             raise TypeError("the names of a guard's options are str")
         options[key] = value
-    for needed in sorted(_NEEDED - options.keys()):
+    for needed in sorted(NEEDED - options.keys()):
+        for option in options.keys() - NEEDED:
+            if nearest(option, [needed]):
+                refuse_unknown("Guard", [option], [needed])
         raise TypeError(f"{needed} is missing")
     return options

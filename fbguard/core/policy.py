@@ -14,12 +14,13 @@ The rules, in the order they are read:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Self, TypeVar, cast
 
-from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.options import nearest
+from fbguard.core.requirement import OF_RULES, Requirement, RequirementOptions
 from fbguard.core.rule import NO_PARAMS, Rule, is_plain, segments_of
 from fbguard.core.rule_index import RuleIndex
 
@@ -54,8 +55,9 @@ class Match:
 class Policy:
     """``Policy(*rules, default=Requirement(), preflight=True)``: rules, read in order, and a default.
 
-    With no rules everything is guarded by the default. ``preflight=False`` refuses CORS preflights
-    on guarded paths like every other request without a token.
+    With no rules everything is guarded by the default. ``default=None`` is ``Requirement()``: any valid user
+    token; what guards no path is a door's ``policy=None``. ``preflight=False`` refuses CORS preflights on
+    guarded paths like every other request without a token.
     """
 
     __slots__ = (
@@ -65,8 +67,7 @@ class Policy:
 
     def __init__(self, *rules: Rule, default: Requirement | None = None, preflight: bool = True) -> None:
         for rule in rules:
-            if not isinstance(rule, Rule):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"a Policy takes rules, not {type(rule).__name__}")
+            _check_rule(rule)
         if default is not None and not isinstance(default, Requirement):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError("default must be a Requirement")
         if type(preflight) is not bool:
@@ -115,7 +116,7 @@ class Policy:
         "default": {"scopes": [...], ...}, "preflight": true}``, each key optional but ``path``.
         Raises TypeError or ValueError naming the key, such as ``rules[2]: scopes must be ...``.
         """
-        _check_keys("", mapping, frozenset({"rules", "default", "preflight"}))
+        _check_keys("", mapping, ("rules", "default", "preflight"))
         rules = mapping.get("rules", ())
         if isinstance(rules, str) or not isinstance(rules, Sequence):
             raise TypeError("rules must be a sequence of mappings")
@@ -176,8 +177,15 @@ class Policy:
         return f"Policy({rules}default={self.default!r}, preflight={self.preflight!r})"
 
 
-_REQUIREMENT_KEYS: Final = frozenset(RequirementOptions.__annotations__)
-_RULE_KEYS: Final = _REQUIREMENT_KEYS | {"path", "methods", "public"}
+def _check_rule(rule: object) -> None:
+    if not isinstance(rule, Rule):
+        given = type(rule).__name__
+        how = ": write Policy(*rules)" if isinstance(rule, Iterable) and not isinstance(rule, str) else ""
+        raise TypeError(f"a Policy takes rules, not {given}{how}")
+
+
+_REQUIREMENT_KEYS: Final = tuple(RequirementOptions.__annotations__)
+_RULE_KEYS: Final = ("path", *OF_RULES, *_REQUIREMENT_KEYS)
 
 
 def _read_rule(where: str, data: object) -> Rule:
@@ -188,7 +196,7 @@ def _read_rule(where: str, data: object) -> Rule:
     return _read(where, partial(Rule, options.pop("path")), options, _RULE_KEYS)
 
 
-def _read(where: str, make: Callable[..., T], data: object, keys: frozenset[str] = _REQUIREMENT_KEYS) -> T:
+def _read(where: str, make: Callable[..., T], data: object, keys: Sequence[str] = _REQUIREMENT_KEYS) -> T:
     """Make a rule or a requirement of data; errors, which name the option, get the place in front."""
     _check_keys(where, data, keys)
     try:
@@ -197,10 +205,12 @@ def _read(where: str, make: Callable[..., T], data: object, keys: frozenset[str]
         raise type(error)(f"{where}: {error}") from None
 
 
-def _check_keys(where: str, data: object, keys: frozenset[str]) -> None:
+def _check_keys(where: str, data: object, keys: Sequence[str]) -> None:
     if not isinstance(data, Mapping):
         raise TypeError(f"{where or 'a policy'} must be a mapping, not {type(data).__name__}")
     prefix = f"{where}." if where else ""
     for key in cast("Mapping[object, object]", data):
         if key not in keys:
-            raise TypeError(f"{prefix}{key} is not known here")
+            near = nearest(str(key), keys)
+            known = f"is it {near!r}?" if near else f"known are {', '.join(keys)}"
+            raise TypeError(f"{prefix}{key} is not known here; {known}")

@@ -7,11 +7,15 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypedDict
+from typing import Final, TypedDict, Unpack
+
+from fbguard.core.options import NoOptions, refuse_unknown
 
 PathParams = Mapping[str, object]
 Target = str | Callable[[PathParams], str | None]
 
+#: What a Rule takes besides a requirement.
+OF_RULES: Final = ("methods", "public")
 # scope-token of RFC 6749 section 3.3
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
@@ -31,7 +35,7 @@ class RequirementOptions(TypedDict, total=False):
     live: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(init=False, frozen=True, slots=True, kw_only=True)
 class Requirement:
     """What a request's token must be. Pure data, comparable; judged anew on every request.
 
@@ -53,61 +57,56 @@ class Requirement:
     is (docs/live.md).
 
     Raises TypeError for a bare str (or anything else that is no sequence of str) as ``scopes``,
-    ``any_scope`` or ``token_types``; ValueError for a scope outside the charset of RFC 6749
-    section 3.3, for ``target`` without scopes, and for numbers that are negative or not finite.
+    ``any_scope`` or ``token_types``, and for a keyword that there is not; ValueError for a scope outside
+    the charset of RFC 6749 section 3.3 or with a comma, by which Facebook separates them, for ``target``
+    without scopes, and for numbers that are negative or not finite.
     """
 
-    scopes: tuple[str, ...] = ()
-    any_scope: tuple[str, ...] = ()
-    target: Target | None = None
-    token_types: tuple[str, ...] = ("USER",)
-    optional: bool = False
-    max_fact_age: float | None = None
-    max_login_age: float | None = None
-    min_remaining: float = 0.0
-    stale_if_error: float | None = None
-    live: bool = False
+    scopes: tuple[str, ...]
+    any_scope: tuple[str, ...]
+    target: Target | None
+    token_types: tuple[str, ...]
+    optional: bool
+    max_fact_age: float | None
+    max_login_age: float | None
+    min_remaining: float
+    stale_if_error: float | None
+    live: bool
     scope_set: frozenset[str] = field(init=False, repr=False, compare=False)
     #: Whether a valid user token with the scopes meets it, whatever else is known.
     scopes_only: bool = field(init=False, repr=False, compare=False)
 
-    if TYPE_CHECKING:  # what it takes is wider than what it keeps
-
-        def __init__(
-            self,
-            *,
-            scopes: Iterable[str] = (),
-            any_scope: Iterable[str] = (),
-            target: Target | None = None,
-            token_types: Iterable[str] = ("USER",),
-            optional: bool = False,
-            max_fact_age: float | None = None,
-            max_login_age: float | None = None,
-            min_remaining: float = 0.0,
-            stale_if_error: float | None = None,
-            live: bool = False,
-        ) -> None: ...
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        scopes: Iterable[str] = (),
+        any_scope: Iterable[str] = (),
+        target: Target | None = None,
+        token_types: Iterable[str] = ("USER",),
+        optional: bool = False,
+        max_fact_age: float | None = None,
+        max_login_age: float | None = None,
+        min_remaining: float = 0.0,
+        stale_if_error: float | None = None,
+        live: bool = False,
+        **unknown: Unpack[NoOptions],
+    ) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        put("scopes", _names("scopes", self.scopes))
-        put("any_scope", _names("any_scope", self.any_scope))
-        put("token_types", _names("token_types", self.token_types))
-        put("scope_set", frozenset(self.scopes))
-        if not self.token_types:
-            raise ValueError("token_types must name at least one type")
-        if any(name != name.upper() for name in self.token_types):
-            raise ValueError("token_types are the words of debug_token, in capitals, such as 'USER'")
-        for name in ("optional", "live"):
-            if type(getattr(self, name)) is not bool:
-                raise TypeError(f"{name} must be a bool")
-        _check_seconds("min_remaining", self.min_remaining)
-        for name in ("max_fact_age", "max_login_age", "stale_if_error"):
-            if getattr(self, name) is not None:
-                _check_seconds(name, getattr(self, name))
+        refuse_options("Requirement", unknown)
+        put("scopes", _permissions("scopes", scopes))
+        put("any_scope", _permissions("any_scope", any_scope))
+        put("target", target)
+        put("token_types", _types(token_types))
+        put("optional", _flag("optional", optional))
+        put("max_fact_age", _seconds_or_none("max_fact_age", max_fact_age))
+        put("max_login_age", _seconds_or_none("max_login_age", max_login_age))
+        put("min_remaining", _seconds("min_remaining", min_remaining))
+        put("stale_if_error", _seconds_or_none("stale_if_error", stale_if_error))
+        put("live", _flag("live", live))
         _check_target(self)
+        put("scope_set", frozenset(self.scopes))
         put("scopes_only", self._asks_for_scopes_only())
 
     def _asks_for_scopes_only(self) -> bool:
@@ -122,9 +121,37 @@ class Requirement:
         )
 
 
-def _names(option: str, value: object) -> tuple[str, ...]:
+def refuse_options(what: str, options: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise TypeError for keywords of ``what`` that are neither a requirement's nor among the ``others``."""
+    known = [*RequirementOptions.__annotations__, *others]
+    for option in options:
+        if option in OF_RULES and option not in known:
+            raise TypeError(f"{what} has no option {option!r}: that is for a Rule")
+        refuse_unknown(what, [option], known)
+
+
+def _permissions(option: str, value: object) -> tuple[str, ...]:
+    names = _names(option, value, such_as="email")
+    for name in names:
+        if "," in name:
+            each = [part for part in name.split(",") if part]
+            raise ValueError(f"{option} holds {name!r}, but names one permission each: {each!r}")
+    return names
+
+
+def _types(value: object) -> tuple[str, ...]:
+    names = _names("token_types", value, such_as="USER")
+    if not names:
+        raise ValueError("token_types must name at least one type")
+    if any(name != name.upper() for name in names):
+        raise ValueError("token_types are the words of debug_token, in capitals, such as 'USER'")
+    return names
+
+
+def _names(option: str, value: object, *, such_as: str) -> tuple[str, ...]:
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        raise TypeError(f"{option} must be a sequence of str, not {type(value).__name__}")  # pyright: ignore[reportUnknownArgumentType]
+        given = type(value).__name__  # pyright: ignore[reportUnknownArgumentType]
+        raise TypeError(f"{option} must be a sequence of str, such as [{such_as!r}], not {given}")
     names: list[str] = []
     for name in value:  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(name, str):
@@ -135,11 +162,22 @@ def _names(option: str, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _check_seconds(option: str, value: object) -> None:
+def _flag(option: str, value: object) -> object:
+    if type(value) is not bool:
+        raise TypeError(f"{option} must be a bool")
+    return value
+
+
+def _seconds(option: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{option} must be a number of seconds")
     if not math.isfinite(value) or value < 0:
         raise ValueError(f"{option} must be finite and not negative")
+    return value
+
+
+def _seconds_or_none(option: str, value: object) -> object:
+    return None if value is None else _seconds(option, value)
 
 
 def _check_target(requirement: Requirement) -> None:
@@ -158,7 +196,7 @@ def _check_target(requirement: Requirement) -> None:
 
 def with_scopes(requirement: Requirement, scopes: Iterable[str]) -> Requirement:
     """Return a requirement that needs these scopes, too."""
-    more = _names("scopes", list(scopes))
+    more = _permissions("scopes", list(scopes))
     return replace(requirement, scopes=(*requirement.scopes, *more)) if more else requirement
 
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from types import MappingProxyType
 from typing import Final, Unpack
 
-from fbguard.core.requirement import Requirement, RequirementOptions
+from fbguard.core.requirement import OF_RULES, Requirement, RequirementOptions, refuse_options
 from fbguard.core.rule_index import RuleIndex
 
 NO_PARAMS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -56,6 +56,7 @@ class Rule:
         public: bool = False,
         **requirement: Unpack[RequirementOptions],
     ) -> None:
+        refuse_options("Rule", requirement, OF_RULES)
         if type(public) is not bool:
             raise TypeError("public must be a bool")
         if public and requirement:
@@ -155,7 +156,7 @@ def _verbs(methods: Iterable[str] | None) -> frozenset[str] | None:
     if methods is None:
         return None
     if isinstance(methods, str) or not isinstance(methods, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"methods must be a sequence of str, not {type(methods).__name__}")
+        raise TypeError(f"methods must be a sequence of str, such as ['GET'], not {type(methods).__name__}")
     names = tuple(methods)
     if not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError("methods must hold str only")

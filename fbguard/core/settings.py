@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from fbguard.core.clock import Clock
@@ -27,6 +28,7 @@ _PLACEHOLDERS: Final = frozenset({
     "appsecret", "changeme", "facebookappsecret", "fbappsecret", "placeholder", "replaceme", "todo",
     "yourappsecret", "yourfacebookappsecret", "yoursecret", "yoursecrethere",
 })  # fmt: skip
+_ARGUMENTS: Final[Mapping[str, int]] = {"ASGI": 3, "WSGI": 2}  # an app is called with
 
 
 def app_id(value: object) -> str:
@@ -207,3 +209,27 @@ def redirect_uri(value: object) -> str | None:
     if value.partition(":")[0].lower() in _NO_PLACES:
         raise ValueError("redirect_uri must lead to a page or an app")
     return value
+
+
+def check_app(app: object, door: Literal["ASGI", "WSGI"]) -> None:
+    """Raise TypeError for an app of the other protocol, which a door could not call.
+
+    Both doors bear one name. What may be called in both ways, or hides how, is not refused.
+    """
+    other = "WSGI" if door == "ASGI" else "ASGI"
+    if _takes(app, _ARGUMENTS[other]) and not _takes(app, _ARGUMENTS[door]):
+        raise TypeError(
+            f"this is the {door} door; an app of {other} wants fbguard.{other.lower()}.FBTokenMiddleware"
+        )
+
+
+def _takes(app: object, arguments: int) -> bool:
+    if not callable(app):
+        return True
+    try:  # of itself: functools.wraps() may have made an app of one protocol look like one of the other
+        inspect.signature(app, follow_wrapped=False).bind(*range(arguments))
+    except ValueError:  # there is none, as of what is compiled
+        return True
+    except TypeError:
+        return False
+    return True

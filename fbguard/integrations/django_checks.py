@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from django.conf import settings
@@ -12,14 +12,17 @@ from django.core.exceptions import ImproperlyConfigured
 from fbguard.integrations.django_settings import configuration, guard, policy
 
 _MIDDLEWARE: Final = "fbguard.integrations.django.FBTokenMiddleware"
+_DOORS: Final = ("fbguard.asgi.FBTokenMiddleware", "fbguard.wsgi.FBTokenMiddleware")
 _CORS: Final = "corsheaders.middleware.CorsMiddleware"
 _CACHE: Final = "django.middleware.cache.UpdateCacheMiddleware"
 
 
 @register(Tags.security)
 def check_settings(**_: object) -> list[CheckMessage]:
-    """Report what is wrong with ``settings.FBGUARD`` (fbguard.E001, E002) and the order of MIDDLEWARE."""
-    if not hasattr(settings, "FBGUARD") and _MIDDLEWARE not in settings.MIDDLEWARE:
+    """Report what is wrong with ``settings.FBGUARD`` (fbguard.E001, E002) and with MIDDLEWARE."""
+    # What else there is to say of the order holds for the one that was meant.
+    order = [_MIDDLEWARE if one in _DOORS else one for one in settings.MIDDLEWARE]
+    if not hasattr(settings, "FBGUARD") and _MIDDLEWARE not in order:
         return []
     found: list[CheckMessage] = []
     for number, make in enumerate((guard, policy), start=1):
@@ -27,7 +30,17 @@ def check_settings(**_: object) -> list[CheckMessage]:
             make()
         except ImproperlyConfigured as error:
             found.append(Error(str(error), id=f"fbguard.E{number:03d}"))
-    return found or [*_check_middleware(list(settings.MIDDLEWARE))]
+    return [*_check_doors(settings.MIDDLEWARE), *(found or _check_middleware(order))]
+
+
+def _check_doors(order: Iterable[str]) -> Iterator[CheckMessage]:
+    for one in order:
+        if one in _DOORS:
+            yield Error(
+                f"{one!r} goes around a whole app, not into MIDDLEWARE",
+                hint=f"Name {_MIDDLEWARE!r} in its place.",
+                id="fbguard.E005",
+            )
 
 
 def _check_middleware(order: list[str]) -> Iterator[CheckMessage]:
@@ -39,6 +52,12 @@ def _check_middleware(order: list[str]) -> Iterator[CheckMessage]:
                 id="fbguard.E003",
             )
         return
+    if order.count(_MIDDLEWARE) > 1:
+        yield Warning(
+            "the guard stands in MIDDLEWARE more than once: each judges every request again",
+            hint=f"Keep the first {_MIDDLEWARE!r} only.",
+            id="fbguard.W002",
+        )
     below = order[order.index(_MIDDLEWARE) + 1 :]
     if _CORS in below:
         yield Warning(

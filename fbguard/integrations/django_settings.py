@@ -11,8 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
+from fbguard.core.options import refuse_unknown
 from fbguard.core.policy import Policy
-from fbguard.guard import Guard
+from fbguard.guard import OPTIONS, Guard
 
 _lock: Final = threading.RLock()  # the module of a policy may ask for the guard
 _guards: Final[list[Guard]] = []  # the one Guard of these settings, or none yet
@@ -73,6 +74,7 @@ def configuration() -> Mapping[str, Any]:
 
 def _make_guard() -> Guard:
     try:
+        refuse_unknown("Guard", map(str, configuration()), (*OPTIONS, "policy"))
         return Guard.from_mapping({key: value for key, value in configuration().items() if key != "policy"})
     except (TypeError, ValueError) as error:
         reason = str(error)

@@ -29,7 +29,7 @@ from fbguard import refusals
 from fbguard.connections import Scope
 from fbguard.context import TOKEN
 from fbguard.core.errors import Refused
-from fbguard.core.requirement import Requirement, RequirementOptions, with_scopes
+from fbguard.core.requirement import Requirement, RequirementOptions, refuse_options, with_scopes
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
 from fbguard.integrations.starlette import StarletteSurroundings
@@ -121,6 +121,7 @@ class FBToken:
     def __init__(
         self, *, guard: GuardSource | None = None, **requirement: Unpack[RequirementOptions]
     ) -> None:
+        refuse_options(type(self).__name__, requirement, ("guard",))
         if requirement.get("optional") and not isinstance(self, OptionalFBToken):
             raise ValueError("FBToken gives a token; use OptionalFBToken for routes that take nobody too")
         put = object.__setattr__

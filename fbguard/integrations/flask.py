@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,10 +17,11 @@ from fbguard.core import preflight
 from fbguard.core.carrier import Carrier, carrier_of_request
 from fbguard.core.credentials import MISSING
 from fbguard.core.errors import Refused
+from fbguard.core.options import refuse_unknown
 from fbguard.core.policy import Policy
 from fbguard.core.secret import Secret
 from fbguard.entrance import Way, approach, check_door
-from fbguard.guard import Guard
+from fbguard.guard import OPTIONS, Guard
 from fbguard.heads import EnvironHead
 from fbguard.integrations.flask_views import (
     EXTENSION,
@@ -71,6 +73,8 @@ class FBGuard:
 
     def init_app(self, app: flask.Flask) -> None:
         """Guard ``app``; the guard is then in ``app.extensions["fbguard"]``."""
+        if not isinstance(app, flask.Flask):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"FBGuard guards a Flask app, not {type(app).__name__}: FBGuard(app, guard)")
         if EXTENSION in app.extensions:
             raise RuntimeError("this app has an FBGuard already")
         guard = self.guard if self.guard is not None else _guard_of(app)
@@ -194,8 +198,23 @@ def _guard_of(app: flask.Flask) -> Guard:
     ]
     if not names:
         raise RuntimeError("FBGuard needs a guard: FBGuard(app, guard), or FBGUARD_APP_ID ... in app.config")
-    # In one expression: no local variable holds the secret, or the config, when a traceback shows this frame.
-    return Guard.from_mapping({name.removeprefix(_PREFIX).lower(): app.config[name] for name in names})
+    refuse_unknown("FBGuard", map(_option_of, names), (*OPTIONS, "policy"), _key_of)
+    kind: type[TypeError | ValueError]
+    try:
+        # In one expression: no local variable holds the secret, or the config, when a traceback shows this.
+        return Guard.from_mapping({_option_of(name): app.config[name] for name in names})
+    except (TypeError, ValueError) as error:
+        kind, reason = TypeError if isinstance(error, TypeError) else ValueError, str(error)
+    # Outside the except block: that exception's frames show what was given. A reason begins with its option.
+    raise kind(re.sub(r"\A\w+", lambda word: _key_of(word[0]) if word[0] in OPTIONS else word[0], reason))
+
+
+def _option_of(key: str) -> str:
+    return key.removeprefix(_PREFIX).lower()
+
+
+def _key_of(option: str) -> str:
+    return _PREFIX + option.upper()
 
 
 def _policy_of(app: flask.Flask, given: Policy | None) -> Policy | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import httpx
 import pytest
 
@@ -161,3 +163,34 @@ def test_an_option_that_is_nearly_one_is_named(option, meant):
 def test_and_one_that_is_near_to_none_is_not():
     with pytest.raises(TypeError, match=r"'quux'$"):
         make_guard(quux=1)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"APP_ID": APP_ID, "APP_SECRET": SECRET}, "^Guard has no option 'APP_ID'; is it 'app_id'"),
+        ({"app_id": APP_ID, "secret": SECRET}, "^Guard has no option 'secret'; is it 'app_secret'"),
+        ({"app_id": APP_ID, "app_secret": SECRET, "TTL": 1}, "^Guard has no option 'TTL'; is it 'ttl'"),
+        ({"app_id": APP_ID}, "^app_secret is missing$"),
+        ({"app_secret": SECRET, "ttl": 1}, "^app_id is missing$"),
+    ],
+)
+def test_what_a_mapping_nearly_has_is_named_before_what_is_missing(mapping, says):
+    with pytest.raises(TypeError, match=says) as caught:
+        Guard.from_mapping(mapping)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ['"{}"', "'{}'", ' "{}" ', '"{}","older"', "older,'{}'", '"{},older"'])
+@pytest.mark.parametrize("name", ["FBGUARD_APP_SECRET", "FBGUARD_APP_ID", "FBGUARD_GRAPH_URL", "FBGUARD_TTL"])
+def test_quotes_that_a_shell_would_have_taken_away(environ, name, value):
+    environ.setenv(name, value.format(SECRET))
+    with pytest.raises(ValueError, match=f"^{name} has quotes around it") as caught:
+        Guard.from_env()
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert SECRET not in "".join(shown.format())
+
+
+def test_a_quote_at_one_end_is_no_pair(environ):
+    environ.setenv("FBGUARD_APP_SECRET", f'"{SECRET}')
+    Guard.from_env(transport=FakeGraph()).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 import pytest
@@ -257,6 +258,21 @@ def test_rules_that_are_none(options, error):
         Rule("/x", **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scope": ["email"]}, "Rule has no option 'scope'; is it 'scopes'?"),
+        ({"method": ["GET"]}, "Rule has no option 'method'; is it 'methods'?"),
+        ({"public": True, "publik": True}, "Rule has no option 'publik'; is it 'public'?"),
+        ({"methods": "GET"}, "methods must be a sequence of str, such as ['GET'], not str"),
+    ],
+    ids=repr,
+)
+def test_what_a_rule_should_have_been(options, says):
+    with pytest.raises(TypeError, match=f"^{re.escape(says)}$"):
+        Rule("/x", **options)
+
+
 @pytest.mark.parametrize("path", [None, 5, b"/a"])
 def test_a_path_of_another_type(path):
     with pytest.raises(TypeError):
@@ -267,6 +283,43 @@ def test_a_path_of_another_type(path):
 def test_policies_of_something_else(rules):
     with pytest.raises(TypeError):
         Policy(*rules)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([Rule("/a")], r"not list: write Policy\(\*rules\)$"),
+        ((), r"not tuple: write Policy\(\*rules\)$"),
+        ("/a", "not str$"),
+        (None, "not NoneType$"),
+    ],
+    ids=repr,
+)
+def test_a_sequence_of_rules_is_unpacked(given, says):
+    with pytest.raises(TypeError, match=says):
+        Policy(given)
+
+
+def test_no_default_is_the_default_as_it_is():
+    assert Policy(default=None).default == Requirement()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"rules": [{"path": "/a", "pub": True}]}, "rules[0].pub is not known here; is it 'public'?"),
+        ({"default": {"scope": []}}, "default.scope is not known here; is it 'scopes'?"),
+        ({"rule": []}, "rule is not known here; is it 'rules'?"),
+        ({"quux": 1}, "quux is not known here; known are rules, default, preflight"),
+        ({5: 1}, "5 is not known here; known are rules, default, preflight"),
+        ({"rules": [{"path": "/a", "scopes": ["a,b"]}]},
+         "rules[0]: scopes holds 'a,b', but names one permission each: ['a', 'b']"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_data_that_is_no_policy(data, says):
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(says)}$"):
+        Policy.from_mapping(data)
 
 
 @pytest.mark.parametrize("default", [Rule("/a"), "email", {"scopes": ["email"]}])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
 from fbguard import Requirement, TokenInfo
 from fbguard.core.judge import judge
+from fbguard.core.requirement import with_scopes
 from fbguard.core.token import GranularScopes, TokenError
 
 NOW = 1_000_000
@@ -84,6 +86,37 @@ def test_numbers_of_another_type(option, value):
 def test_other_mistakes(options, error):
     with pytest.raises(error):
         Requirement(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"scope": ["email"]}, "Requirement has no option 'scope'; is it 'scopes'?"),
+        ({"Scopes": ["email"]}, "Requirement has no option 'Scopes'; is it 'scopes'?"),
+        ({"public": True}, "Requirement has no option 'public': that is for a Rule"),
+        ({"methods": ["GET"]}, "Requirement has no option 'methods': that is for a Rule"),
+        ({"quux": 1}, "Requirement has no option 'quux'"),
+        ({"scopes": "email"}, "scopes must be a sequence of str, such as ['email'], not str"),
+        ({"any_scope": None}, "any_scope must be a sequence of str, such as ['email'], not NoneType"),
+        ({"token_types": "PAGE"}, "token_types must be a sequence of str, such as ['USER'], not str"),
+    ],
+    ids=repr,
+)
+def test_what_a_mistake_should_have_been(options, says):
+    with pytest.raises(TypeError, match=f"^{re.escape(says)}$"):
+        Requirement(**options)
+
+
+@pytest.mark.parametrize("option", ["scopes", "any_scope"])
+def test_a_comma_separates_permissions(option):
+    says = "'email,public_profile', but names one permission each: ['email', 'public_profile']"
+    with pytest.raises(ValueError, match=f"^{option} holds {re.escape(says)}$"):
+        Requirement(**{option: ["pages", "email,public_profile"]})
+
+
+def test_a_permission_that_is_needed_too_has_no_comma():
+    with pytest.raises(ValueError, match="one permission each"):
+        with_scopes(Requirement(), ["email,pages"])
 
 
 def test_it_is_data():

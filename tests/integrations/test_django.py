@@ -481,6 +481,9 @@ def test_the_policy(configured, server, policy, status):
 WRONG = [
     ("E001", {"app_id": 123}, "app_id"),
     ("E001", {"app_id": ...}, "app_id"),
+    ("E001", {"app_id": ..., "APP_ID": "1"}, "no option 'APP_ID'; is it 'app_id'"),
+    ("E001", {"TTL": 1}, "no option 'TTL'; is it 'ttl'"),
+    ("E001", {"POLICY": None}, "no option 'POLICY'; is it 'policy'"),
     ("E001", {"app_secret": ...}, "app_secret"),
     ("E001", {"app_secret": f"{SECRET} "}, "app_secret"),
     ("E001", {"tttl": 3}, "tttl"),

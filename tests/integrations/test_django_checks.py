@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.test import override_settings
 
+import fbguard.integrations.django  # noqa: F401 - as INSTALLED_APPS does: it registers the checks
 from fbguard import Policy, Rule
 from tests.support import APP_ID, SECRET, FakeGraph
 
@@ -80,6 +81,28 @@ def test_a_cache_below_the_guard_is_an_error(options):
     assert (one.id, one.level) == ("fbguard.E004", ERROR)
     assert one.hint.index(UPDATE) < one.hint.index(GUARDING)
     assert "cookie or query" in one.msg
+
+
+@pytest.mark.parametrize("door", ["fbguard.asgi.FBTokenMiddleware", "fbguard.wsgi.FBTokenMiddleware"])
+def test_a_door_of_whole_apps_is_no_middleware_of_django(door):
+    (one,) = found([COMMON, door], policy=Policy())
+    assert (one.id, one.level) == ("fbguard.E005", ERROR)
+    assert repr(door) in one.msg
+    assert repr(GUARDING) in one.hint
+    assert [one.id for one in found([door, CORS])] == ["fbguard.E005", "fbguard.W001"]
+    assert [one.id for one in found([door], token_from=["cookie"])] == ["fbguard.E005", "fbguard.E001"]
+
+
+def test_and_is_none_where_nothing_else_speaks_of_fbguard():
+    with override_settings(MIDDLEWARE=["fbguard.wsgi.FBTokenMiddleware"]):
+        assert "fbguard.E005" in [one.id for one in run_checks()]
+
+
+@pytest.mark.parametrize("order", [[GUARDING, GUARDING], [GUARDING, COMMON, GUARDING, GUARDING]])
+def test_a_guard_that_stands_there_twice_is_a_warning(order):
+    (one,) = found(order)
+    assert (one.id, one.level) == ("fbguard.W002", WARNING)
+    assert GUARDING in one.hint
 
 
 def test_all_that_is_wrong_with_the_order_is_said():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -304,6 +305,19 @@ def test_equal_by_value_frozen_hashable(fb_guard):
     with pytest.raises(AttributeError, match="frozen"):
         del FBToken().guard
     assert repr(FBToken(scopes=["email"])).startswith("FBToken(Requirement(scopes=('email',)")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        (FBToken, {"scope": ["email"]}, "FBToken has no option 'scope'; is it 'scopes'?"),
+        (OptionalFBToken, {"gard": None}, "OptionalFBToken has no option 'gard'; is it 'guard'?"),
+        (FBToken, {"public": True}, "FBToken has no option 'public': that is for a Rule"),
+    ],
+)
+def test_what_a_keyword_should_have_been(kind, options, says):
+    with pytest.raises(TypeError, match=f"^{re.escape(says)}$"):
+        kind(**options)
 
 
 @pytest.mark.parametrize(

@@ -126,10 +126,15 @@ def test_policy_none_in_the_config(guard):
     [
         ({}, RuntimeError, "FBGUARD_APP_ID"),
         ({"FBGUARD_POLICY": HEALTH}, RuntimeError, "FBGUARD_APP_ID"),
-        ({"FBGUARD_APP_SECRET": SECRET}, TypeError, "app_id"),
-        (CONFIG | {"FBGUARD_APP_ID": 123}, TypeError, "app_id"),
-        (CONFIG | {"FBGUARD_TTLL": 1}, TypeError, "'ttll'"),
-        (CONFIG | {"FBGUARD_TTL": -1}, ValueError, "ttl"),
+        ({"FBGUARD_APP_SECRET": SECRET}, TypeError, "^FBGUARD_APP_ID is missing$"),
+        (CONFIG | {"FBGUARD_APP_ID": 123}, TypeError, "^FBGUARD_APP_ID must be a str, not int$"),
+        (CONFIG | {"FBGUARD_TTLL": 1}, TypeError, "no option 'FBGUARD_TTLL'; is it 'FBGUARD_TTL'"),
+        (CONFIG | {"FBGUARD_POLCY": None}, TypeError, "no option 'FBGUARD_POLCY'; is it 'FBGUARD_POLICY'"),
+        (CONFIG | {"FBGUARD_QUUX": 1}, TypeError, "^FBGuard has no option 'FBGUARD_QUUX'$"),
+        ({"FBGUARD_APPID": "1"}, TypeError, "no option 'FBGUARD_APPID'; is it 'FBGUARD_APP_ID'"),
+        (CONFIG | {"FBGUARD_APP_SECRET": SECRET + " "}, ValueError, "^FBGUARD_APP_SECRET must not be blank"),
+        (CONFIG | {"FBGUARD_STORE": "nowhere"}, ValueError, "^FBGUARD_STORE"),
+        (CONFIG | {"FBGUARD_TTL": -1}, ValueError, "^FBGUARD_TTL must be"),
         (CONFIG | {"FBGUARD_POLICY": "site.policy"}, TypeError, "policy"),
         (CONFIG | {"FBGUARD_POLICY": {"rules": [{"path": "/a", "scopes": "email"}]}}, TypeError, "rules"),
     ],
@@ -148,6 +153,12 @@ def test_wrong_configuration_is_refused_at_init_app(config, error, match):
 def test_what_is_no_guard(wrong):
     with pytest.raises(TypeError, match="guard must be a Guard"):
         FBGuard(site(), **wrong)
+
+
+@pytest.mark.parametrize("given", [lambda guard: (guard,), lambda guard: (guard, site())])
+def test_the_app_comes_first(guard, given):
+    with pytest.raises(TypeError, match=r"^FBGuard guards a Flask app, not Guard: FBGuard\(app, guard\)$"):
+        FBGuard(*given(guard))
 
 
 def test_a_second_init_app(guard):

@@ -68,9 +68,10 @@ def check_body(refused: Refused, accept: str | None, language: str | None) -> No
     assert body["relogin"]["action"] in HINTS
 
 
-scopes = st.lists(st.from_regex(r"[\x21\x23-\x5b\x5d-\x7e]{1,12}", fullmatch=True), max_size=4) | st.just(
-    SCOPES
-)
+# No commas: Facebook separates permissions by them, and a Requirement refuses one.
+scopes = st.lists(
+    st.from_regex(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]{1,12}", fullmatch=True), max_size=4
+) | st.just(SCOPES)
 realms = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1)
 
 
