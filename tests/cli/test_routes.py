@@ -639,6 +639,44 @@ def test_werkzeugs_dispatcher(guard):
     assert found["/me"] == "open"
 
 
+# -- what a guard gives to be mounted ----------------------------------------------------------------------
+
+
+FOR_LOGINS = {
+    "redirect_uri": "https://example.com/facebook/callback",
+    "token_from": ("header", "cookie:__Host-t"),
+}
+
+
+def remarks(app: object) -> dict[str, str | None]:
+    return {view.shown: view.remark for view in views_of(app)}
+
+
+def test_the_login_and_the_callbacks_are_public_by_nature():
+    with make_guard(**FOR_LOGINS) as guard:
+        app = flask.Flask("app", static_folder=None)
+        FBGuard(app, guard)
+        mounts = {"/facebook": guard.login_wsgi(), "/hooks": guard.callbacks_wsgi()}
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, mounts)  # outside of FBGuard, as docs/login.md does
+        assert told(verdicts(app)) == {"/facebook/...": "public", "/hooks/...": "public"}
+        said = remarks(app)
+        assert "login" in said["/facebook/..."]
+        assert "callbacks" in said["/hooks/..."]
+        site = FastAPI(openapi_url=None)
+        site.mount("/facebook", guard.login_asgi())
+        site.mount("/hooks", guard.callbacks_asgi())
+        assert told(verdicts(site)) == {"/facebook/...": "public", "/hooks/...": "public"}
+        assert remarks(site) == said
+
+
+def test_a_login_that_is_behind_a_door_is_not_called_public():
+    with make_guard(**FOR_LOGINS) as guard:
+        site = Starlette(routes=[Mount("/facebook", guard.login_asgi())])
+        assert told(verdicts(AsgiDoor(site, guard))) == {"/facebook/...": "guarded"}
+        rule = Rule("/facebook/{rest:path}", public=True)
+        assert told(verdicts(AsgiDoor(site, guard, policy=Policy(rule)))) == {"/facebook/...": "public"}
+
+
 # -- Django ------------------------------------------------------------------------------------------------
 
 DJANGO = """
@@ -757,6 +795,30 @@ def test_for_people(routes):
         "",
         "1 guarded, 2 open",
     ]
+
+
+def test_what_a_guard_gives_to_be_mounted_is_not_open(routes):
+    source = """
+        from flask import Flask
+        from werkzeug.middleware.dispatcher import DispatcherMiddleware
+        from fbguard import Guard
+        from fbguard.integrations.flask import FBGuard
+        app = Flask(__name__, static_folder=None)
+        guard = Guard(
+            app_id="1", app_secret="0a1b2c3d4e5f6071", redirect_uri="https://example.com/fb/callback",
+            token_from=("cookie:__Host-t",),
+        )
+        FBGuard(app, guard)
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/fb": guard.login_wsgi()})
+    """
+    code, out, _ = routes(source, "--fail-on-open")
+    assert code == 0
+    assert out.splitlines() == [
+        "public   any  /fb/...  fbguard's login: who comes has no token yet",
+        "",
+        "1 public",
+    ]
+    assert "login" in json.loads(routes(source, "--json")[1])[0]["remark"]
 
 
 def test_fail_on_open(routes):
