@@ -104,6 +104,8 @@ def audit(
         float, typer.Option("--rate", min=0.5, help="Calls of Graph in a second, at most.")
     ] = 10.0,
     app_id: AppId = None,
+    graph_url: GraphUrl = None,
+    graph_version: GraphVersion = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each token, and nothing else.")
     ] = False,
@@ -117,7 +119,10 @@ def audit(
     from fbguard.cli.audit import run  # noqa: PLC0415
 
     with wrong_use():
-        code = run(file, column=column, rate=rate, app_id=app_id, as_json=as_json)
+        code = run(
+            file, column=column, rate=rate, app_id=app_id,
+            graph_url=graph_url, graph_version=graph_version, as_json=as_json,
+        )  # fmt: skip
     raise typer.Exit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal
 
 from fbguard.core.credentials import is_id_token
@@ -14,6 +13,7 @@ from fbguard.core.reasons import REASONS, TRANSIENT_CODES
 from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.debugger.moments import iso
 from fbguard.guard import Guard
 
 Targets = tuple[str, ...] | Literal["all"]
@@ -139,9 +139,9 @@ class Report:
             "profile_id": facts.profile_id if facts else None,
             "type": (facts.type or None) if facts else None,
             "is_valid": facts.is_valid if facts else None,
-            "issued_at": _iso(facts.issued_at) if facts else None,
-            "expires_at": _iso(facts.expires_at) if facts else None,
-            "data_access_expires_at": _iso(facts.data_access_expires_at) if facts else None,
+            "issued_at": iso(facts.issued_at) if facts else None,
+            "expires_at": iso(facts.expires_at) if facts else None,
+            "data_access_expires_at": iso(facts.data_access_expires_at) if facts else None,
             "scopes": sorted(facts.scopes) if facts else None,
             "granular_scopes": self.targets,
             "fingerprint": (info.fingerprint or None) if info else None,
@@ -184,7 +184,3 @@ def _blames_the_call(refused: Refused) -> bool:
 
 def _targets(ids: tuple[str, ...] | None) -> Targets:
     return "all" if ids is None else ids
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
