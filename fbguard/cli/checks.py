@@ -19,6 +19,7 @@ from fbguard.core import settings
 from fbguard.core.errors import Refused
 from fbguard.core.options import STORE, VARIABLES, from_environment
 from fbguard.core.secret import Secret
+from fbguard.debugger.report import MEND_THE_APP
 from fbguard.events import CertificateRefused, Event
 from fbguard.facebook.graph import Graph, Reply
 from fbguard.facebook.transport import GraphClient, client_maker
@@ -37,6 +38,7 @@ _UNKNOWN: Final = "EAABfbguardDoctorAsksAboutATokenThatNobodyHasEverIssued000000
 _COMMANDS: Final = frozenset({"FBGUARD_TOKEN", "FBGUARD_SESSION_KEY"})  # what commands read besides
 _PACKAGES: Final = ("aiohttp", "httpx", "cachetools", "redis", "starlette", "fastapi", "flask", "django")
 _DONT_KNOW: Final = 503
+_ASK_AGAIN: Final = "Ask again in a minute."
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def _of_secret(is_taken: bool | None, name: str, *, others_do: bool) -> Check:
     if is_taken:
         return Check(name, "good", "is taken")
     if is_taken is None:
-        return Check(name, "warning", "Graph did not say whether it takes it.", "Ask again in a minute.")
+        return Check(name, "warning", "Graph did not say whether it takes it.", _ASK_AGAIN)
     if others_do:  # the guard finds the one that works
         return Check(name, "warning", "is refused", "Take it out, unless Facebook does not know it yet.")
     return Check(
@@ -236,7 +238,8 @@ async def _look_up(guard: Guard) -> Check:
         answer = f"{refused.reason} ({refused.status})"
         if refused.status != _DONT_KNOW:
             return Check("Look-ups", "good", f"a token of nobody is refused: {answer}")
-        return Check("Look-ups", "bad", f"nobody can tell: {answer}", refused.relogin.message)
+        help_ = MEND_THE_APP if refused.reason == "misconfigured" else _ASK_AGAIN
+        return Check("Look-ups", "bad", f"nobody can tell: {answer}", help_)
     return Check("Look-ups", "bad", "a token of nobody was let in", "Who answers there is no Graph.")
 
 

@@ -25,6 +25,11 @@ _OTHER_KIND: Final = "wrong_token_type"
 # Without what verifies ID tokens: nothing was said about this one.
 _NOT_READ: Final = "limited_login"
 _NO_TIME: Final = "not said"
+#: What an operator does about a credential that Graph refuses.
+MEND_THE_APP: Final = (
+    "Compare the app's id and secret with its dashboard; if they belong together, see there whether the app "
+    "is disabled or restricted."
+)
 _USER_TOKEN: Final = Requirement()
 _ID_TOKEN: Final = Requirement(token_types=[LIMITED_LOGIN])
 
@@ -102,7 +107,7 @@ class Report:
             return "Only the app that it was issued to can inspect it."
         if refused.reason == "malformed_token":
             return REASONS[refused.reason].detail
-        if refused.reason == "misconfigured" or _blames_the_call(refused):
+        if _is_the_apps_fault(refused):
             return (
                 "Graph refused the call itself, not the token: perhaps the app id and the secret do not"
                 " belong together."
@@ -110,6 +115,13 @@ class Report:
         if refused.reason == "unavailable" and refused.code is None:
             return f"{self.asked} gave no answer in time, or none that could be read."
         return None
+
+    @property
+    def to_do(self) -> str | None:
+        """What helps: the sentence for the person; for the operator, of what only an operator can mend."""
+        if self.refused is None or self.valid:
+            return None
+        return MEND_THE_APP if _is_the_apps_fault(self.refused) else self.refused.relogin.message
 
     @property
     def more(self) -> str | None:
@@ -175,6 +187,11 @@ def report_of(guard: Guard, token: Secret, refused: Refused | None) -> Report:
 
 def _other_kind(info: TokenInfo) -> str:
     return f"Only routes with token_types={[info.type]!r} take it; all others refuse it."
+
+
+def _is_the_apps_fault(refused: Refused) -> bool:
+    """Tell a credential, or an app, that Graph does not take from all that a token's owner can mend."""
+    return refused.reason == "misconfigured" or _blames_the_call(refused)
 
 
 def _blames_the_call(refused: Refused) -> bool:

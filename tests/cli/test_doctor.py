@@ -142,6 +142,7 @@ def test_a_secret_of_another_app(examined, variables):
     assert (found["App secret"]["result"], found["App secret"]["found"]) == ("bad", "is refused")
     assert found["Look-ups"]["result"] == "bad"
     assert "misconfigured" in found["Look-ups"]["found"]
+    assert found["Look-ups"]["help"].startswith("Compare the app's id and secret with its dashboard")
 
 
 def test_each_of_several_secrets(examined, variables):
@@ -186,6 +187,7 @@ def test_an_outage(examined, sandbox):
     assert code == 1
     assert found["App secret"]["result"] == "warning"
     assert found["Look-ups"]["found"] == "nobody can tell: unavailable (503)"
+    assert found["Look-ups"]["help"] == "Ask again in a minute."
 
 
 def test_who_says_yes_to_all_is_no_graph(examined, sandbox):

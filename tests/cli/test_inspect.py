@@ -258,6 +258,8 @@ def test_a_wrong_secret_is_told_from_an_outage(sandbox, inspect, monkeypatch):
     code, out = inspect(sandbox.issue_token())
     assert code == 3
     assert "the app id and the secret do not belong together" in rows(out)["Note"]
+    assert rows(out)["What to do"].startswith("Compare the app's id and secret with its dashboard")
+    assert "cannot reach Facebook" not in " ".join(out.split())  # which is for people who use the app
     assert OTHER_SECRET not in out
 
 
@@ -266,6 +268,7 @@ def test_a_facebook_that_asks_for_patience_is_an_outage(sandbox, inspect):
     code, out = inspect(sandbox.issue_token())
     assert code == 3
     assert "do not belong together" not in out
+    assert "dashboard" not in out
 
 
 # -- json ----------------------------------------------------------------------------------------------
