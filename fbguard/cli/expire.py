@@ -23,6 +23,10 @@ _PATH: Final = "/restserver.php"
 _UNKNOWN: Final = frozenset({1, 2})  # of the REST API: try again; ours if no answer could be read
 _AWAY: Final = "unavailable"
 _STORE_AWAY: Final = "The store did not do it, or did not say so. Try again."
+_AT_STAKE: Final = (
+    "Facebook will take all of the app's permissions of this person away: every token of theirs for this app "
+    "ends, and they must allow the app anew."
+)
 _NO_ANSWER: Final = "Graph did not answer, or not so that anybody could tell. Try again."
 
 
@@ -57,6 +61,7 @@ class Options:
     legacy: str | None = None
     session_key: Secret | None = None
     format: str | None = None
+    is_agreed: bool = False
 
 
 def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
@@ -67,6 +72,9 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
     _check(options)
     app_id = asking.app_id(options.app_id)
     key = asking.token(options.session_key or given)
+    if _is_at_graph(options) and not options.is_agreed and not asking.agreed(_AT_STAKE):
+        sys.stderr.write("Nothing was ended.\n")
+        return 1
     if options.endpoint is not None:
         base = options.endpoint.rstrip("/").removesuffix(_PATH)
         ending = _call("endpoint", app_id, key, f"{base}{_PATH}", options.format)
@@ -96,6 +104,10 @@ def _check(options: Options) -> None:
         for name, value in (("--session-key", options.session_key), ("--format", options.format)):
             if value is not None:
                 raise asking.WrongUse(f"{name} needs --endpoint or --legacy; elsewhere it is the token")
+
+
+def _is_at_graph(options: Options) -> bool:
+    return options.endpoint is None and options.legacy is None and not options.in_store
 
 
 def _revoke(app_id: str, token: Secret, options: Options) -> Ending:

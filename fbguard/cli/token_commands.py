@@ -132,6 +132,7 @@ def audit(
     epilog="""Examples:
 
 - `fbguard expire-session`
+- `fbguard expire-session --yes`
 - `fbguard expire-session - < token.txt`
 - `fbguard expire-session --store`
 - `fbguard expire-session --endpoint https://api.example.com/facebook`
@@ -172,14 +173,17 @@ def expire_session(
         str | None,
         typer.Option("--format", metavar="XML|JSON", help="For these two: the answer's.", show_default="XML"),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether all tokens of the person are to end.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """End a session: of one token at your guards or a legacy server, or else of the person at Facebook.
 
     Without `--store`, `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of
     this person away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the
-    app must be allowed anew. With the last two the call is signed by the app's secret. Token and secret are
-    taken as by `fbguard inspect`, and never printed.
+    app must be allowed anew. At a terminal it asks before. With the last two the call is signed by the app's
+    secret. Token and secret are taken as by `fbguard inspect`, and never printed.
     """
     from fbguard.cli.expire import Options, run  # noqa: PLC0415
 
@@ -188,6 +192,7 @@ def expire_session(
     options = Options(
         app_id=app_id, graph_url=graph_url, graph_version=graph_version,
         in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
+        is_agreed=yes,
     )  # fmt: skip
     with wrong_use():
         code = run(token, options, as_json=as_json)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from fbguard import Refused, Requirement
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
 from tests.cli.conftest import SECRET
-from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run, told
+from tests.cli.processes import FBGUARD, PATIENCE, Typist, environment, fbguard, run, told
 from tests.support import hears, wait_until
 
 OTHER_SECRET = "0f" * 16
@@ -145,6 +146,58 @@ def test_without_a_clear_answer_it_is_not_known(sandbox, expire, fault):
 def test_the_guards_proof_goes_along(sandbox, expire):
     sandbox.require_proof()
     assert expire(sandbox.issue_token())[0] == 0
+
+
+# -- at a terminal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "exit_code", "verdict"),
+    [("y\n", 0, "not_authorized"), ("n\n", 1, True), ("\n", 1, True), ("\x04", 1, True)],
+)
+def test_at_a_terminal_it_asks_before_all_tokens_end(sandbox, guard, variables, typed, exit_code, verdict):
+    token = sandbox.issue_token()
+    typist = Typist(["expire-session"], {**variables, "FBGUARD_TOKEN": token})
+    typist.answer("Go on? [y/N]: ", typed)
+    assert typist.end() == exit_code
+    assert passes(guard, token) == verdict
+    assert "every token of theirs" in " ".join(typist.seen.split())
+    assert ("Nothing was ended." in typist.seen) == (exit_code == 1)
+    assert no_secret_in(typist.seen, token)
+
+
+def test_at_a_terminal_yes_was_said_before(sandbox, guard, variables):
+    token = sandbox.issue_token()
+    typist = Typist(["expire-session", "--yes"], {**variables, "FBGUARD_TOKEN": token})
+    assert typist.end() == 0
+    assert "Go on?" not in typist.seen
+    assert passes(guard, token) == "not_authorized"
+
+
+def test_at_a_terminal_one_token_ends_without_a_question(sandbox, guard, endpoint, variables):
+    token = sandbox.issue_token()
+    words = ["expire-session", "--endpoint", endpoint]
+    typist = Typist(words, {**variables, "FBGUARD_TOKEN": token})
+    assert typist.end() == 0
+    assert "Go on?" not in typist.seen
+    assert passes(guard, token) == "session_invalidated"
+
+
+def test_who_pipes_a_token_is_asked_nothing(sandbox, guard, variables):
+    """Standard input is the token's, whatever the rest is; there is nobody to answer."""
+    token = sandbox.issue_token()
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "fbguard.cli", "expire-session"],
+            input=token.encode(), stdout=theirs, stderr=theirs, env=environment(**variables),
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.returncode == 0
+    assert passes(guard, token) == "not_authorized"
 
 
 # -- at a guard ----------------------------------------------------------------------------------------
