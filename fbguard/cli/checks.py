@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import fbguard
 from fbguard.cli.guards import patience
@@ -24,6 +24,7 @@ from fbguard.events import CertificateRefused, Event
 from fbguard.facebook.graph import Graph, Reply
 from fbguard.facebook.transport import GraphClient, client_maker
 from fbguard.guard import Guard
+from fbguard.stores.sqlite import SQLiteStore
 
 Result = Literal["good", "warning", "bad"]
 
@@ -51,14 +52,15 @@ class Check:
     help: str | None = None
 
 
-async def examine() -> AsyncIterator[Check]:
-    """Give each check when it is done. Asks Graph, and the store if there is one."""
+async def examine(store: SQLiteStore | None = None) -> AsyncIterator[Check]:
+    """Give each check when it is done. Asks Graph, and the store: this one, else the environment's."""
     yield Check("Versions", "good", _versions())
     for check in _unread(os.environ):
         yield check
     told: list[Event] = []
     try:
-        guard = Guard.from_env(on_event=told.append, **patience())
+        shared: dict[str, Any] = {} if store is None else {"store": store}
+        guard = Guard.from_env(on_event=told.append, **patience(), **shared)
     except (TypeError, ValueError, RuntimeError, ImportError) as error:  # which names the option only
         yield Check("Settings", "bad", str(error), "docs/index.md lists the options and their variables.")
         return
@@ -67,7 +69,7 @@ async def examine() -> AsyncIterator[Check]:
             yield check
         async for check in _graph(guard, told):
             yield check
-        async for check in _store(guard):
+        async for check in _store(guard, STORE if store is None else "the file, and who may write to it"):
             yield check
 
 
@@ -246,7 +248,7 @@ async def _look_up(guard: Guard) -> Check:
 # -- the store ---------------------------------------------------------------------------------------------
 
 
-async def _store(guard: Guard) -> AsyncIterator[Check]:
+async def _store(guard: Guard, to_check: str) -> AsyncIterator[Check]:
     if guard.health().store is not None:
         await _look_up(guard)  # the first of all begins to listen; and this one is known by now, mostly
     until = time.monotonic() + _HEARING
@@ -261,5 +263,5 @@ async def _store(guard: Guard) -> AsyncIterator[Check]:
     else:
         yield Check(
             "Store", "bad", f"is {health.status}",
-            f"Look-ups go on without it, but sessions end on this machine only: check {STORE}.",
+            f"Look-ups go on without it, but sessions end in each process alone: check {to_check}.",
         )  # fmt: skip

@@ -57,6 +57,7 @@ class Options:
     graph_url: str | None = None
     graph_version: str | None = None
     in_store: bool = False
+    store_file: str | None = None
     endpoint: str | None = None
     legacy: str | None = None
     session_key: Secret | None = None
@@ -80,7 +81,7 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
         ending = _call("endpoint", app_id, key, f"{base}{_PATH}", options.format)
     elif options.legacy is not None:
         ending = _call("legacy", app_id, key, options.legacy, options.format)
-    elif options.in_store:
+    elif options.in_store or options.store_file is not None:
         ending = _bury(app_id, key, options)
     else:
         ending = _revoke(app_id, key, options)
@@ -94,6 +95,7 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
 def _check(options: Options) -> None:
     places = {
         "--store": options.in_store,
+        "--store-file": options.store_file is not None,
         "--endpoint": options.endpoint is not None,
         "--legacy": options.legacy is not None,
     }
@@ -107,7 +109,8 @@ def _check(options: Options) -> None:
 
 
 def _is_at_graph(options: Options) -> bool:
-    return options.endpoint is None and options.legacy is None and not options.in_store
+    places = (options.store_file, options.endpoint, options.legacy)
+    return not options.in_store and all(one is None for one in places)
 
 
 def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
@@ -136,7 +139,11 @@ def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
 def _bury(app_id: str, token: Secret, options: Options) -> Ending:
     """End the session of one token at all workers that share a store."""
     with one_off_guard(
-        in_store=True, app_id=app_id, graph_url=options.graph_url, graph_version=options.graph_version
+        in_store=options.in_store,
+        store_file=options.store_file,
+        app_id=app_id,
+        graph_url=options.graph_url,
+        graph_version=options.graph_version,
     ) as guard:
         screened = screen(token, id_tokens=True)
         try:
@@ -186,11 +193,17 @@ _NOBODY: Final = (
 )
 
 
+_UNHEARD: Final = (
+    "Who reads the file nobody can tell: workers that have another app id, Graph URL or secret do not hear "
+    "of it."
+)
+
+
 def _note(ending: Ending) -> str | None:
     if ending.where == "graph":
         return _CACHED
     if ending.listeners is None:
-        return None
+        return _UNHEARD if ending.where == "store" else None
     many = "1 guard was" if ending.listeners == 1 else f"{ending.listeners} guards were"
     return (
         f"{many} listening; those that have this app secret refuse it now." if ending.listeners else _NOBODY

@@ -41,6 +41,12 @@ GraphVersion = Annotated[
         "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
     ),
 ]
+StoreFile = Annotated[
+    str | None,
+    typer.Option(
+        "--store-file", metavar="PATH", help="The file that the workers of this host share (SQLiteStore)."
+    ),
+]
 PORT_HELP: Final = "The port on 127.0.0.1; 0 takes a free one."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 TWO_TOKENS: Final = "one token only, and without white space inside"

@@ -13,6 +13,7 @@ from fbguard.cli.program import (
     AsJson,
     GraphUrl,
     GraphVersion,
+    StoreFile,
     Token,
     app,
     listening_on,
@@ -135,6 +136,7 @@ def audit(
 - `fbguard expire-session --yes`
 - `fbguard expire-session - < token.txt`
 - `fbguard expire-session --store`
+- `fbguard expire-session --store-file /var/lib/myapp/fbguard.db`
 - `fbguard expire-session --endpoint https://api.example.com/facebook`
 - `fbguard expire-session --legacy https://old.example.com/restserver.php --format JSON`
 
@@ -152,6 +154,7 @@ def expire_session(
         bool,
         typer.Option("--store", help="In the store of FBGUARD_REDIS_URL, so at all workers that share it."),
     ] = False,
+    store_file: StoreFile = None,
     endpoint: Annotated[
         str | None,
         typer.Option("--endpoint", metavar="URL", help="A guard's callbacks, as the app has mounted them."),
@@ -180,10 +183,10 @@ def expire_session(
 ) -> None:
     """End a session: of one token at your guards or a legacy server, or else of the person at Facebook.
 
-    Without `--store`, `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of
-    this person away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the
-    app must be allowed anew. At a terminal it asks before. With the last two the call is signed by the app's
-    secret. Token and secret are taken as by `fbguard inspect`, and never printed.
+    Without a place (`--store`, `--store-file`, `--endpoint`, `--legacy`) Facebook is asked to take all of the
+    app's permissions of this person away (`DELETE /me/permissions`): that ends **every** token of the person
+    for the app, and the app must be allowed anew. At a terminal it asks before. With the last two the call is
+    signed by the app's secret. Token and secret are taken as by `fbguard inspect`, and never printed.
     """
     from fbguard.cli.expire import Options, run  # noqa: PLC0415
 
@@ -191,8 +194,8 @@ def expire_session(
         raise typer.BadParameter(TWO_TOKENS)
     options = Options(
         app_id=app_id, graph_url=graph_url, graph_version=graph_version,
-        in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
-        is_agreed=yes,
+        in_store=store, store_file=store_file, endpoint=endpoint, legacy=legacy,
+        session_key=session_key, format=answers, is_agreed=yes,
     )  # fmt: skip
     with wrong_use():
         code = run(token, options, as_json=as_json)

@@ -10,9 +10,11 @@ from email.utils import formatdate
 import pytest
 
 from fbguard.cli import checks, doctor
+from fbguard.cli.asking import WrongUse
 from fbguard.cli.checks import Check
 from fbguard.core.options import VARIABLES
 from fbguard.facebook.graph import Reply
+from fbguard.stores.sqlite import SQLiteStore
 from tests.cli.conftest import SECRET
 from tests.cli.processes import fbguard
 
@@ -214,6 +216,20 @@ def test_a_store_that_is_there(examined, variables, redis_server):
     code, found = examined()
     assert code == 0
     assert found["Store"]["result"] == "good"
+
+
+def test_a_store_in_a_file(variables, capsys, tmp_path, sandbox, url):
+    path = tmp_path / "fbguard.db"
+    with pytest.raises(WrongUse, match="--store-file: No such file"):
+        doctor.run(as_json=True, store_file=str(path))
+    assert not path.exists()
+    SQLiteStore(path)
+    assert doctor.run(as_json=True, store_file=str(path)) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["Store"]["found"] == "is asked, and its news are heard"
+    given = {"FBGUARD_APP_ID": sandbox.app_id, "FBGUARD_APP_SECRET": SECRET, "FBGUARD_GRAPH_URL": url}
+    assert "its news are heard" in fbguard("doctor", "--store-file", str(path), **given).stdout
+    assert fbguard("doctor", "--store-file", str(tmp_path), **given).returncode == 2
 
 
 def test_a_store_that_is_there_where_graph_is_not(examined, variables, redis_server, nobody):

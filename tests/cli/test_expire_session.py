@@ -13,6 +13,7 @@ import pytest
 from fbguard import Refused, Requirement
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
+from fbguard.stores.sqlite import SQLiteStore
 from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, Typist, environment, fbguard, run, told
 from tests.support import hears, wait_until
@@ -309,7 +310,12 @@ def test_a_dash_wins_over_the_environment(sandbox, guard, variables):
         (("--legacy", "https://x.example", "--format", "yaml"), {}, "format must be one of"),
         (("--legacy", "https://x.example", "--endpoint", "https://x.example"), {}, "two places"),
         (("--store", "--endpoint", "https://x.example"), {}, "--store and --endpoint are two places"),
-        (("--store",), {}, "--store needs FBGUARD_REDIS_URL"),
+        (("--store",), {}, "--store needs FBGUARD_REDIS_URL; a file that workers share is --store-file PATH"),
+        (("--store",), {"FBGUARD_REDIS_URL": "/firsthalf.db"}, "a file is --store-file PATH"),
+        (("--store-file", "/nowhere/firsthalf.db"), {}, "--store-file: No such file"),
+        (("--store-file", os.devnull), {}, "--store-file: the file is empty"),
+        (("--store-file", __file__), {}, "--store-file: path cannot be used as a store"),
+        (("--store-file", "x", "--store"), {}, "--store and --store-file are two places"),
         (("--store",), {"FBGUARD_REDIS_URL": "redis://:firsthalf@x/y"}, "must be a number"),
         (("--format", "XML"), {}, "--format needs"),
         (("--session-key", "firsthalf"), {}, "--session-key needs"),
@@ -373,6 +379,35 @@ def test_in_a_store_where_nobody_listens(sandbox, expire, monkeypatch, redis_ser
     code, out = expire(sandbox.issue_token(), "--store")
     assert code == 0
     assert "No guard was listening" in out
+
+
+def test_in_a_file_it_ends_for_every_worker(sandbox, guard, expire, monkeypatch, tmp_path):
+    path = tmp_path / "fbguard.db"
+    token, other = sandbox.issue_token(), sandbox.issue_token()
+    options = {"graph_url": os.environ["FBGUARD_GRAPH_URL"]}
+    with (
+        sandbox.guard(store=SQLiteStore(path), **options) as one,
+        sandbox.guard(store=SQLiteStore(path), **options) as two,
+    ):
+        assert [passes(worker, which) for worker in (one, two) for which in (token, other)] == [True] * 4
+        hears(one, two)
+        asked = len(sandbox.calls)
+        code, out = expire(token, "--store-file", str(path))
+        assert (code, out.strip()[:7]) == (0, "✓ Ended")
+        assert "Who reads the file nobody can tell" in out
+        wait_until(lambda: one.peek(token) is None and two.peek(token) is None)
+        assert [passes(worker, token) for worker in (one, two)] == ["session_invalidated"] * 2
+        assert [passes(worker, other) for worker in (one, two)] == [True] * 2
+        code, body = as_json(expire(other, "--store-file", str(path), "--json"))
+        assert (code, body["where"], body["ended"], body["listeners"]) == (0, "store", True, None)
+    assert len(sandbox.calls) == asked
+
+
+def test_no_file_is_made(expire, sandbox, variables, tmp_path):
+    path = tmp_path / "fbguard.db"
+    done = fbguard("expire-session", "--store-file", str(path), FBGUARD_TOKEN="EAA", **variables)
+    assert done.returncode == 2
+    assert not path.exists()
 
 
 def test_a_store_that_is_away(sandbox, expire, monkeypatch):
