@@ -144,7 +144,7 @@ def routes(
 @app.command(
     epilog="""Examples:
 
-- `fbguard explain 190 463`
+- `fbguard explain 190 463`, or `fbguard explain 190/463`
 - `fbguard explain expired`
 - `fbguard explain --all`
 
