@@ -8,6 +8,7 @@ import json
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import flask
@@ -38,6 +39,7 @@ from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.cli.processes import fbguard
 from tests.support import make_guard
 
+ROOT = Path(__file__).parents[2]
 RULES = Policy(
     Rule("/health", public=True),
     Rule("/pages/new", public=True),
@@ -744,6 +746,75 @@ def test_django(tmp_path, is_guarded):
     if is_guarded:  # of a regular expression nobody can tell which rules it meets
         loose = next(one for one in json.loads(finished.stdout) if "fi[a-z]" in one["path"])
         assert loose["except_at"] == {"/files/...": "public", "/health": "public"}
+
+
+DJANGO_WRAPPERS = """
+from django.views.decorators.cache import cache_page
+from django.views.decorators.csrf import csrf_exempt
+
+guarded_by = method_decorator(require_fb_token, name="dispatch")
+exempt = method_decorator(csrf_exempt, name="dispatch")
+cached = method_decorator(cache_page(60), name="dispatch")
+strict = method_decorator(require_fb_token(scopes=["email"]), name="dispatch")
+loose = method_decorator(require_fb_token(optional=True), name="dispatch")
+
+class Plain(View):
+    def get(self, request):
+        return HttpResponse("in")
+    @method_decorator(require_fb_token(max_login_age=600))
+    def delete(self, request):
+        return HttpResponse("in")
+
+def made(*decorators):
+    view = type("Made", (Plain,), {})
+    for decorator in reversed(decorators):
+        view = decorator(view)
+    return view.as_view()
+
+both = method_decorator([csrf_exempt, require_fb_token], name="dispatch")
+late = method_decorator([cache_page(60), require_fb_token], name="dispatch")
+soon = method_decorator([require_fb_token, cache_page(60)], name="dispatch")
+urlpatterns = [
+    path("sure/function", csrf_exempt(require_fb_token(view))),
+    path("sure/class", Guarded.as_view()),
+    path("sure/exempt", csrf_exempt(Guarded.as_view())),
+    path("sure/method", made()),
+    path("sure/dispatch", made(guarded_by)),
+    path("sure/dispatch-exempt", made(exempt, guarded_by)),
+    path("sure/both", made(both)),
+    path("sure/soon", made(soon)),
+    path("sure/twice", made(guarded_by, strict)),
+    path("unsure/function", cache_page(60)(require_fb_token(view))),
+    path("unsure/class", cache_page(60)(Guarded.as_view())),
+    path("unsure/late", made(late)),
+    path("unsure/dispatch", made(cached, guarded_by)),
+    path("unsure/loose", made(loose, cached, strict)),
+    path("unsure/soon", made(soon, strict)),
+]
+"""
+
+
+def test_what_django_wraps_views_in_is_known(tmp_path):
+    """A caution stands where something may answer before the guard, and under the name of the view."""
+    (tmp_path / "mysite.py").write_text("MIDDLEWARE = []\n" + DJANGO + DJANGO_WRAPPERS)
+    finished = fbguard("routes", "mysite:application", "--json", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert finished.returncode == 0, finished.stderr
+    found = {(one["path"], method): one for one in json.loads(finished.stdout) for method in one["methods"]}
+    assert len({path for path, _ in found if path.startswith("/sure/")}) == 9
+    for (path, method), one in found.items():
+        if path == "/sure/method" and method == "GET":
+            assert one["verdict"] == "open"
+        elif path.startswith("/sure/"):
+            assert (one["verdict"], one["wrappers"]) == ("guarded", []), path
+    cautions = {path: one["wrappers"] for (path, _), one in found.items() if path.startswith("/unsure/")}
+    assert cautions == {
+        "/unsure/function": ["mysite.view"],
+        "/unsure/class": ["mysite.Guarded"],
+        "/unsure/late": ["mysite.Made"],
+        "/unsure/dispatch": ["mysite.Made"],
+        "/unsure/loose": ["mysite.Made"],
+        "/unsure/soon": ["mysite.Made"],
+    }
 
 
 # -- the command -------------------------------------------------------------------------------------------
