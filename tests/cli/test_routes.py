@@ -8,7 +8,6 @@ import json
 import sys
 import textwrap
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import flask
@@ -39,7 +38,6 @@ from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.cli.processes import fbguard
 from tests.support import make_guard
 
-ROOT = Path(__file__).parents[2]
 RULES = Policy(
     Rule("/health", public=True),
     Rule("/pages/new", public=True),
@@ -797,7 +795,7 @@ urlpatterns = [
 def test_what_django_wraps_views_in_is_known(tmp_path):
     """A caution stands where something may answer before the guard, and under the name of the view."""
     (tmp_path / "mysite.py").write_text("MIDDLEWARE = []\n" + DJANGO + DJANGO_WRAPPERS)
-    finished = fbguard("routes", "mysite:application", "--json", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    finished = fbguard("routes", "mysite:application", "--json", PYTHONPATH=str(tmp_path))
     assert finished.returncode == 0, finished.stderr
     found = {(one["path"], method): one for one in json.loads(finished.stdout) for method in one["methods"]}
     assert len({path for path, _ in found if path.startswith("/sure/")}) == 9
@@ -865,6 +863,48 @@ def test_for_people(routes):
         f"open     GET  /docs/{{page}}  {module}.hello",
         "",
         "1 guarded, 2 open",
+    ]
+
+
+WIDE = """
+    from starlette.applications import Starlette
+    from starlette.endpoints import HTTPEndpoint
+    from starlette.routing import Route
+    from fbguard import require_fb_token
+    class Pages(HTTPEndpoint):
+        async def get(self, request): ...
+        post = put = patch = delete = get
+    @require_fb_token(scopes=["email", "pages_manage_posts", "pages_read_engagement"], max_login_age=600)
+    async def short(request): ...
+    far = "/api/v1/pages/{page_id}/posts/{post_id}/comments/{comment_id}/reactions/{reaction_id}/of/people"
+    app = Starlette(routes=[Route("/short", short), Route(far, Pages), Route("/pages", Pages)])
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 300])
+def test_the_table_fits_the_terminal(routes, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = routes(WIDE)
+    lines = out.splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= columns
+    assert (len(lines) == 5) == (columns == 300)  # a row is a line where there is room
+    assert [line.split()[0] for line in lines if line[:1].isalpha()] == ["guarded", "open", "open"]
+
+
+def test_a_row_of_several_lines_is_in_columns(routes, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = routes(WIDE, "--public", "/pages", "--public", "/api/{rest:path}")[1]
+    assert out.splitlines() == [
+        "guarded  GET             /short                     email, pages_manage_posts,",
+        "                                                    pages_read_engagement login",
+        "                                                    of 600 s at most",
+        "public   GET,POST,PUT,   /api/v1/pages/{page_id}/posts/{post_id}/comments/{comme",
+        "         PATCH,DELETE    nt_id}/reactions/{reaction_id}/of/people",
+        "public   GET,POST,PUT,   /pages",
+        "         PATCH,DELETE",
+        "",
+        "1 guarded, 2 public",
     ]
 
 
