@@ -70,12 +70,22 @@ def _loaded(target: str) -> object:
             found = getattr(found, name)
         found = found() if is_factory else found
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app's own code raises
+        if isinstance(error, ImportError | TypeError) and (dotted := _dotted(module_name)):
+            raise WrongUse(f"MODULE is a dotted name, not a path: {dotted}:{path}") from None
         raise WrongUse(f"{target} cannot be loaded: {type(error).__name__}: {error}") from None
     if inspect.isawaitable(found) or not callable(found):
         if inspect.iscoroutine(found):
             found.close()
         raise WrongUse(f"{target} is no app, but {type(found).__name__}")
     return found
+
+
+def _dotted(path: str) -> str | None:
+    """Return the module of a file, None for what is no path; from here, where modules are looked for."""
+    if os.sep not in path and "/" not in path and not path.endswith(".py"):
+        return None
+    here = os.path.relpath(path).removesuffix(".py").replace(os.sep, ".").replace("/", ".")
+    return here.removesuffix(".__init__") if not here.startswith(".") else "package.module"
 
 
 # -- for people --------------------------------------------------------------------------------------------

@@ -967,6 +967,27 @@ def test_what_cannot_be_loaded(routes, source, told):
     assert told in err
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("mysite/wsgi.py:application", "not a path: mysite.wsgi:application"),
+        ("./mysite/wsgi.py", "not a path: mysite.wsgi:app"),
+        ("mysite/__init__.py:create()", "not a path: mysite:create()"),
+        ("main.py:app", "not a path: main:app"),
+        ("../elsewhere/main.py:app", "not a path: package.module:app"),
+        ("nowhere.main:app", "ModuleNotFoundError"),
+    ],
+)
+def test_a_path_in_place_of_a_module(given, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        program(["routes", given], prog_name="fbguard")
+    assert ended.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
 def test_a_factory_that_would_have_to_be_awaited(routes):
     code, _, err = routes("async def make(): ...", name="make()")
     assert code == 2
