@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
+import shlex
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import flask
@@ -35,7 +38,7 @@ from fbguard.cli.coverage.views import Place, named
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.integrations.flask import FBGuard
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
-from tests.cli.processes import fbguard
+from tests.cli.processes import FBGUARD, fbguard, run
 from tests.support import make_guard
 
 RULES = Policy(
@@ -906,6 +909,33 @@ def test_a_row_of_several_lines_is_in_columns(routes, monkeypatch):
         "",
         "1 guarded, 2 public",
     ]
+
+
+LOGS_IN = """
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from fbguard import Guard, Policy, Rule
+from fbguard.asgi import FBTokenMiddleware
+guard = Guard.from_env(token_from=("header", "cookie:__Host-fb_token"))
+site = Starlette(routes=[Mount("/facebook", guard.login_asgi()), Mount("/hooks", guard.callbacks_asgi())])
+policy = Policy(Rule("/facebook/{rest:path}", public=True), Rule("/hooks/{rest:path}", public=True))
+app = FBTokenMiddleware(site, guard, policy=policy)
+"""
+
+
+def test_the_variables_that_the_documentation_sets_in_a_build_are_enough(tmp_path):
+    (tmp_path / "mysite").mkdir()
+    (tmp_path / "mysite" / "main.py").write_text(LOGS_IN)
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    [block] = [
+        one for one in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "export FBGUARD_APP_ID" in one
+    ]
+    exports = "\n".join(line for line in block.splitlines() if line.startswith("export "))
+    assert block.splitlines()[-1] == "fbguard routes mysite.main:app --fail-on-open"
+    command = shlex.join([*FBGUARD, "routes", "mysite.main:app", "--fail-on-open"])
+    finished = run(["/bin/sh", "-c", f"{exports}\n{command}"], PYTHONPATH=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.endswith("2 public\n")
 
 
 def test_what_a_guard_gives_to_be_mounted_is_not_open(routes):
