@@ -39,6 +39,11 @@ _UNKNOWN: Final = "EAABfbguardDoctorAsksAboutATokenThatNobodyHasEverIssued000000
 _COMMANDS: Final = frozenset({"FBGUARD_TOKEN", "FBGUARD_SESSION_KEY"})  # what commands read besides
 _PACKAGES: Final = ("aiohttp", "httpx", "cachetools", "redis", "starlette", "fastapi", "flask", "django")
 _DONT_KNOW: Final = 503
+# What is installed has no docs folder: what helps stands here, or in a docstring.
+_OPTIONS: Final = (
+    f"The variables are {', '.join(VARIABLES)}; `python -m pydoc fbguard.Guard` tells of the options."
+)
+_BY_TRANSPORT: Final = "is named by Guard(transport=...), which this command does not know."
 _ASK_AGAIN: Final = "Ask again in a minute."
 
 
@@ -62,7 +67,7 @@ async def examine(store: SQLiteStore | None = None) -> AsyncIterator[Check]:
         shared: dict[str, Any] = {} if store is None else {"store": store}
         guard = Guard.from_env(on_event=told.append, **patience(), **shared)
     except (TypeError, ValueError, RuntimeError, ImportError) as error:  # which names the option only
-        yield Check("Settings", "bad", str(error), "docs/index.md lists the options and their variables.")
+        yield Check("Settings", "bad", str(error), _OPTIONS)
         return
     async with guard:
         for check in _configuration(guard):
@@ -179,10 +184,10 @@ def _secrets() -> tuple[Secret, ...]:
 def _no_answer(guard: Guard, told: list[Event]) -> Check:
     for event in told:
         if isinstance(event, CertificateRefused):
-            return Check("Graph", "bad", str(event), "docs/deployment.md tells of proxies and private CAs.")
+            return Check("Graph", "bad", str(event), f"A private CA {_BY_TRANSPORT}")
     return Check(
         "Graph", "bad", f"{guard.graph_url} does not answer.",
-        "Is this machine allowed to connect there? docs/deployment.md tells of proxies.",
+        f"Is this machine allowed to connect there? A proxy {_BY_TRANSPORT}",
     )  # fmt: skip
 
 

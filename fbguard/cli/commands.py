@@ -67,7 +67,7 @@ def sandbox(
 
     Point a guard at it with `FBGUARD_GRAPH_URL`. Let things happen to tokens and people with
     `POST /sandbox/METHOD` and keywords as JSON: issue_token, expire, log_out, change_password, remove_app,
-    fail, recover, advance and others. docs/index.md lists them all.
+    fail, recover, advance and others. `python -m pydoc fbguard.sandbox.Sandbox` tells of them all.
     """
     from fbguard.cli.local_facebook import run  # noqa: PLC0415
 

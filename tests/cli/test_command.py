@@ -62,9 +62,10 @@ def test_help_shows_options_and_examples(words, said):
         ("sandbox",),
     ],
 )
-def test_help_shows_no_value_beside_a_flag(command):
+def test_help_shows_no_value_beside_a_flag_and_no_file_of_the_sources(command):
     shown = call(*command, "--help", COLUMNS="100").stdout
     assert re.search(r"--help +Show", shown)
+    assert "docs/" not in shown  # what is installed has no such folder
     assert "bool" not in shown.lower()
     if command == ("inspect",):
         assert re.search(r"--json +Print", shown)

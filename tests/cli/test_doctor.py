@@ -129,6 +129,7 @@ def test_settings_that_cannot_be(examined, variables, monkeypatch, name, value, 
     assert list(found) == ["Versions", "Settings"]
     assert found["Settings"]["result"] == "bad"
     assert told in found["Settings"]["found"]
+    assert "FBGUARD_STALE_IF_ERROR" in found["Settings"]["help"]
 
 
 def test_no_redirect_uri(examined, monkeypatch):
@@ -181,6 +182,7 @@ def test_nobody_is_there(examined, variables, nobody):
     assert code == 1
     assert list(found)[-1] == "Graph"
     assert "does not answer" in found["Graph"]["found"]
+    assert "Guard(transport=...)" in found["Graph"]["help"]
 
 
 def test_an_outage(examined, sandbox):
