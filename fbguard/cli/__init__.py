@@ -4,10 +4,10 @@ Importing this package imports no framework: a command imports what it runs on w
 ``commands`` and ``token_commands`` are what can be typed, on the ``program``. ``demo`` plays the ``tour``
 (data, in the words of ``steps``) against ``apps`` on ``servers``: ``walk`` asks, ``callers`` end sessions,
 ``compare`` judges, ``show`` prints on the ``terminal``. ``local_facebook`` is the sandbox command, ``curl``
-the lines to copy, ``waiting`` the end by Ctrl-C. ``inspect`` shows one token, ``audit`` looks up many,
-``expire`` ends a session, each by a guard of ``guards``: ``asking`` gets token and secret, ``report`` says
-what is known, ``sheet`` and ``moments`` lay it out. ``explain`` and ``error_table`` show the catalogue of
-codes. ``doctor`` prints the ``checks``, ``routes`` what ``coverage`` finds of an app.
+the lines to copy, ``waiting`` the end by Ctrl-C. ``inspect`` shows one token, ``audit`` looks up many and
+prints its ``findings``, ``expire`` ends a session, each by a guard of ``guards``: ``asking`` gets token and
+secret, ``report`` says what is known, ``sheet`` and ``moments`` lay it out. ``explain`` and ``error_table``
+show the catalogue of codes. ``doctor`` prints the ``checks``, ``routes`` what ``coverage`` finds of an app.
 """
 
 from __future__ import annotations

@@ -61,6 +61,20 @@ def signing_secret() -> Secret:
     return app_secret() or Secret(os.environ[_SECRET_VARIABLE].partition(",")[0])
 
 
+def agreed(what: str) -> bool:
+    """Ask whether something is to happen, the sentence of which is ``what``; no by default.
+
+    Where nobody sits at the terminal, or reads it, it was agreed to by whoever wrote the script.
+    """
+    if not _is_terminal() or sys.stderr is None or not sys.stderr.isatty():
+        return True
+    try:
+        return typer.confirm(f"{what} Go on?", err=True)
+    except typer.Abort:
+        typer.echo(err=True)  # the terminal is in the middle of its line
+        return False
+
+
 def _is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 

@@ -7,10 +7,9 @@ import csv
 import io
 import json
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -18,10 +17,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fbguard.cli.asking import WrongUse
+from fbguard.cli.findings import Found, show
 from fbguard.cli.guards import one_off_guard
-from fbguard.cli.sheet import Sheet
-from fbguard.cli.terminal import Terminal
-from fbguard.core.credentials import LIMITED_LOGIN, is_id_token
+from fbguard.core.credentials import is_id_token
 from fbguard.core.errors import Refused
 from fbguard.core.secret import Secret
 from fbguard.debugger.report import need_for, report_of
@@ -32,7 +30,6 @@ _AT_ONCE: Final = 10
 _PATIENCE: Final = 2.0  # seconds, of the ten that a look-up has
 _TRIES: Final = 5  # of a token that nobody can tell of, each after the time that Graph asks for
 _DONT_KNOW: Final = 503
-_SOON: Final = 7 * 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +40,16 @@ class Stored:
     token: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was found about a stored token; None is not said. Times are unix seconds, 0 is never."""
-
-    line: int
-    fingerprint: str
-    valid: bool | None
-    reason: str | None
-    user_id: str | None
-    scopes: tuple[str, ...] | None
-    expires_at: int | None
-    data_access_expires_at: int | None
-
-
-def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_json: bool) -> int:
+def run(
+    file: str,
+    *,
+    column: str | None,
+    rate: float,
+    app_id: str | None,
+    graph_url: str | None,
+    graph_version: str | None,
+    as_json: bool,
+) -> int:
     """Look every token of a file up and print what was found; returns the exit code.
 
     ``column`` is the name of a column of a CSV file with a header; without it each line is a token.
@@ -66,11 +58,13 @@ def run(file: str, *, column: str | None, rate: float, app_id: str | None, as_js
     """
     stored = _read(file, column)
     id_tokens = any(is_id_token(one.token) for one in stored)
-    with one_off_guard(id_tokens=id_tokens, app_id=app_id, rate=rate) as guard:
+    with one_off_guard(
+        id_tokens=id_tokens, rate=rate, app_id=app_id, graph_url=graph_url, graph_version=graph_version
+    ) as guard:
         found = asyncio.run(_audited(guard, stored, at_once=_at_once(rate), as_json=as_json))
         now = guard.now()
     if not as_json:
-        _print(found, now)
+        show(found, now, with_commas=_with_commas(stored) if column is None else 0)
     answers = {one.valid for one in found}
     return 3 if None in answers else int(False in answers)
 
@@ -114,6 +108,11 @@ def _tokens(opened: TextIO, column: str | None) -> Iterator[Stored]:
         begins = rows.line_num + 1
 
 
+def _with_commas(stored: Sequence[Stored]) -> int:
+    """Return how many lines hold what no token does and CSV is made of."""
+    return sum("," in one.token.reveal() for one in stored)
+
+
 def _at_once(rate: float) -> int:
     """Return how many may wait for their moment together, and none of them so long that its time runs out."""
     return max(1, min(_AT_ONCE, int(rate * _PATIENCE)))
@@ -132,7 +131,7 @@ async def _audited(guard: Guard, stored: Sequence[Stored], *, at_once: int, as_j
             async for one in _in_order(guard, stored, at_once):
                 found.append(one)
                 if as_json:
-                    sys.stdout.write(f"{json.dumps(asdict(one))}\n")
+                    sys.stdout.write(f"{json.dumps(one.as_json())}\n")
                 if progress is not None and bar is not None:
                     progress.advance(bar)
     return found
@@ -172,8 +171,8 @@ async def _found(guard: Guard, stored: Stored) -> Found:
         reason=None if refused is None else refused.reason,
         user_id=None if info is None else info.user_id,
         scopes=None if facts is None else tuple(sorted(facts.scopes)),
-        expires_at=None if facts is None else facts.expires,
-        data_access_expires_at=None if facts is None else facts.data_access_expires,
+        expires_at=None if facts is None else facts.expires_at,
+        data_access_expires_at=None if facts is None else facts.data_access_expires_at,
     )
 
 
@@ -195,43 +194,3 @@ async def _refusal(guard: Guard, token: Secret) -> Refused | None:
 
 
 _pause = asyncio.sleep
-
-
-# -- for people --------------------------------------------------------------------------------------------
-
-
-def _print(found: Sequence[Found], now: float) -> None:
-    terminal = Terminal()
-    sheet = Sheet(terminal)
-    counted = Counter(_named(one) for one in found)
-    sheet.headline("", f"{len(found)} tokens, {counted['valid']} of them valid", "")
-    sheet.gap()
-    for name, count in sorted(counted.items(), key=lambda pair: (pair[0] != "valid", -pair[1], pair[0])):
-        sheet.row(str(count), name)
-    notes = list(_notes(found, now))
-    if notes:
-        sheet.gap()
-    for note in notes:
-        sheet.row("Note", note)
-
-
-def _named(one: Found) -> str:
-    if one.valid:
-        return "valid"
-    return f"nobody can tell: {one.reason}" if one.valid is None else f"not valid: {one.reason}"
-
-
-def _notes(found: Sequence[Found], now: float) -> Iterator[str]:
-    valid = [one for one in found if one.valid]
-    soon = sum(0 < (one.expires_at or 0) <= now + _SOON for one in valid)
-    lapsed = sum(0 < (one.data_access_expires_at or 0) <= now for one in valid)
-    twice = len(found) - len({one.fingerprint for one in found})
-    if soon:
-        yield f"{soon} of the valid ones expire within seven days."
-    if lapsed:
-        yield f"{lapsed} of the valid ones have no data access any more; routes with scopes refuse them."
-    unread = sum(one.reason == LIMITED_LOGIN.reason for one in found)
-    if unread:
-        yield f"{unread} are ID tokens of Limited Login, which need fbguard[jwt] to be verified."
-    if twice:
-        yield f"{twice} lines repeat a token of another line."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from email.utils import parsedate_to_datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import fbguard
 from fbguard.cli.guards import patience
@@ -19,10 +19,12 @@ from fbguard.core import settings
 from fbguard.core.errors import Refused
 from fbguard.core.options import STORE, VARIABLES, from_environment
 from fbguard.core.secret import Secret
+from fbguard.debugger.report import MEND_THE_APP
 from fbguard.events import CertificateRefused, Event
 from fbguard.facebook.graph import Graph, Reply
 from fbguard.facebook.transport import GraphClient, client_maker
 from fbguard.guard import Guard
+from fbguard.stores.sqlite import SQLiteStore
 
 Result = Literal["good", "warning", "bad"]
 
@@ -37,6 +39,12 @@ _UNKNOWN: Final = "EAABfbguardDoctorAsksAboutATokenThatNobodyHasEverIssued000000
 _COMMANDS: Final = frozenset({"FBGUARD_TOKEN", "FBGUARD_SESSION_KEY"})  # what commands read besides
 _PACKAGES: Final = ("aiohttp", "httpx", "cachetools", "redis", "starlette", "fastapi", "flask", "django")
 _DONT_KNOW: Final = 503
+# What is installed has no docs folder: what helps stands here, or in a docstring.
+_OPTIONS: Final = (
+    f"The variables are {', '.join(VARIABLES)}; `python -m pydoc fbguard.Guard` tells of the options."
+)
+_BY_TRANSPORT: Final = "is named by Guard(transport=...), which this command does not know."
+_ASK_AGAIN: Final = "Ask again in a minute."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +57,24 @@ class Check:
     help: str | None = None
 
 
-async def examine() -> AsyncIterator[Check]:
-    """Give each check when it is done. Asks Graph, and the store if there is one."""
+async def examine(store: SQLiteStore | None = None) -> AsyncIterator[Check]:
+    """Give each check when it is done. Asks Graph, and the store: this one, else the environment's."""
     yield Check("Versions", "good", _versions())
     for check in _unread(os.environ):
         yield check
     told: list[Event] = []
     try:
-        guard = Guard.from_env(on_event=told.append, **patience())
+        shared: dict[str, Any] = {} if store is None else {"store": store}
+        guard = Guard.from_env(on_event=told.append, **patience(), **shared)
     except (TypeError, ValueError, RuntimeError, ImportError) as error:  # which names the option only
-        yield Check("Settings", "bad", str(error), "docs/index.md lists the options and their variables.")
+        yield Check("Settings", "bad", str(error), _OPTIONS)
         return
     async with guard:
         for check in _configuration(guard):
             yield check
         async for check in _graph(guard, told):
             yield check
-        async for check in _store(guard):
+        async for check in _store(guard, STORE if store is None else "the file, and who may write to it"):
             yield check
 
 
@@ -175,10 +184,10 @@ def _secrets() -> tuple[Secret, ...]:
 def _no_answer(guard: Guard, told: list[Event]) -> Check:
     for event in told:
         if isinstance(event, CertificateRefused):
-            return Check("Graph", "bad", str(event), "docs/deployment.md tells of proxies and private CAs.")
+            return Check("Graph", "bad", str(event), f"A private CA {_BY_TRANSPORT}")
     return Check(
         "Graph", "bad", f"{guard.graph_url} does not answer.",
-        "Is this machine allowed to connect there? docs/deployment.md tells of proxies.",
+        f"Is this machine allowed to connect there? A proxy {_BY_TRANSPORT}",
     )  # fmt: skip
 
 
@@ -186,7 +195,7 @@ def _of_secret(is_taken: bool | None, name: str, *, others_do: bool) -> Check:
     if is_taken:
         return Check(name, "good", "is taken")
     if is_taken is None:
-        return Check(name, "warning", "Graph did not say whether it takes it.", "Ask again in a minute.")
+        return Check(name, "warning", "Graph did not say whether it takes it.", _ASK_AGAIN)
     if others_do:  # the guard finds the one that works
         return Check(name, "warning", "is refused", "Take it out, unless Facebook does not know it yet.")
     return Check(
@@ -236,14 +245,15 @@ async def _look_up(guard: Guard) -> Check:
         answer = f"{refused.reason} ({refused.status})"
         if refused.status != _DONT_KNOW:
             return Check("Look-ups", "good", f"a token of nobody is refused: {answer}")
-        return Check("Look-ups", "bad", f"nobody can tell: {answer}", refused.relogin.message)
+        help_ = MEND_THE_APP if refused.reason == "misconfigured" else _ASK_AGAIN
+        return Check("Look-ups", "bad", f"nobody can tell: {answer}", help_)
     return Check("Look-ups", "bad", "a token of nobody was let in", "Who answers there is no Graph.")
 
 
 # -- the store ---------------------------------------------------------------------------------------------
 
 
-async def _store(guard: Guard) -> AsyncIterator[Check]:
+async def _store(guard: Guard, to_check: str) -> AsyncIterator[Check]:
     if guard.health().store is not None:
         await _look_up(guard)  # the first of all begins to listen; and this one is known by now, mostly
     until = time.monotonic() + _HEARING
@@ -258,5 +268,5 @@ async def _store(guard: Guard) -> AsyncIterator[Check]:
     else:
         yield Check(
             "Store", "bad", f"is {health.status}",
-            f"Look-ups go on without it, but sessions end on this machine only: check {STORE}.",
+            f"Look-ups go on without it, but sessions end in each process alone: check {to_check}.",
         )  # fmt: skip

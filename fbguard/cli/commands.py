@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fbguard.cli.program import PORT_HELP, AsJson, app, listening_on, wrong_use
+from fbguard.cli.program import PORT_HELP, AsJson, StoreFile, app, listening_on, wrong_use
 
 __all__ = ["app", "demo", "doctor", "explain", "routes", "sandbox", "token_commands"]
 
@@ -67,7 +67,7 @@ def sandbox(
 
     Point a guard at it with `FBGUARD_GRAPH_URL`. Let things happen to tokens and people with
     `POST /sandbox/METHOD` and keywords as JSON: issue_token, expire, log_out, change_password, remove_app,
-    fail, recover, advance and others. docs/index.md lists them all.
+    fail, recover, advance and others. `python -m pydoc fbguard.sandbox.Sandbox` tells of them all.
     """
     from fbguard.cli.local_facebook import run  # noqa: PLC0415
 
@@ -87,16 +87,18 @@ def sandbox(
 Exit codes: 0 a guard can work here, 1 something is to be mended.
 """
 )
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(*, store_file: StoreFile = None, as_json: AsJson = False) -> None:
     """Find out whether a guard can work here, and if not, why.
 
     Looks at the `FBGUARD_*` variables as `Guard.from_env()` reads them, at Graph (is it reached, does it take
     each app secret, is its clock ours), at the look-up of a token that nobody has issued, and at the shared
-    store. Prints no secret. Asks Graph two or three times.
+    store, of `FBGUARD_REDIS_URL` or `--store-file`. Prints no secret. Asks Graph two or three times.
     """
     from fbguard.cli.doctor import run  # noqa: PLC0415
 
-    raise typer.Exit(run(as_json=as_json))
+    with wrong_use():
+        code = run(as_json=as_json, store_file=store_file)
+    raise typer.Exit(code)
 
 
 @app.command(
@@ -142,7 +144,7 @@ def routes(
 @app.command(
     epilog="""Examples:
 
-- `fbguard explain 190 463`
+- `fbguard explain 190 463`, or `fbguard explain 190/463`
 - `fbguard explain expired`
 - `fbguard explain --all`
 

@@ -23,6 +23,10 @@ _PATH: Final = "/restserver.php"
 _UNKNOWN: Final = frozenset({1, 2})  # of the REST API: try again; ours if no answer could be read
 _AWAY: Final = "unavailable"
 _STORE_AWAY: Final = "The store did not do it, or did not say so. Try again."
+_AT_STAKE: Final = (
+    "Facebook will take all of the app's permissions of this person away: every token of theirs for this app "
+    "ends, and they must allow the app anew."
+)
 _NO_ANSWER: Final = "Graph did not answer, or not so that anybody could tell. Try again."
 
 
@@ -53,10 +57,12 @@ class Options:
     graph_url: str | None = None
     graph_version: str | None = None
     in_store: bool = False
+    store_file: str | None = None
     endpoint: str | None = None
     legacy: str | None = None
     session_key: Secret | None = None
     format: str | None = None
+    is_agreed: bool = False
 
 
 def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
@@ -67,12 +73,15 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
     _check(options)
     app_id = asking.app_id(options.app_id)
     key = asking.token(options.session_key or given)
+    if _is_at_graph(options) and not options.is_agreed and not asking.agreed(_AT_STAKE):
+        sys.stderr.write("Nothing was ended.\n")
+        return 1
     if options.endpoint is not None:
         base = options.endpoint.rstrip("/").removesuffix(_PATH)
         ending = _call("endpoint", app_id, key, f"{base}{_PATH}", options.format)
     elif options.legacy is not None:
         ending = _call("legacy", app_id, key, options.legacy, options.format)
-    elif options.in_store:
+    elif options.in_store or options.store_file is not None:
         ending = _bury(app_id, key, options)
     else:
         ending = _revoke(app_id, key, options)
@@ -86,6 +95,7 @@ def run(given: Secret | None, options: Options, *, as_json: bool) -> int:
 def _check(options: Options) -> None:
     places = {
         "--store": options.in_store,
+        "--store-file": options.store_file is not None,
         "--endpoint": options.endpoint is not None,
         "--legacy": options.legacy is not None,
     }
@@ -96,6 +106,11 @@ def _check(options: Options) -> None:
         for name, value in (("--session-key", options.session_key), ("--format", options.format)):
             if value is not None:
                 raise asking.WrongUse(f"{name} needs --endpoint or --legacy; elsewhere it is the token")
+
+
+def _is_at_graph(options: Options) -> bool:
+    places = (options.store_file, options.endpoint, options.legacy)
+    return not options.in_store and all(one is None for one in places)
 
 
 def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
@@ -124,7 +139,11 @@ def _revoke(app_id: str, token: Secret, options: Options) -> Ending:
 def _bury(app_id: str, token: Secret, options: Options) -> Ending:
     """End the session of one token at all workers that share a store."""
     with one_off_guard(
-        in_store=True, app_id=app_id, graph_url=options.graph_url, graph_version=options.graph_version
+        in_store=options.in_store,
+        store_file=options.store_file,
+        app_id=app_id,
+        graph_url=options.graph_url,
+        graph_version=options.graph_version,
     ) as guard:
         screened = screen(token, id_tokens=True)
         try:
@@ -174,11 +193,17 @@ _NOBODY: Final = (
 )
 
 
+_UNHEARD: Final = (
+    "Who reads the file nobody can tell: workers that have another app id, Graph URL or secret do not hear "
+    "of it."
+)
+
+
 def _note(ending: Ending) -> str | None:
     if ending.where == "graph":
         return _CACHED
     if ending.listeners is None:
-        return None
+        return _UNHEARD if ending.where == "store" else None
     many = "1 guard was" if ending.listeners == 1 else f"{ending.listeners} guards were"
     return (
         f"{many} listening; those that have this app secret refuse it now." if ending.listeners else _NOBODY

@@ -17,7 +17,7 @@ from fbguard.core.messages import DEFAULT_LANGUAGE, message
 from fbguard.core.reasons import LIMITED_SCOPES, MESSAGE_REASONS, REASONS
 from fbguard.facebook.codes import ROWS, TOKEN_CODE, Row, look_up, owners_of, reason_in_look_up
 
-_NUMBERS: Final = re.compile(r"([0-9]{1,10})(?:/([0-9]{1,10}))?", re.ASCII)
+_NUMBERS: Final = re.compile(r"([0-9]{1,10})(?:[/ ]([0-9]{1,10}))?", re.ASCII)
 _OWN_MATTER: Final = "none: the OAuthException is the application's own"
 _LOOK_UP: Final = "In the guard's look-up (debug_token's data.error)"
 _CALL: Final = "In a Graph call of a view"
@@ -37,9 +37,10 @@ def run(what: str | None, subcode: int | None, *, everything: bool, as_json: boo
         return 0
     if what is None:
         raise WrongUse("a code or a reason is needed, or --all")
+    what = what.strip()
     numbers = _NUMBERS.fullmatch(what)
     if numbers is None:
-        return _explain_reason(what, subcode, as_json=as_json)
+        return _explain_reason(what.lower(), subcode, as_json=as_json)
     if numbers[2] and subcode is not None:
         raise WrongUse("one subcode only")
     return _explain_code(int(numbers[1]), int(numbers[2]) if numbers[2] else subcode, as_json=as_json)

@@ -42,6 +42,7 @@ def _print_help(terminal: Terminal, sandbox: Sandbox, url: str, *, show_secret: 
         "A token that it has issued, by the name that the documentation uses",
         f"export TOKEN={token}",
     )
+    _print_block(terminal, "Ask fbguard what it is worth", 'echo "$TOKEN" | fbguard inspect')
     _print_block(
         terminal, "Issue another token", curl.control(url, "issue_token", scopes=["public_profile", "email"])
     )

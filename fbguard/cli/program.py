@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 import fbguard
 from fbguard.core.secret import Secret
@@ -40,13 +41,43 @@ GraphVersion = Annotated[
         "--graph-version", envvar="FBGUARD_GRAPH_VERSION", help="Graph's version.", show_default="v26.0"
     ),
 ]
+StoreFile = Annotated[
+    str | None,
+    typer.Option(
+        "--store-file", metavar="PATH", help="The file that the workers of this host share (SQLiteStore)."
+    ),
+]
 PORT_HELP: Final = "The port on 127.0.0.1; 0 takes a free one."
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 TWO_TOKENS: Final = "one token only, and without white space inside"
 
+
+class _Program(TyperGroup):
+    """Shows no type beside flags: newer typer writes one there, as if they took a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the program's own options."""
+        return _without_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, None for a name of none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_types(command.get_params(ctx))  # --help, too, which is kept from then on
+        return command
+
+
+def _without_types(params: list[Any]) -> list[Any]:
+    for one in params:
+        if getattr(one, "is_flag", False):
+            one.metavar = ""
+    return params
+
+
 # Long option names only, and no pretty tracebacks: those print local variables, tokens among them.
 app = typer.Typer(
     name="fbguard",
+    cls=_Program,
     help="Guards Python web APIs with Facebook access tokens.",
     epilog="Start with: fbguard demo",
     no_args_is_help=True,

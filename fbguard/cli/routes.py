@@ -7,9 +7,11 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple
 
 from fbguard.cli.asking import WrongUse
 from fbguard.cli.coverage.apps import views_of
@@ -20,6 +22,11 @@ from fbguard.cli.terminal import Terminal
 from fbguard.core.requirement import Requirement
 from fbguard.core.rule import Rule
 
+_GAP: Final = "  "
+_VERDICT: Final = 9  # columns
+_MOST_VERBS: Final = 14  # columns of verbs where not all have room
+_ASKED: Final = 28  # columns of what is asked there, at least
+_LEAST_PATH: Final = 16
 _STYLES: Final[Mapping[Verdict, str]] = {
     "guarded": "green",
     "optional": "cyan",
@@ -63,6 +70,8 @@ def _loaded(target: str) -> object:
             found = getattr(found, name)
         found = found() if is_factory else found
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the app's own code raises
+        if isinstance(error, ImportError | TypeError) and (dotted := _dotted(module_name)):
+            raise WrongUse(f"MODULE is a dotted name, not a path: {dotted}:{path}") from None
         raise WrongUse(f"{target} cannot be loaded: {type(error).__name__}: {error}") from None
     if inspect.isawaitable(found) or not callable(found):
         if inspect.iscoroutine(found):
@@ -71,20 +80,71 @@ def _loaded(target: str) -> object:
     return found
 
 
+def _dotted(path: str) -> str | None:
+    """Return the module of a file, None for what is no path; from here, where modules are looked for."""
+    if os.sep not in path and "/" not in path and not path.endswith(".py"):
+        return None
+    here = os.path.relpath(path).removesuffix(".py").replace(os.sep, ".").replace("/", ".")
+    return here.removesuffix(".__init__") if not here.startswith(".") else "package.module"
+
+
 # -- for people --------------------------------------------------------------------------------------------
 
 
 def _print(found: Sequence[Judged], terminal: Terminal) -> None:
+    rows = [row for one in found for row in _rows(one)]
+    widths = _widths(rows, terminal.width)
+    for row in rows:
+        for number, cells in enumerate(_lines(row, widths, terminal.width)):
+            verdict = "" if number else row.verdict
+            terminal.line((f"{verdict:<{_VERDICT}}", _STYLES[row.verdict]), cells)
     sheet = Sheet(terminal)
-    verbs = max((len(_verbs(one)) for one in found), default=0)
-    path = max((len(one.view.shown) for one in found), default=0)
-    for one in found:
-        told = f"{_verbs(one):<{verbs}}  {one.view.shown:<{path}}  {_asked(one)}"
-        terminal.line((f"{one.verdict:<9}", _STYLES[one.verdict]), told)
-        for exception, verdict in one.except_at:
-            terminal.line((f"{verdict:<9}", _STYLES[verdict]), f"{'':<{verbs}}  only at {exception}")
     sheet.gap()
     sheet.headline("", _summary(found), "")
+
+
+class _Row(NamedTuple):
+    """A row of the table, as words."""
+
+    verdict: Verdict
+    verbs: str
+    path: str
+    asked: str
+
+
+def _rows(one: Judged) -> Iterator[_Row]:
+    yield _Row(one.verdict, _verbs(one), one.view.shown, _asked(one))
+    for exception, verdict in one.except_at:
+        yield _Row(verdict, "", f"only at {exception}", "")
+
+
+def _widths(rows: Sequence[_Row], width: int) -> tuple[int, int]:
+    """Return the columns of verbs and paths: as wide as they need, where what is asked then has its own."""
+    verbs, path, asked = (max((len(row[column]) for row in rows), default=0) for column in (1, 2, 3))
+    if _VERDICT + verbs + path + asked + 2 * len(_GAP) <= width:
+        return verbs, path
+    verbs = min(verbs, _MOST_VERBS)
+    return verbs, min(path, max(width - _VERDICT - verbs - 2 * len(_GAP) - _ASKED, _LEAST_PATH))
+
+
+def _lines(row: _Row, widths: tuple[int, int], width: int) -> Iterator[str]:
+    """Give the lines of a row: nothing is cut, and a path that is too long has lines of its own."""
+    for_verbs, for_path = widths
+    before = _VERDICT + for_verbs + len(_GAP)
+    verbs = [row.verbs]
+    if len(row.verbs) > for_verbs:
+        folded = textwrap.wrap(row.verbs.replace(",", ", "), for_verbs + 1)  # of which one space goes again
+        verbs = [line.replace(", ", ",") for line in folded]
+    room = max(width - before - for_path - len(_GAP), _LEAST_PATH)
+    asked = textwrap.wrap(row.asked, room, break_on_hyphens=False)
+    if len(row.path) <= for_path:
+        paths = [row.path]
+    else:
+        room = max(width - before, _LEAST_PATH)
+        paths = [row.path[start : start + room] for start in range(0, len(row.path), room)]
+        asked = [""] * len(paths) + asked
+    for verb, path, words in zip_longest(verbs, paths, asked, fillvalue=""):
+        yield f"{verb:<{for_verbs}}{_GAP}{path:<{for_path}}{_GAP}{words}".rstrip()
 
 
 def _verbs(one: Judged) -> str:
@@ -96,7 +156,8 @@ def _asked(one: Judged) -> str:
     if one.verdict == "open":
         return one.view.name
     inside = [f"inside {wrapper}" for wrapper in one.wrappers]
-    return "; ".join([*map(_described, one.asks), *inside])
+    remarks = [one.view.remark] if one.view.remark else []
+    return "; ".join([*map(_described, one.asks), *inside, *remarks])
 
 
 def _described(asked: Requirement) -> str:
@@ -149,4 +210,5 @@ def _as_json(one: Judged) -> dict[str, object]:
         "wrappers": list(one.wrappers),
         "except_at": dict(one.except_at),
         "view": one.view.name,
+        "remark": one.view.remark,
     }

@@ -13,6 +13,7 @@ from fbguard.cli.program import (
     AsJson,
     GraphUrl,
     GraphVersion,
+    StoreFile,
     Token,
     app,
     listening_on,
@@ -104,6 +105,8 @@ def audit(
         float, typer.Option("--rate", min=0.5, help="Calls of Graph in a second, at most.")
     ] = 10.0,
     app_id: AppId = None,
+    graph_url: GraphUrl = None,
+    graph_version: GraphVersion = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object for each token, and nothing else.")
     ] = False,
@@ -117,7 +120,10 @@ def audit(
     from fbguard.cli.audit import run  # noqa: PLC0415
 
     with wrong_use():
-        code = run(file, column=column, rate=rate, app_id=app_id, as_json=as_json)
+        code = run(
+            file, column=column, rate=rate, app_id=app_id,
+            graph_url=graph_url, graph_version=graph_version, as_json=as_json,
+        )  # fmt: skip
     raise typer.Exit(code)
 
 
@@ -127,8 +133,10 @@ def audit(
     epilog="""Examples:
 
 - `fbguard expire-session`
+- `fbguard expire-session --yes`
 - `fbguard expire-session - < token.txt`
 - `fbguard expire-session --store`
+- `fbguard expire-session --store-file /var/lib/myapp/fbguard.db`
 - `fbguard expire-session --endpoint https://api.example.com/facebook`
 - `fbguard expire-session --legacy https://old.example.com/restserver.php --format JSON`
 
@@ -146,6 +154,7 @@ def expire_session(
         bool,
         typer.Option("--store", help="In the store of FBGUARD_REDIS_URL, so at all workers that share it."),
     ] = False,
+    store_file: StoreFile = None,
     endpoint: Annotated[
         str | None,
         typer.Option("--endpoint", metavar="URL", help="A guard's callbacks, as the app has mounted them."),
@@ -167,14 +176,17 @@ def expire_session(
         str | None,
         typer.Option("--format", metavar="XML|JSON", help="For these two: the answer's.", show_default="XML"),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether all tokens of the person are to end.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """End a session: of one token at your guards or a legacy server, or else of the person at Facebook.
 
-    Without `--store`, `--endpoint` and `--legacy` Facebook is asked to take all of the app's permissions of
-    this person away (`DELETE /me/permissions`): that ends **every** token of the person for the app, and the
-    app must be allowed anew. With the last two the call is signed by the app's secret. Token and secret are
-    taken as by `fbguard inspect`, and never printed.
+    Without a place (`--store`, `--store-file`, `--endpoint`, `--legacy`) Facebook is asked to take all of the
+    app's permissions of this person away (`DELETE /me/permissions`): that ends **every** token of the person
+    for the app, and the app must be allowed anew. At a terminal it asks before. With the last two the call is
+    signed by the app's secret. Token and secret are taken as by `fbguard inspect`, and never printed.
     """
     from fbguard.cli.expire import Options, run  # noqa: PLC0415
 
@@ -182,7 +194,8 @@ def expire_session(
         raise typer.BadParameter(TWO_TOKENS)
     options = Options(
         app_id=app_id, graph_url=graph_url, graph_version=graph_version,
-        in_store=store, endpoint=endpoint, legacy=legacy, session_key=session_key, format=answers,
+        in_store=store, store_file=store_file, endpoint=endpoint, legacy=legacy,
+        session_key=session_key, format=answers, is_agreed=yes,
     )  # fmt: skip
     with wrong_use():
         code = run(token, options, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Moments as people read them: a date, and how far it is from now."""
+"""Moments as people and programs read them: a date, and how far it is from now."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def date(moment: datetime) -> str:
     """Return a moment (UTC) as ``2026-11-21 05:17:36 UTC``."""
     # Not strftime: its years below 1000 have fewer digits.
     return f"{moment.isoformat(sep=' ').partition('+')[0]} UTC"
+
+
+def iso(moment: datetime | None) -> str | None:
+    """Return a moment (UTC) as programs read it, ``2026-11-21T05:17:36Z``; None for none."""
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
 def distance(moment: datetime, now: float) -> str:

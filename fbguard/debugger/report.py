@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Literal
 
 from fbguard.core.credentials import is_id_token
@@ -14,6 +13,7 @@ from fbguard.core.reasons import REASONS, TRANSIENT_CODES
 from fbguard.core.requirement import Requirement
 from fbguard.core.secret import Secret
 from fbguard.core.token import TokenInfo
+from fbguard.debugger.moments import iso
 from fbguard.guard import Guard
 
 Targets = tuple[str, ...] | Literal["all"]
@@ -25,6 +25,11 @@ _OTHER_KIND: Final = "wrong_token_type"
 # Without what verifies ID tokens: nothing was said about this one.
 _NOT_READ: Final = "limited_login"
 _NO_TIME: Final = "not said"
+#: What an operator does about a credential that Graph refuses.
+MEND_THE_APP: Final = (
+    "Compare the app's id and secret with its dashboard; if they belong together, see there whether the app "
+    "is disabled or restricted."
+)
 _USER_TOKEN: Final = Requirement()
 _ID_TOKEN: Final = Requirement(token_types=[LIMITED_LOGIN])
 
@@ -102,7 +107,7 @@ class Report:
             return "Only the app that it was issued to can inspect it."
         if refused.reason == "malformed_token":
             return REASONS[refused.reason].detail
-        if refused.reason == "misconfigured" or _blames_the_call(refused):
+        if _is_the_apps_fault(refused):
             return (
                 "Graph refused the call itself, not the token: perhaps the app id and the secret do not"
                 " belong together."
@@ -110,6 +115,13 @@ class Report:
         if refused.reason == "unavailable" and refused.code is None:
             return f"{self.asked} gave no answer in time, or none that could be read."
         return None
+
+    @property
+    def to_do(self) -> str | None:
+        """What helps: the sentence for the person; for the operator, of what only an operator can mend."""
+        if self.refused is None or self.valid:
+            return None
+        return MEND_THE_APP if _is_the_apps_fault(self.refused) else self.refused.relogin.message
 
     @property
     def more(self) -> str | None:
@@ -139,9 +151,9 @@ class Report:
             "profile_id": facts.profile_id if facts else None,
             "type": (facts.type or None) if facts else None,
             "is_valid": facts.is_valid if facts else None,
-            "issued_at": _iso(facts.issued_at) if facts else None,
-            "expires_at": _iso(facts.expires_at) if facts else None,
-            "data_access_expires_at": _iso(facts.data_access_expires_at) if facts else None,
+            "issued_at": iso(facts.issued_at) if facts else None,
+            "expires_at": iso(facts.expires_at) if facts else None,
+            "data_access_expires_at": iso(facts.data_access_expires_at) if facts else None,
             "scopes": sorted(facts.scopes) if facts else None,
             "granular_scopes": self.targets,
             "fingerprint": (info.fingerprint or None) if info else None,
@@ -177,6 +189,11 @@ def _other_kind(info: TokenInfo) -> str:
     return f"Only routes with token_types={[info.type]!r} take it; all others refuse it."
 
 
+def _is_the_apps_fault(refused: Refused) -> bool:
+    """Tell a credential, or an app, that Graph does not take from all that a token's owner can mend."""
+    return refused.reason == "misconfigured" or _blames_the_call(refused)
+
+
 def _blames_the_call(refused: Refused) -> bool:
     """Tell an error of Graph's about our own call from an outage."""
     return refused.reason == "unavailable" and refused.code not in {None, *TRANSIENT_CODES}
@@ -184,7 +201,3 @@ def _blames_the_call(refused: Refused) -> bool:
 
 def _targets(ids: tuple[str, ...] | None) -> Targets:
     return "all" if ids is None else ids
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

@@ -83,8 +83,8 @@ def refusal(report: Report) -> Iterator[tuple[str, str]]:
             )
         yield "Reason", refused.reason
         yield "Status", str(refused.status)
-        if not report.valid:
-            yield "What to do", refused.relogin.message
+        if report.to_do:
+            yield "What to do", report.to_do
     name = "Note"
     for note in report.notes():
         yield name, note

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -91,3 +94,47 @@ def running(command: list[str], variables: Mapping[str, str] | None = None) -> I
             watchdog.join()
             if process.poll() is None:
                 process.kill()
+
+
+class Typist:
+    """A program at a pseudo terminal, and somebody who types."""
+
+    def __init__(self, words: list[str], variables: Mapping[str, str], columns: int = 80) -> None:
+        self._end, other = pty.openpty()
+        self.seen = ""
+        self.process = subprocess.Popen(
+            # Not FBGUARD: asyncio's debug mode writes to the terminal when the machine is slow.
+            [sys.executable, "-W", "error", "-m", "fbguard.cli", *words],
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            env=environment(**variables, COLUMNS=str(columns), TERM="xterm-256color"),
+            start_new_session=True,
+        )
+        os.close(other)
+
+    def _read(self) -> bool:
+        """Read what is there; False at the end."""
+        ready, _, _ = select.select([self._end], [], [], PATIENCE)
+        assert ready, f"it says nothing more after {self.seen!r}"
+        try:
+            read = os.read(self._end, 4096)
+        except OSError:  # what Linux says once the program has closed its side
+            return False
+        self.seen += read.decode()
+        return bool(read)
+
+    def answer(self, question: str, text: str) -> None:
+        """Wait for a question, the last that stands on the terminal, and type."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.seen.endswith(question):
+            assert time.monotonic() < deadline
+            assert self._read(), f"it ended without asking: {self.seen!r}"
+        os.write(self._end, text.encode())
+
+    def end(self) -> int:
+        """Read all that it still says; return the exit code."""
+        while self._read():
+            pass
+        os.close(self._end)
+        return self.process.wait(PATIENCE)

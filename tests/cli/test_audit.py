@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from fbguard.cli.commands import app
+from fbguard.core.secret import Secret
 from tests.cli.conftest import SECRET
 from tests.cli.processes import FBGUARD, PATIENCE, environment
 
@@ -53,23 +54,80 @@ def audit(monkeypatch, capsys, sandbox, tmp_path):
         yield audit
 
 
+def fingerprint(sandbox, token):
+    with sandbox.guard() as guard:
+        return guard.signer.fingerprint(Secret(token))
+
+
 def test_for_people(audit, tokens, sandbox):
     soon = sandbox.issue_token(expires_in=3600, data_access_expires_in=-5)
     lines = [*tokens.values(), soon, "", f"  {soon}  "]
+    prints = {name: fingerprint(sandbox, token) for name, token in tokens.items()}
     code, out, err = audit("\n".join(lines))
     assert (code, err) == (1, "")
     assert out.splitlines() == [
-        "6 tokens, 3 of them valid",
+        "6 tokens, 3 valid",
         "",
         "  3            valid",
         "  1            not valid: expired",
         "  1            not valid: malformed_token",
         "  1            not valid: wrong_app",
         "",
+        "  Line         Fingerprint   Reason",
+        f"  2            {prints['expired']}  expired",
+        f"  3            {prints['wrong_app']}  wrong_app",
+        f"  4            {prints['malformed_token']}  malformed_token",
+        "",
         "  Note         2 of the valid ones expire within seven days.",
         "  Note         2 of the valid ones have no data access any more; routes with scopes refuse them.",
-        "  Note         1 lines repeat a token of another line.",
+        "  Note         1 line repeats a token of another line.",
     ]
+
+
+def test_one_is_told_as_one(audit, sandbox):
+    soon = sandbox.issue_token(expires_in=3600, data_access_expires_in=-5)
+    out = audit(soon)[1]
+    assert out.splitlines() == [
+        "1 token, 1 valid",
+        "",
+        "  1            valid",
+        "",
+        "  Note         1 of the valid ones expires within seven days.",
+        "  Note         1 of the valid ones has no data access any more; routes with scopes refuse it.",
+    ]
+
+
+def test_a_token_that_never_ends_does_not_end_soon(audit, sandbox):
+    token = sandbox.issue_token(expires_in=None, data_access_expires_in=None)
+    assert "Note" not in audit(token)[1]
+    found = json.loads(audit(token, "--json")[1])
+    assert (found["expires_at"], found["data_access_expires_at"]) == (None, None)
+
+
+def test_of_many_that_are_not_valid_the_first_are_listed(audit):
+    code, out, _ = audit("\n".join(f"EAABnonsense{number}" for number in range(25)))
+    listed = [line for line in out.splitlines() if line.endswith("  malformed_token")]
+    assert code == 1
+    assert [line.split()[0] for line in listed] == [str(number) for number in range(1, 21)]
+    assert "               and 5 more; --json tells of each" in out.splitlines()
+
+
+def test_csv_that_is_read_as_tokens_is_told(audit, sandbox):
+    token = sandbox.issue_token()
+    out = " ".join(audit(f"id,access_token\n1,{token}\n")[1].split())
+    assert "2 lines hold commas, as no token does." in out
+    assert "--column NAME" in out
+    assert token not in out
+    assert "comma" not in audit(token)[1]
+    assert "comma" not in audit(f'id,access_token\n"1,5",{token}\n', "--column", "access_token")[1]
+
+
+def test_which_graph_is_asked_may_be_said(audit, sandbox, monkeypatch):
+    url = os.environ["FBGUARD_GRAPH_URL"]
+    monkeypatch.setenv("FBGUARD_GRAPH_URL", "http://127.0.0.1:9")
+    words = ["--graph-url", url, "--graph-version", "v25.0"]
+    assert audit(sandbox.issue_token(), *words)[0] == 0
+    assert sandbox.calls[-1].path == "/v25.0/debug_token"
 
 
 def test_for_programs(audit, tokens):
@@ -83,7 +141,9 @@ def test_for_programs(audit, tokens):
         (4, False, "malformed_token"),
     ]
     assert (found[0]["user_id"], found[0]["scopes"]) == ("1", ["email"])
-    assert found[0]["expires_at"] > found[1]["expires_at"] > 0
+    assert found[0]["expires_at"] > found[1]["expires_at"] > "2026-"
+    assert all(one["expires_at"].endswith("Z") for one in found[:2])
+    assert found[2]["expires_at"] is None
     assert len({one["fingerprint"] for one in found}) == 4
     assert found[3]["scopes"] is None
 
@@ -111,22 +171,26 @@ def test_tokens_of_limited_login(audit, sandbox, monkeypatch):
 
 def test_tokens_of_limited_login_where_nothing_verifies_them(audit, sandbox, monkeypatch):
     monkeypatch.setattr("fbguard.cli.guards.find_spec", lambda name: None)
-    code, out, _ = audit("\n".join([sandbox.issue_id_token(), sandbox.issue_token(expires_in=60 * 86_400)]))
+    token = sandbox.issue_id_token()
+    code, out, _ = audit("\n".join([token, sandbox.issue_token(expires_in=60 * 86_400)]))
     assert code == 3
     assert out.splitlines() == [
-        "2 tokens, 1 of them valid",
+        "2 tokens, 1 valid",
         "",
         "  1            valid",
         "  1            nobody can tell: limited_login",
         "",
-        "  Note         1 are ID tokens of Limited Login, which need fbguard[jwt] to be verified.",
+        "  Line         Fingerprint   Reason",
+        f"  1            {fingerprint(sandbox, token)}  limited_login",
+        "",
+        "  Note         1 is an ID token of Limited Login, which needs fbguard[jwt] to be verified.",
     ]
 
 
 def test_all_are_valid(audit, sandbox):
     code, out, _ = audit("\r\n".join(sandbox.issue_token() for _ in range(40)))
     assert code == 0
-    assert out.startswith("40 tokens, 40 of them valid\n")
+    assert out.startswith("40 tokens, 40 valid\n")
 
 
 def test_a_column_of_csv(audit, tokens, sandbox):
@@ -172,7 +236,7 @@ def test_graph_is_asked_again_after_the_time_it_wants(audit, sandbox, monkeypatc
     assert code == 0
     assert len(waited) == 1
     assert waited[0] >= 1
-    assert out.startswith("1 tokens, 1 of them valid")
+    assert out.startswith("1 token, 1 valid")
 
 
 def test_a_wrong_secret_is_not_tried_for_each_token(audit, sandbox, monkeypatch):
@@ -216,7 +280,7 @@ def test_standard_input(audit, sandbox, monkeypatch, capsys, mark):
     with pytest.raises(SystemExit) as ended:
         app(["audit", "-"], prog_name="fbguard")
     assert not ended.value.code
-    assert capsys.readouterr().out.startswith("1 tokens, 1 of them valid")
+    assert capsys.readouterr().out.startswith("1 token, 1 valid")
 
 
 def test_standard_input_that_is_no_text(audit, monkeypatch, capsys):

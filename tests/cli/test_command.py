@@ -1,6 +1,7 @@
 """What ``fbguard`` says before any command runs."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,31 @@ def test_help_shows_options_and_examples(words, said):
     done = call(*words, "--help", COLUMNS="100")
     assert done.returncode == 0
     assert all(word in done.stdout for word in said)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("audit",),
+        ("debugger",),
+        ("demo",),
+        ("doctor",),
+        ("expire-session",),
+        ("explain",),
+        ("inspect",),
+        ("routes",),
+        ("sandbox",),
+    ],
+)
+def test_help_shows_no_value_beside_a_flag_and_no_file_of_the_sources(command):
+    shown = call(*command, "--help", COLUMNS="100").stdout
+    assert re.search(r"--help +Show", shown)
+    assert "docs/" not in shown  # what is installed has no such folder
+    assert "bool" not in shown.lower()
+    if command == ("inspect",):
+        assert re.search(r"--json +Print", shown)
+        assert re.search(r"--app-id +<?(str|TEXT)", shown)
 
 
 def test_an_unknown_command_is_a_usage_error():

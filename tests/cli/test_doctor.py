@@ -10,9 +10,11 @@ from email.utils import formatdate
 import pytest
 
 from fbguard.cli import checks, doctor
+from fbguard.cli.asking import WrongUse
 from fbguard.cli.checks import Check
 from fbguard.core.options import VARIABLES
 from fbguard.facebook.graph import Reply
+from fbguard.stores.sqlite import SQLiteStore
 from tests.cli.conftest import SECRET
 from tests.cli.processes import fbguard
 
@@ -127,6 +129,7 @@ def test_settings_that_cannot_be(examined, variables, monkeypatch, name, value, 
     assert list(found) == ["Versions", "Settings"]
     assert found["Settings"]["result"] == "bad"
     assert told in found["Settings"]["found"]
+    assert "FBGUARD_STALE_IF_ERROR" in found["Settings"]["help"]
 
 
 def test_no_redirect_uri(examined, monkeypatch):
@@ -142,6 +145,7 @@ def test_a_secret_of_another_app(examined, variables):
     assert (found["App secret"]["result"], found["App secret"]["found"]) == ("bad", "is refused")
     assert found["Look-ups"]["result"] == "bad"
     assert "misconfigured" in found["Look-ups"]["found"]
+    assert found["Look-ups"]["help"].startswith("Compare the app's id and secret with its dashboard")
 
 
 def test_each_of_several_secrets(examined, variables):
@@ -178,6 +182,7 @@ def test_nobody_is_there(examined, variables, nobody):
     assert code == 1
     assert list(found)[-1] == "Graph"
     assert "does not answer" in found["Graph"]["found"]
+    assert "Guard(transport=...)" in found["Graph"]["help"]
 
 
 def test_an_outage(examined, sandbox):
@@ -186,6 +191,7 @@ def test_an_outage(examined, sandbox):
     assert code == 1
     assert found["App secret"]["result"] == "warning"
     assert found["Look-ups"]["found"] == "nobody can tell: unavailable (503)"
+    assert found["Look-ups"]["help"] == "Ask again in a minute."
 
 
 def test_who_says_yes_to_all_is_no_graph(examined, sandbox):
@@ -212,6 +218,20 @@ def test_a_store_that_is_there(examined, variables, redis_server):
     code, found = examined()
     assert code == 0
     assert found["Store"]["result"] == "good"
+
+
+def test_a_store_in_a_file(variables, capsys, tmp_path, sandbox, url):
+    path = tmp_path / "fbguard.db"
+    with pytest.raises(WrongUse, match="--store-file: No such file"):
+        doctor.run(as_json=True, store_file=str(path))
+    assert not path.exists()
+    SQLiteStore(path)
+    assert doctor.run(as_json=True, store_file=str(path)) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["Store"]["found"] == "is asked, and its news are heard"
+    given = {"FBGUARD_APP_ID": sandbox.app_id, "FBGUARD_APP_SECRET": SECRET, "FBGUARD_GRAPH_URL": url}
+    assert "its news are heard" in fbguard("doctor", "--store-file", str(path), **given).stdout
+    assert fbguard("doctor", "--store-file", str(tmp_path), **given).returncode == 2
 
 
 def test_a_store_that_is_there_where_graph_is_not(examined, variables, redis_server, nobody):

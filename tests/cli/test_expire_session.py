@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -12,8 +13,9 @@ import pytest
 from fbguard import Refused, Requirement
 from fbguard.cli.commands import app
 from fbguard.cli.servers import serve_asgi
+from fbguard.stores.sqlite import SQLiteStore
 from tests.cli.conftest import SECRET
-from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run, told
+from tests.cli.processes import FBGUARD, PATIENCE, Typist, environment, fbguard, run, told
 from tests.support import hears, wait_until
 
 OTHER_SECRET = "0f" * 16
@@ -147,6 +149,58 @@ def test_the_guards_proof_goes_along(sandbox, expire):
     assert expire(sandbox.issue_token())[0] == 0
 
 
+# -- at a terminal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "exit_code", "verdict"),
+    [("y\n", 0, "not_authorized"), ("n\n", 1, True), ("\n", 1, True), ("\x04", 1, True)],
+)
+def test_at_a_terminal_it_asks_before_all_tokens_end(sandbox, guard, variables, typed, exit_code, verdict):
+    token = sandbox.issue_token()
+    typist = Typist(["expire-session"], {**variables, "FBGUARD_TOKEN": token})
+    typist.answer("Go on? [y/N]: ", typed)
+    assert typist.end() == exit_code
+    assert passes(guard, token) == verdict
+    assert "every token of theirs" in " ".join(typist.seen.split())
+    assert ("Nothing was ended." in typist.seen) == (exit_code == 1)
+    assert no_secret_in(typist.seen, token)
+
+
+def test_at_a_terminal_yes_was_said_before(sandbox, guard, variables):
+    token = sandbox.issue_token()
+    typist = Typist(["expire-session", "--yes"], {**variables, "FBGUARD_TOKEN": token})
+    assert typist.end() == 0
+    assert "Go on?" not in typist.seen
+    assert passes(guard, token) == "not_authorized"
+
+
+def test_at_a_terminal_one_token_ends_without_a_question(sandbox, guard, endpoint, variables):
+    token = sandbox.issue_token()
+    words = ["expire-session", "--endpoint", endpoint]
+    typist = Typist(words, {**variables, "FBGUARD_TOKEN": token})
+    assert typist.end() == 0
+    assert "Go on?" not in typist.seen
+    assert passes(guard, token) == "session_invalidated"
+
+
+def test_who_pipes_a_token_is_asked_nothing(sandbox, guard, variables):
+    """Standard input is the token's, whatever the rest is; there is nobody to answer."""
+    token = sandbox.issue_token()
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "fbguard.cli", "expire-session"],
+            input=token.encode(), stdout=theirs, stderr=theirs, env=environment(**variables),
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert done.returncode == 0
+    assert passes(guard, token) == "not_authorized"
+
+
 # -- at a guard ----------------------------------------------------------------------------------------
 
 
@@ -256,7 +310,12 @@ def test_a_dash_wins_over_the_environment(sandbox, guard, variables):
         (("--legacy", "https://x.example", "--format", "yaml"), {}, "format must be one of"),
         (("--legacy", "https://x.example", "--endpoint", "https://x.example"), {}, "two places"),
         (("--store", "--endpoint", "https://x.example"), {}, "--store and --endpoint are two places"),
-        (("--store",), {}, "--store needs FBGUARD_REDIS_URL"),
+        (("--store",), {}, "--store needs FBGUARD_REDIS_URL; a file that workers share is --store-file PATH"),
+        (("--store",), {"FBGUARD_REDIS_URL": "/firsthalf.db"}, "a file is --store-file PATH"),
+        (("--store-file", "/nowhere/firsthalf.db"), {}, "--store-file: No such file"),
+        (("--store-file", os.devnull), {}, "--store-file: the file is empty"),
+        (("--store-file", __file__), {}, "--store-file: path cannot be used as a store"),
+        (("--store-file", "x", "--store"), {}, "--store and --store-file are two places"),
         (("--store",), {"FBGUARD_REDIS_URL": "redis://:firsthalf@x/y"}, "must be a number"),
         (("--format", "XML"), {}, "--format needs"),
         (("--session-key", "firsthalf"), {}, "--session-key needs"),
@@ -320,6 +379,35 @@ def test_in_a_store_where_nobody_listens(sandbox, expire, monkeypatch, redis_ser
     code, out = expire(sandbox.issue_token(), "--store")
     assert code == 0
     assert "No guard was listening" in out
+
+
+def test_in_a_file_it_ends_for_every_worker(sandbox, guard, expire, monkeypatch, tmp_path):
+    path = tmp_path / "fbguard.db"
+    token, other = sandbox.issue_token(), sandbox.issue_token()
+    options = {"graph_url": os.environ["FBGUARD_GRAPH_URL"]}
+    with (
+        sandbox.guard(store=SQLiteStore(path), **options) as one,
+        sandbox.guard(store=SQLiteStore(path), **options) as two,
+    ):
+        assert [passes(worker, which) for worker in (one, two) for which in (token, other)] == [True] * 4
+        hears(one, two)
+        asked = len(sandbox.calls)
+        code, out = expire(token, "--store-file", str(path))
+        assert (code, out.strip()[:7]) == (0, "✓ Ended")
+        assert "Who reads the file nobody can tell" in out
+        wait_until(lambda: one.peek(token) is None and two.peek(token) is None)
+        assert [passes(worker, token) for worker in (one, two)] == ["session_invalidated"] * 2
+        assert [passes(worker, other) for worker in (one, two)] == [True] * 2
+        code, body = as_json(expire(other, "--store-file", str(path), "--json"))
+        assert (code, body["where"], body["ended"], body["listeners"]) == (0, "store", True, None)
+    assert len(sandbox.calls) == asked
+
+
+def test_no_file_is_made(expire, sandbox, variables, tmp_path):
+    path = tmp_path / "fbguard.db"
+    done = fbguard("expire-session", "--store-file", str(path), FBGUARD_TOKEN="EAA", **variables)
+    assert done.returncode == 2
+    assert not path.exists()
 
 
 def test_a_store_that_is_away(sandbox, expire, monkeypatch):

@@ -48,7 +48,11 @@ def test_a_subcode():
 
 
 def test_both_spellings_are_one(explain):
-    assert explain("190/463") == explain("190", "463") == explain("102", "463")
+    assert explain("190/463") == explain("190", "463") == explain("190 463") == explain("102", "463")
+
+
+def test_a_reason_is_one_in_capitals_too(explain):
+    assert explain("EXPIRED") == explain(" Expired ") == explain("expired")
 
 
 def test_a_code_that_means_different_things_in_both_places(explain):
@@ -139,6 +143,8 @@ def test_no_line_is_longer_than_the_terminal(monkeypatch, explain, width, words)
         ["-1"],
         ["expired", "3"],
         ["190/463", "463"],
+        ["190 463", "463"],
+        ["190/463/1"],
         ["190", "x"],
         ["--all", "190"],
         ["190", "1", "2"],

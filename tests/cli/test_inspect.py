@@ -1,13 +1,9 @@
 """``fbguard inspect`` against the local Facebook on a port: every state of a token, every way in."""
 
 import json
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +12,7 @@ from fbguard.cli.commands import app
 from fbguard.debugger import moments
 from fbguard.sandbox import Sandbox
 from tests.cli.conftest import SECRET
-from tests.cli.processes import FBGUARD, PATIENCE, environment, fbguard, run
+from tests.cli.processes import FBGUARD, PATIENCE, Typist, environment, fbguard, run
 
 DAY = 86_400
 OTHER_SECRET = "0f" * 16
@@ -258,6 +254,8 @@ def test_a_wrong_secret_is_told_from_an_outage(sandbox, inspect, monkeypatch):
     code, out = inspect(sandbox.issue_token())
     assert code == 3
     assert "the app id and the secret do not belong together" in rows(out)["Note"]
+    assert rows(out)["What to do"].startswith("Compare the app's id and secret with its dashboard")
+    assert "cannot reach Facebook" not in " ".join(out.split())  # which is for people who use the app
     assert OTHER_SECRET not in out
 
 
@@ -266,6 +264,7 @@ def test_a_facebook_that_asks_for_patience_is_an_outage(sandbox, inspect):
     code, out = inspect(sandbox.issue_token())
     assert code == 3
     assert "do not belong together" not in out
+    assert "dashboard" not in out
 
 
 # -- json ----------------------------------------------------------------------------------------------
@@ -411,48 +410,6 @@ def test_help_warns_of_the_shells_history():
 
 
 # -- at a terminal ---------------------------------------------------------------------------------------
-
-
-class Typist:
-    """A program at a pseudo terminal, and somebody who types."""
-
-    def __init__(self, words, variables, columns=80):
-        self._end, other = pty.openpty()
-        self.seen = ""
-        self.process = subprocess.Popen(
-            # Not FBGUARD: asyncio's debug mode writes to the terminal when the machine is slow.
-            [sys.executable, "-W", "error", "-m", "fbguard.cli", *words],
-            stdin=other,
-            stdout=other,
-            stderr=other,
-            env=environment(**variables, COLUMNS=str(columns), TERM="xterm-256color"),
-            start_new_session=True,
-        )
-        os.close(other)
-
-    def _read(self):
-        """Read what is there; False at the end."""
-        ready, _, _ = select.select([self._end], [], [], PATIENCE)
-        assert ready, f"it says nothing more after {self.seen!r}"
-        try:
-            read = os.read(self._end, 4096)
-        except OSError:  # what Linux says once the program has closed its side
-            return False
-        self.seen += read.decode()
-        return bool(read)
-
-    def answer(self, question, text):
-        deadline = time.monotonic() + PATIENCE
-        while not self.seen.endswith(question):
-            assert time.monotonic() < deadline
-            assert self._read(), f"it ended without asking: {self.seen!r}"
-        os.write(self._end, text.encode())
-
-    def end(self):
-        while self._read():
-            pass
-        os.close(self._end)
-        return self.process.wait(PATIENCE)
 
 
 def test_prompts_hide_what_is_typed(sandbox, variables):

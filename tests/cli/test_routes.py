@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import re
+import shlex
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import flask
@@ -35,7 +38,7 @@ from fbguard.cli.coverage.views import Place, named
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.integrations.flask import FBGuard
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
-from tests.cli.processes import fbguard
+from tests.cli.processes import FBGUARD, fbguard, run
 from tests.support import make_guard
 
 RULES = Policy(
@@ -639,6 +642,44 @@ def test_werkzeugs_dispatcher(guard):
     assert found["/me"] == "open"
 
 
+# -- what a guard gives to be mounted ----------------------------------------------------------------------
+
+
+FOR_LOGINS = {
+    "redirect_uri": "https://example.com/facebook/callback",
+    "token_from": ("header", "cookie:__Host-t"),
+}
+
+
+def remarks(app: object) -> dict[str, str | None]:
+    return {view.shown: view.remark for view in views_of(app)}
+
+
+def test_the_login_and_the_callbacks_are_public_by_nature():
+    with make_guard(**FOR_LOGINS) as guard:
+        app = flask.Flask("app", static_folder=None)
+        FBGuard(app, guard)
+        mounts = {"/facebook": guard.login_wsgi(), "/hooks": guard.callbacks_wsgi()}
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, mounts)  # outside of FBGuard, as docs/login.md does
+        assert told(verdicts(app)) == {"/facebook/...": "public", "/hooks/...": "public"}
+        said = remarks(app)
+        assert "login" in said["/facebook/..."]
+        assert "callbacks" in said["/hooks/..."]
+        site = FastAPI(openapi_url=None)
+        site.mount("/facebook", guard.login_asgi())
+        site.mount("/hooks", guard.callbacks_asgi())
+        assert told(verdicts(site)) == {"/facebook/...": "public", "/hooks/...": "public"}
+        assert remarks(site) == said
+
+
+def test_a_login_that_is_behind_a_door_is_not_called_public():
+    with make_guard(**FOR_LOGINS) as guard:
+        site = Starlette(routes=[Mount("/facebook", guard.login_asgi())])
+        assert told(verdicts(AsgiDoor(site, guard))) == {"/facebook/...": "guarded"}
+        rule = Rule("/facebook/{rest:path}", public=True)
+        assert told(verdicts(AsgiDoor(site, guard, policy=Policy(rule)))) == {"/facebook/...": "public"}
+
+
 # -- Django ------------------------------------------------------------------------------------------------
 
 DJANGO = """
@@ -708,6 +749,75 @@ def test_django(tmp_path, is_guarded):
         assert loose["except_at"] == {"/files/...": "public", "/health": "public"}
 
 
+DJANGO_WRAPPERS = """
+from django.views.decorators.cache import cache_page
+from django.views.decorators.csrf import csrf_exempt
+
+guarded_by = method_decorator(require_fb_token, name="dispatch")
+exempt = method_decorator(csrf_exempt, name="dispatch")
+cached = method_decorator(cache_page(60), name="dispatch")
+strict = method_decorator(require_fb_token(scopes=["email"]), name="dispatch")
+loose = method_decorator(require_fb_token(optional=True), name="dispatch")
+
+class Plain(View):
+    def get(self, request):
+        return HttpResponse("in")
+    @method_decorator(require_fb_token(max_login_age=600))
+    def delete(self, request):
+        return HttpResponse("in")
+
+def made(*decorators):
+    view = type("Made", (Plain,), {})
+    for decorator in reversed(decorators):
+        view = decorator(view)
+    return view.as_view()
+
+both = method_decorator([csrf_exempt, require_fb_token], name="dispatch")
+late = method_decorator([cache_page(60), require_fb_token], name="dispatch")
+soon = method_decorator([require_fb_token, cache_page(60)], name="dispatch")
+urlpatterns = [
+    path("sure/function", csrf_exempt(require_fb_token(view))),
+    path("sure/class", Guarded.as_view()),
+    path("sure/exempt", csrf_exempt(Guarded.as_view())),
+    path("sure/method", made()),
+    path("sure/dispatch", made(guarded_by)),
+    path("sure/dispatch-exempt", made(exempt, guarded_by)),
+    path("sure/both", made(both)),
+    path("sure/soon", made(soon)),
+    path("sure/twice", made(guarded_by, strict)),
+    path("unsure/function", cache_page(60)(require_fb_token(view))),
+    path("unsure/class", cache_page(60)(Guarded.as_view())),
+    path("unsure/late", made(late)),
+    path("unsure/dispatch", made(cached, guarded_by)),
+    path("unsure/loose", made(loose, cached, strict)),
+    path("unsure/soon", made(soon, strict)),
+]
+"""
+
+
+def test_what_django_wraps_views_in_is_known(tmp_path):
+    """A caution stands where something may answer before the guard, and under the name of the view."""
+    (tmp_path / "mysite.py").write_text("MIDDLEWARE = []\n" + DJANGO + DJANGO_WRAPPERS)
+    finished = fbguard("routes", "mysite:application", "--json", PYTHONPATH=str(tmp_path))
+    assert finished.returncode == 0, finished.stderr
+    found = {(one["path"], method): one for one in json.loads(finished.stdout) for method in one["methods"]}
+    assert len({path for path, _ in found if path.startswith("/sure/")}) == 9
+    for (path, method), one in found.items():
+        if path == "/sure/method" and method == "GET":
+            assert one["verdict"] == "open"
+        elif path.startswith("/sure/"):
+            assert (one["verdict"], one["wrappers"]) == ("guarded", []), path
+    cautions = {path: one["wrappers"] for (path, _), one in found.items() if path.startswith("/unsure/")}
+    assert cautions == {
+        "/unsure/function": ["mysite.view"],
+        "/unsure/class": ["mysite.Guarded"],
+        "/unsure/late": ["mysite.Made"],
+        "/unsure/dispatch": ["mysite.Made"],
+        "/unsure/loose": ["mysite.Made"],
+        "/unsure/soon": ["mysite.Made"],
+    }
+
+
 # -- the command -------------------------------------------------------------------------------------------
 
 
@@ -759,6 +869,99 @@ def test_for_people(routes):
     ]
 
 
+WIDE = """
+    from starlette.applications import Starlette
+    from starlette.endpoints import HTTPEndpoint
+    from starlette.routing import Route
+    from fbguard import require_fb_token
+    class Pages(HTTPEndpoint):
+        async def get(self, request): ...
+        post = put = patch = delete = get
+    @require_fb_token(scopes=["email", "pages_manage_posts", "pages_read_engagement"], max_login_age=600)
+    async def short(request): ...
+    far = "/api/v1/pages/{page_id}/posts/{post_id}/comments/{comment_id}/reactions/{reaction_id}/of/people"
+    app = Starlette(routes=[Route("/short", short), Route(far, Pages), Route("/pages", Pages)])
+"""
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 300])
+def test_the_table_fits_the_terminal(routes, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, _ = routes(WIDE)
+    lines = out.splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= columns
+    assert (len(lines) == 5) == (columns == 300)  # a row is a line where there is room
+    assert [line.split()[0] for line in lines if line[:1].isalpha()] == ["guarded", "open", "open"]
+
+
+def test_a_row_of_several_lines_is_in_columns(routes, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = routes(WIDE, "--public", "/pages", "--public", "/api/{rest:path}")[1]
+    assert out.splitlines() == [
+        "guarded  GET             /short                     email, pages_manage_posts,",
+        "                                                    pages_read_engagement login",
+        "                                                    of 600 s at most",
+        "public   GET,POST,PUT,   /api/v1/pages/{page_id}/posts/{post_id}/comments/{comme",
+        "         PATCH,DELETE    nt_id}/reactions/{reaction_id}/of/people",
+        "public   GET,POST,PUT,   /pages",
+        "         PATCH,DELETE",
+        "",
+        "1 guarded, 2 public",
+    ]
+
+
+LOGS_IN = """
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from fbguard import Guard, Policy, Rule
+from fbguard.asgi import FBTokenMiddleware
+guard = Guard.from_env(token_from=("header", "cookie:__Host-fb_token"))
+site = Starlette(routes=[Mount("/facebook", guard.login_asgi()), Mount("/hooks", guard.callbacks_asgi())])
+policy = Policy(Rule("/facebook/{rest:path}", public=True), Rule("/hooks/{rest:path}", public=True))
+app = FBTokenMiddleware(site, guard, policy=policy)
+"""
+
+
+def test_the_variables_that_the_documentation_sets_in_a_build_are_enough(tmp_path):
+    (tmp_path / "mysite").mkdir()
+    (tmp_path / "mysite" / "main.py").write_text(LOGS_IN)
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    [block] = [
+        one for one in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "export FBGUARD_APP_ID" in one
+    ]
+    exports = "\n".join(line for line in block.splitlines() if line.startswith("export "))
+    assert block.splitlines()[-1] == "fbguard routes mysite.main:app --fail-on-open"
+    command = shlex.join([*FBGUARD, "routes", "mysite.main:app", "--fail-on-open"])
+    finished = run(["/bin/sh", "-c", f"{exports}\n{command}"], PYTHONPATH=str(tmp_path))
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.endswith("2 public\n")
+
+
+def test_what_a_guard_gives_to_be_mounted_is_not_open(routes):
+    source = """
+        from flask import Flask
+        from werkzeug.middleware.dispatcher import DispatcherMiddleware
+        from fbguard import Guard
+        from fbguard.integrations.flask import FBGuard
+        app = Flask(__name__, static_folder=None)
+        guard = Guard(
+            app_id="1", app_secret="0a1b2c3d4e5f6071", redirect_uri="https://example.com/fb/callback",
+            token_from=("cookie:__Host-t",),
+        )
+        FBGuard(app, guard)
+        app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/fb": guard.login_wsgi()})
+    """
+    code, out, _ = routes(source, "--fail-on-open")
+    assert code == 0
+    assert out.splitlines() == [
+        "public   any  /fb/...  fbguard's login: who comes has no token yet",
+        "",
+        "1 public",
+    ]
+    assert "login" in json.loads(routes(source, "--json")[1])[0]["remark"]
+
+
 def test_fail_on_open(routes):
     assert routes(SITE, "--fail-on-open")[0] == 1
     assert routes(SITE, "--fail-on-open", "--public", "/")[0] == 1
@@ -792,6 +995,27 @@ def test_what_cannot_be_loaded(routes, source, told):
     code, out, err = routes(source)
     assert (code, out) == (2, "")
     assert told in err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("mysite/wsgi.py:application", "not a path: mysite.wsgi:application"),
+        ("./mysite/wsgi.py", "not a path: mysite.wsgi:app"),
+        ("mysite/__init__.py:create()", "not a path: mysite:create()"),
+        ("main.py:app", "not a path: main:app"),
+        ("../elsewhere/main.py:app", "not a path: package.module:app"),
+        ("nowhere.main:app", "ModuleNotFoundError"),
+    ],
+)
+def test_a_path_in_place_of_a_module(given, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        program(["routes", given], prog_name="fbguard")
+    assert ended.value.code == 2
+    assert told in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
 def test_a_factory_that_would_have_to_be_awaited(routes):

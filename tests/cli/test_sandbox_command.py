@@ -1,6 +1,7 @@
 """``fbguard sandbox``, run as a user runs it."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -11,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from tests.cli.processes import FBGUARD, fbguard, running
+from tests.cli.processes import FBGUARD, PATIENCE, fbguard, run, running
 
 SECRET = "0f" * 16
 ASK = """
@@ -68,6 +69,24 @@ def test_the_exports_are_all_that_a_shell_needs():
             ["/bin/sh", "-c", asked], capture_output=True, text=True, timeout=60, check=True
         )
         assert done.stdout == "['email', 'public_profile']\n"
+        assert program.stop()[0] == 0
+
+
+def test_the_line_that_inspects_the_token_works_after_the_exports(tmp_path):
+    (tmp_path / "fbguard").write_text(f'#!/bin/sh\nexec {shlex.join(FBGUARD)} "$@"\n')
+    (tmp_path / "fbguard").chmod(0o755)
+    with running([*FBGUARD, "sandbox", "--port", "0"]) as program:
+        program.read_until("Ctrl-C stops it")
+        lines = program.seen.splitlines()
+        [inspect] = [line for line in lines if line.endswith("fbguard inspect")]
+        exports = [line for line in lines if line.startswith("export ")]
+        done = run(
+            ["/bin/sh", "-c", "\n".join([*exports, inspect])],
+            PATH=f"{tmp_path}:{os.environ['PATH']}",
+            FBGUARD_DEADLINE=str(PATIENCE),
+        )
+        assert "Valid for app 1234567890" in done.stdout
+        assert done.returncode == 0
         assert program.stop()[0] == 0
 
 

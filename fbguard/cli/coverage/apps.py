@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, Final, cast
 
 from fbguard.asgi import FBTokenMiddleware as AsgiDoor
 from fbguard.cli.coverage.asking import asked_by_verb
@@ -12,9 +13,14 @@ from fbguard.cli.coverage.templates import of_braces
 from fbguard.cli.coverage.views import VERBS, Place, View
 from fbguard.core.requirement import Requirement
 from fbguard.entrance import behind
+from fbguard.login.rules import LoginRules
+from fbguard.mounts import MountedASGI, MountedWSGI
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 
 Views = Iterator[View]
+
+_LOGIN: Final = "fbguard's login: who comes has no token yet"
+_CALLBACKS: Final = "fbguard's callbacks: they believe what is signed, and nobody brings a token"
 
 
 def views_of(app: object, place: Place | None = None) -> Views:
@@ -24,6 +30,9 @@ def views_of(app: object, place: Place | None = None) -> Views:
         if isinstance(one, AsgiDoor | WsgiDoor):
             place = place.behind(one.policy)
             continue
+        if isinstance(one, MountedASGI | MountedWSGI):
+            yield _of_our_own(one, place)
+            return
         walk = _walk_of(one)
         if walk is not None:
             inside = place.inside(one)
@@ -32,6 +41,13 @@ def views_of(app: object, place: Place | None = None) -> Views:
             return
         yield from mounts_of(one, place)
     yield place.view("/...", ((), True), app)
+
+
+def _of_our_own(app: MountedASGI | MountedWSGI, place: Place) -> View:
+    """Return the view of what a guard gives to be mounted, which is there for whoever has no token."""
+    is_login = isinstance(getattr(app, "_rules", None), LoginRules)
+    view = place.view("/...", ((), True), app)
+    return replace(view, is_public=True, remark=_LOGIN if is_login else _CALLBACKS)
 
 
 def mounts_of(app: object, place: Place) -> Views:

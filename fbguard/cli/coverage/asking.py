@@ -6,13 +6,11 @@ import functools
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import cast
 
+from fbguard.cli.coverage.wrappers import dispatch_of, owner_of, surely_asks
 from fbguard.core.requirement import Requirement
 from fbguard.decorator import ASKS
-
-_CLASSES: Final = ("view_class", "cls")  # of what as_view() returns; the second is Django REST framework's
-_DISPATCH: Final = ("dispatch_request", "dispatch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,7 @@ def asked_by(view: object) -> Asked:
         marked: object = getattr(one, ASKS, None)
         if isinstance(marked, tuple):
             guarded, requirements = cast("tuple[object, tuple[Requirement, ...]]", marked)
-            is_itself = getattr(one, "__func__", one) is guarded
-            return Asked(requirements, None if is_itself else _name_of(one))
+            return Asked(requirements, None if surely_asks(one, guarded) else named(one))
     return Asked()
 
 
@@ -42,12 +39,6 @@ def asked_by_verb(owner: type | None, verbs: Iterable[str]) -> dict[str, Asked]:
     handlers = {verb: getattr(owner, verb.lower(), None) for verb in verbs}
     handlers |= {"HEAD": handlers.get("HEAD") or getattr(owner, "get", None)}
     return {verb: asked_by(handler) for verb, handler in handlers.items() if handler is not None}
-
-
-def owner_of(view: object) -> type | None:
-    """Return the class of what ``as_view()`` has returned, None of any other view."""
-    found = next((getattr(view, name) for name in _CLASSES if hasattr(view, name)), None)
-    return found if isinstance(found, type) else None
 
 
 def named(view: object) -> str:
@@ -70,18 +61,14 @@ def _called(view: object) -> Iterator[object]:
         view = view.func
     if isinstance(view, type):
         if _is_endpoint(view):
-            yield _dispatch_of(view)
+            yield dispatch_of(view)
         return
     yield view
     owner = owner_of(view)
     if owner is not None:
-        yield _dispatch_of(owner)
+        yield dispatch_of(owner)
     elif not hasattr(view, "__qualname__"):  # an object
         yield getattr(type(view), "__call__", None)  # noqa: B004 - the function, for its mark
-
-
-def _dispatch_of(owner: Any) -> object:
-    return next((getattr(owner, name) for name in _DISPATCH if hasattr(owner, name)), None)
 
 
 def _is_endpoint(view: type) -> bool:

@@ -12,9 +12,10 @@ from django.urls.resolvers import RoutePattern
 from django.utils.module_loading import import_string
 from django.views import View as DjangoView
 
-from fbguard.cli.coverage.asking import asked_by_verb, owner_of
+from fbguard.cli.coverage.asking import asked_by_verb
 from fbguard.cli.coverage.templates import Template, of_angles
 from fbguard.cli.coverage.views import VERBS, Place, View
+from fbguard.cli.coverage.wrappers import owner_of
 from fbguard.integrations.django import FBTokenMiddleware, policy
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import flask
 
 from fbguard.cli.coverage.apps import mounts_of
-from fbguard.cli.coverage.asking import asked_by_verb, owner_of
+from fbguard.cli.coverage.asking import asked_by_verb
 from fbguard.cli.coverage.templates import of_angles
 from fbguard.cli.coverage.views import VERBS, Place, View
+from fbguard.cli.coverage.wrappers import owner_of
 from fbguard.entrance import behind
 from fbguard.integrations.flask import policy_of
 from fbguard.wsgi import FBTokenMiddleware

@@ -35,10 +35,10 @@ class TooMany(Exception):  # noqa: N818 - of paths
 class Judged:
     """What guards a view for some verbs.
 
-    "guarded" asks for a token; "optional" takes requests without one; "public" is so by a rule; "open" is
-    guarded by nothing, and no rule says that it should be. ``except_at`` are paths of the view at which a
-    weaker verdict stands, with that; ``-`` is any segment, ``...`` whatever follows. ``wrappers`` are
-    functions between the route and what asks.
+    "guarded" asks for a token; "optional" takes requests without one; "public" is so by a rule or by what it
+    is; "open" is guarded by nothing, and nothing says that it should be. ``except_at`` are paths of the view
+    at which a weaker verdict stands, with that; ``-`` is any segment, ``...`` whatever follows. ``wrappers``
+    are functions between the route and what asks.
     """
 
     view: View
@@ -110,7 +110,7 @@ def _of_path(
     view: View, path: Path, method: str, meant: Sequence[Rule], own: Sequence[Requirement]
 ) -> tuple[Verdict, tuple[Requirement, ...]]:
     asks: list[Requirement] = []
-    is_public = any(rule.params_of(path) is not None for rule in meant)
+    is_public = view.is_public or any(rule.params_of(path) is not None for rule in meant)
     for door in view.doors:
         if door.policy is None:
             continue

@@ -28,7 +28,8 @@ class View:
 
     ``shown`` is the path as its framework writes it; with ``rest`` any number of segments may follow
     ``segments``. ``methods`` None is every verb. ``asks`` is what is asked for whatever the verb, ``by_verb``
-    what the method of one verb asks for besides.
+    what the method of one verb asks for besides. ``is_public`` tells what is meant for everybody without a
+    rule that says so; ``remark`` is what else there is to say of it.
     """
 
     shown: str
@@ -39,6 +40,8 @@ class View:
     asks: Asked
     by_verb: Mapping[str, Asked]
     doors: tuple[Door, ...]
+    is_public: bool = False
+    remark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
