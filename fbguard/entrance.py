@@ -125,9 +125,9 @@ def check_door(guard: object, policy: object) -> None:
 
 
 def tell_of_unreached(policy: Policy | None) -> None:
-    """Tell whoever starts the app of rules that judge no request: something is less guarded than it seems."""
+    """Tell whoever starts the app of rules without effect: something may be less guarded than it seems."""
     for rule, judge in () if policy is None else policy.unreached:
-        logger.warning("the rule %r judges no request: %r stands before it", rule.path, judge.path)
+        logger.warning("the rule %r judges nothing that it names: %r stands before it", rule.path, judge.path)
 
 
 def behind(app: object) -> Iterator[object]:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from fbguard.core.answers import Answer
 from fbguard.core.carrier import Carrier, is_asgi
@@ -33,10 +33,8 @@ def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> 
     """
     head = head_of(carrier)
     back = _way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),))
-    if back is not None and refused.relogin.url is not None:
-        login = unquote(urlsplit(refused.relogin.url).path)
-        if login == unquote(back):
-            _tell_of_guarded_login(login)
+    if back is not None and refused.is_at_login(back):
+        _tell_of_guarded_login(unquote(back))
     return refused.answer(
         accept=", ".join(head.header("accept")),
         language=", ".join(head.header("accept-language")),
@@ -48,8 +46,11 @@ def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> 
 @cache
 def _tell_of_guarded_login(login: str) -> None:
     """Tell, once, of a login that only those reach who are logged in."""
-    public = f"{login.rpartition('/')[0]}/{{rest:path}}"
-    _LOG.warning("the login is behind its own guard: its policy wants Rule(%r, public=True)", public)
+    _LOG.warning(
+        "the login is behind its own guard: a policy wants Rule(%r, public=True), and others for "
+        "its callback and log-out",
+        login,
+    )
 
 
 def _way_back(head: Head, paths: Iterable[str]) -> str | None:

@@ -352,8 +352,18 @@ class RedisCluster:
 
     def server_of(self, key: str) -> RedisServer:
         """Return the one that has a key."""
-        slot = int(self.servers[0].ask("CLUSTER", "KEYSLOT", key))
+        return self._owner(int(self.servers[0].ask("CLUSTER", "KEYSLOT", key)))
+
+    def _owner(self, slot: int) -> RedisServer:
         return self.servers[slot // -(-_SLOTS // len(self.servers))]
+
+    def give_slot(self, key: str, heir: RedisServer) -> None:
+        """Have all but its owner, which may hang, know that ``heir`` has a key's slot now."""
+        slot, node = int(heir.ask("CLUSTER", "KEYSLOT", key)), heir.ask("CLUSTER", "MYID")
+        for server in self.servers:
+            if server is not self._owner(slot):
+                server.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+                server.ask("CLUSTER", "SETSLOT", slot, "NODE", node)
 
     def empty(self) -> None:
         for server in self.servers:

@@ -432,4 +432,6 @@ def test_who_builds_a_door_is_told_of_a_rule_that_judges_nothing(graph, clock, g
         }
         with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[GUARDING], FBGUARD=fbguard):
             Site("wsgi").send()
-    assert caplog.messages == ["the rule '/admin' judges no request: '/{rest:path}' stands before it"]
+    assert caplog.messages == [
+        "the rule '/admin' judges nothing that it names: '/{rest:path}' stands before it"
+    ]

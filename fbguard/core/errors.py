@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from fbguard.core import messages
 from fbguard.core.answers import Answer, Relogin
@@ -55,6 +56,11 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
 
     def __str__(self) -> str:
         return f"{self.status} {self.reason}: {self._reason.detail}"
+
+    def is_at_login(self, path: str) -> bool:
+        """Tell whether this percent-encoded path is where a login of the app's own begins."""
+        url = self.relogin.url if self._leads_back else None
+        return url is not None and unquote(urlsplit(url).path) == unquote(path)
 
     def answer(
         self,

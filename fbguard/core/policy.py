@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _MOST_KNOWN: Final = 4096  # requests whose match is remembered, and the longest of them in characters
 _LONGEST_KNOWN: Final = 256
+_MOST_COMPARED: Final = 1000  # rules: it may take the square of that
 
 
 _Asked = tuple[tuple[Requirement, Mapping[str, Any]], ...]
@@ -83,10 +84,11 @@ class Policy:
             )
         self._default = Match(((self.default, NO_PARAMS),), preflight=preflight)
         self._index = RuleIndex()
-        #: Rules that judge no request, each with one before it that judges differently in its place.
+        #: Rules that judge none of the requests they name, each with one that does, and differently; of the
+        #: first thousand.
         self.unreached: list[tuple[Rule, Rule]] = []
         for number, rule in enumerate(rules):
-            judge = self._judge_before(rule)
+            judge = self._judge_before(rule) if number < _MOST_COMPARED else None
             if judge is not None:
                 self.unreached.append((rule, judge))
             rule.enter(self._index, number)
@@ -97,16 +99,20 @@ class Policy:
         self.short: dict[str, dict[str, tuple[frozenset[str], _Asked]]] = {}
 
     def _judge_before(self, rule: Rule) -> Rule | None:
-        """Return a rule before this one that judges differently, if such take all of its paths and verbs."""
+        """Return a rule before this one that judges in its place, and not like it.
+
+        None if this one judges any request that it names itself, as far as single rules tell.
+        """
         before = [self.rules[number] for number in self._index.candidates(rule.sample)]
         takers = [other for other in before if other.has_rest or not rule.has_rest]
+        judges: list[Rule | None]
         if rule.methods is None:
-            takers = [other for other in takers if other.methods is None]
-            is_taken = bool(takers)
+            every = next((number for number, other in enumerate(takers) if other.methods is None), None)
+            judges = [None] if every is None else [*takers[: every + 1]]
         else:
-            takers = [other for other in takers if any(map(other.lists, rule.methods))]
-            is_taken = all(any(other.lists(verb) for other in takers) for verb in rule.methods)
-        return next((other for other in takers if not rule.judges_like(other)), None) if is_taken else None
+            judges = [next((one for one in takers if one.lists(verb)), None) for verb in sorted(rule.methods)]
+        others = [one for one in judges if one is not None and not one.judges_like(rule)]
+        return None if None in judges or not others else others[0]
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:

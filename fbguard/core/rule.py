@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Final, Unpack
@@ -107,8 +108,18 @@ class Rule:
         return tuple(text if literal else _ANY for text, literal in self._template)
 
     def judges_like(self, other: Rule) -> bool:
-        """Tell whether both ask the same."""
-        return (self.public, self.requirement) == (other.public, other.requirement)
+        """Tell whether both ask the same of a request that both match."""
+        return self._asked() == other._asked()
+
+    def _asked(self) -> tuple[object, ...]:
+        """Return it in words that do not depend on what parameters are called."""
+        places = {text: number for number, (text, literal) in enumerate(self._template) if not literal}
+        if self._rest:
+            places[self._rest] = len(self._template)
+        target: object = self.requirement.target
+        if target is not None:
+            target = places[target] if isinstance(target, str) else (target, places)
+        return (self.public, replace(self.requirement, target=None), target)
 
     def meets(
         self, segments: Sequence[str | None], *, rest: bool

@@ -201,8 +201,9 @@ def is_same_origin(request: RequestHead) -> bool:
         page = urlsplit(origin[0])
     except ValueError:
         return False
-    asked = host[0].strip().lower().removesuffix(_DEFAULT_PORTS.get(page.scheme, ""))
-    return page.netloc.lower() == asked != ""
+    port = _DEFAULT_PORTS.get(page.scheme, "")
+    shown, asked = (name.strip().lower().removesuffix(port) for name in (page.netloc, host[0]))
+    return shown == asked != ""
 
 
 def _in_subprotocols(request: RequestHead) -> Sequence[Secret] | None:

@@ -108,7 +108,7 @@ class LoginRules:
         found = self._handler(request)
         if isinstance(found, Answer):
             return finished(found)
-        return _LONGEST_FORM if request.path == LOGOUT else 0
+        return _LONGEST_FORM if request.path == LOGOUT and _is_form(request) else 0
 
     async def answer(self, request: Request) -> Answer:
         """Do what is asked for and say so."""
@@ -141,8 +141,9 @@ class LoginRules:
         )
 
     def _look_where(self, root: str) -> None:
-        """Tell of a mount to which nobody comes back. A proxy may have cut off what stands before it."""
-        if not self._is_placed and not unquote(self._places.folder).endswith(root):
+        """Tell of a mount to which nobody comes back. A proxy may put something before it, or take it off."""
+        folder = unquote(self._places.folder)
+        if not self._is_placed and not folder.endswith(root) and not (folder and root.endswith(folder)):
             _LOG.warning(
                 "a login is mounted elsewhere than redirect_uri says: Facebook sends people to %s%s",
                 self._places.folder,
@@ -279,8 +280,11 @@ def _given(request: Request, *names: str) -> _Given | None:
 
 
 def _fields(request: Request) -> str:
-    kinds = [value.partition(";")[0].strip().lower() for value in request.all("content-type")]
-    return f"{request.query}&{request.body.decode('latin-1')}" if kinds == [_FORM] else request.query
+    return f"{request.query}&{request.body.decode('latin-1')}" if _is_form(request) else request.query
+
+
+def _is_form(request: Request) -> bool:
+    return [one.partition(";")[0].strip().lower() for one in request.all("content-type")] == [_FORM]
 
 
 def _scopes(text: str | None) -> tuple[str, ...] | None:

@@ -357,6 +357,12 @@ def test_rules_are_data():
         (Rule("/a", methods=["GET", "POST"]), Rule("/a", methods=["POST"], scopes=["email"]), False),
         (Rule("/a", methods=["GET"]), Rule("/a", methods=["HEAD"], scopes=["email"]), False),
         (Rule("/a"), Rule("/a/"), True),  # it asks the same
+        (Rule("/{a}", scopes=["s"], target="a"), Rule("/{b}", scopes=["s"], target="b"), True),
+        (Rule("/{a}/{b}", scopes=["s"], target="b"), Rule("/{b}/{a}", scopes=["s"], target="b"), False),
+        (Rule("/{a}/x", scopes=["s"], target=str), Rule("/{b}/x", scopes=["s"], target=str), False),
+        (Rule("/{a}/x", scopes=["s"], target=str), Rule("/{a}/x", scopes=["s"], target=str), True),
+        (Rule("/{a}/{x}", scopes=["s"], target="a"), Rule("/{b}/x", scopes=["s"], target="b"), True),
+        (Rule("/{a:path}", scopes=["s"], target="a"), Rule("/{a}", scopes=["s"], target="a"), True),
         (Rule("/a/{rest:path}", scopes=["email"]), Rule("/a", scopes=["email"]), True),
         (Rule("/a", public=True), Rule("/a/{rest:path}"), True),
         (Rule("/a/{b}", public=True), Rule("/a/{rest:path}"), True),
@@ -371,6 +377,23 @@ def test_rules_are_data():
 def test_a_rule_that_judges_no_request(before, rule, is_reached):
     policy = Policy(Rule("/elsewhere"), before, rule)
     assert policy.unreached == ([] if is_reached else [(rule, before)])
+
+
+def test_the_first_rule_that_takes_a_verb_is_what_counts():
+    """The second one would loosen it, if it ever judged there."""
+    first, public = Rule("/admin/{r:path}", scopes=["s"]), Rule("/{r:path}", public=True)
+    assert Policy(first, public, Rule("/admin/users", scopes=["s"])).unreached == []
+    other = Rule("/admin/users", scopes=["other"])
+    assert Policy(first, public, other).unreached == [(other, first)]
+    got, every = Rule("/a", methods=["GET"], public=True), Rule("/a", scopes=["s"])
+    same = Rule("/a", scopes=["s"])
+    assert Policy(got, every, same).unreached == [(same, got)]
+    assert Policy(every, got, same).unreached == [(got, every)]
+
+
+def test_policies_of_many_rules_are_not_looked_through():
+    rules = [Rule("/a", public=True), *[Rule("/a", methods=[f"V{number}"]) for number in range(1500)]]
+    assert len(Policy(*rules).unreached) == 999
 
 
 def test_several_rules_may_take_all_verbs_of_another():

@@ -601,7 +601,10 @@ def test_a_websocket_is_no_page_to_come_back_to(guard):
 @pytest.mark.parametrize("door", ["asgi", "wsgi"])
 def test_who_guards_the_login_itself_is_told(caplog, door):
     heads._tell_of_guarded_login.cache_clear()
-    told = "the login is behind its own guard: its policy wants Rule('/facebook/{rest:path}', public=True)"
+    told = (
+        "the login is behind its own guard: a policy wants Rule('/facebook/login', public=True), and others "
+        "for its callback and log-out"
+    )
     with guard_of(Sandbox()) as guard:
         if door == "asgi":
             guard.login_asgi()
@@ -619,3 +622,11 @@ def test_who_guards_the_login_itself_is_told(caplog, door):
         assert told not in caplog.messages
         assert [ask("/facebook/login") for _ in range(2)] == [401, 401]
     assert caplog.messages.count(told) == 1
+
+
+def test_who_has_no_login_is_told_of_none(caplog):
+    heads._tell_of_guarded_login.cache_clear()
+    with guard_of(Sandbox()) as guard:
+        app = asgi.FBTokenMiddleware(plain_asgi(), guard)
+        assert asyncio.run(call_asgi(app, http_scope("/v26.0/dialog/oauth"))).status == 401
+    assert caplog.messages == []

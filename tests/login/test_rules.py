@@ -453,6 +453,7 @@ FORM = ("Content-Type", "application/x-www-form-urlencoded")
         ("/logout", FORM, b"next=/caf\xe9", None),
         ("/logout", FORM, b"&".join([b"a=b"] * 40), None),
         ("/logout", ("Content-Type", "text/plain"), b"next=/bye", "/"),
+        ("/logout", ("Content-Type", "multipart/form-data; boundary=x"), b"a" * 5000, "/"),
         ("/logout", ("Content-Type", "application/json"), b'{"next": "/bye"}', "/"),
     ],
 )
@@ -499,6 +500,7 @@ def test_refusals_say_what_is_wrong(browser, sandbox):
         (f"{SITE}/f%61cebook/callback", False),
         (f"{SITE}/auth/callback", True),
         (f"{SITE}/callback", True),
+        (f"{SITE}/book/callback", True),
         (f"{SITE}/facebook/v2/callback", True),
     ],
 )

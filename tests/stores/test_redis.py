@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,10 +14,11 @@ import redis
 
 from fbguard import Guard, Refused
 from fbguard.core.errors import StoreUnavailable
+from fbguard.stores import access
 from fbguard.stores.redis import RedisStore, link, scripts
 from fbguard.stores.redis.address import Address, Kind
 from tests.redis_relay import Relay
-from tests.redis_servers import RedisCluster, RedisServer, WatchedRedis
+from tests.redis_servers import HOST, RedisCluster, RedisServer, WatchedRedis
 from tests.stores.battery import Battery, World
 from tests.support import TOKEN, FakeClock, FakeGraph, make_guard
 from tests.threats.workers import calm, eventually
@@ -207,19 +210,15 @@ def is_heard(guard: Guard) -> bool:
     return health is not None and health.status == "ok"
 
 
-@pytest.mark.parametrize("how", ["single", "cluster", "sentinel"])
-def test_nothing_on_the_way_may_swallow_a_cancellation(how, request, graph, clock, monkeypatch):
+def test_nothing_on_the_way_may_swallow_a_cancellation(redis_server, graph, clock, monkeypatch):
     """asyncio.wait_for of Python 3.11 does: a closed guard went on listening."""
 
     async def wait_for(*_: object) -> None:
-        used.append(how)
+        used.append(None)
 
-    used: list[str] = []
-    server = request.getfixturevalue(
-        {"single": "redis_server", "cluster": "redis_cluster", "sentinel": "watched_redis"}[how]
-    )
+    used: list[None] = []
     monkeypatch.setattr(asyncio, "wait_for", wait_for)
-    guard = make_guard(graph, clock, store=server.url, deadline=10)
+    guard = make_guard(graph, clock, store=redis_server.url, deadline=10)
     try:
         assert said(guard) == "ok"
         eventually(lambda: is_heard(guard))
@@ -227,6 +226,67 @@ def test_nothing_on_the_way_may_swallow_a_cancellation(how, request, graph, cloc
     finally:
         guard.close()
     assert used == []
+
+
+# -- servers that take a connection and say nothing -----------------------------------------------------
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    with socket.create_server((HOST, 0), backlog=100) as listener:
+        yield f"{HOST}:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have redis-py ask the nodes in the order of the URL."""
+    monkeypatch.setattr(random, "shuffle", lambda _: None)
+
+
+def is_found(url: str, graph: FakeGraph, clock: FakeClock) -> bool:
+    guard = make_guard(graph, clock, store=url, deadline=10)
+    try:
+        said(guard)
+        eventually(lambda: is_heard(guard))
+    finally:
+        guard.close()
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_order")
+def test_a_node_of_a_cluster_that_says_nothing_hides_no_other(redis_cluster, graph, clock, mute):
+    assert is_found(redis_cluster.url.replace("//", f"//{mute},"), graph, clock)
+
+
+@pytest.mark.slow
+def test_a_sentinel_that_says_nothing_hides_no_other(watched_redis, graph, clock, mute):
+    assert is_found(watched_redis.url.replace("//", f"//{mute},"), graph, clock)
+
+
+@pytest.mark.slow
+def test_slots_of_a_node_that_hangs_are_found_at_another(graph, clock):
+    """As after a failover: the others say who has them now."""
+    with RedisCluster() as cluster:
+        guard = make_guard(graph, clock, store=cluster.url, deadline=10)
+        try:
+            said(guard)
+            eventually(lambda: is_heard(guard))
+            [count] = [key for server in cluster.servers for key in server.ask("KEYS", "*:count")]
+            hangs = cluster.server_of(count.decode())
+            hangs.pause()
+            cluster.give_slot(count.decode(), next(one for one in cluster.servers if one is not hangs))
+
+            def is_back() -> bool:
+                clock.advance(access.REST)
+                said(guard, "EAAother")
+                return is_heard(guard)
+
+            eventually(lambda: not is_heard(guard))
+            eventually(is_back)
+            hangs.resume()
+        finally:
+            guard.close()
 
 
 # -- a failover ------------------------------------------------------------------------------------------

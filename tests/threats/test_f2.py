@@ -228,6 +228,7 @@ def test_F14_cookie_of_the_same_origin(door, wide, method):
         ("api.example:443", "https://api.example"),  # as a proxy may write it
         ("api.example:80", "http://api.example"),
         ("api.example:8443", "https://api.example:8443"),
+        ("api.example:443", "https://api.example:443"),  # of who is no browser
     ):
         answer = behind.send(method=method, headers=[cookie(TOKEN), ("Host", host), ("Origin", origin)])
         assert (answer.status, answer.info.user_id) == (200, "1001"), host

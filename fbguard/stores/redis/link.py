@@ -24,6 +24,7 @@ from fbguard.stores.redis.scripts import SAY, Script
 logger = logging.getLogger("fbguard")
 
 _PATIENCE: Final = 1.0  # seconds for a connection, and for an answer on it
+_NODES: Final = 3  # of a cluster, or sentinels, of which so many may say nothing within that time
 _AT_ONCE: Final = 32  # commands, so connections, of one loop
 _BEAT: Final = 0.5  # seconds between two signs of life that the listener sends to itself ...
 _SILENCE: Final = 1.5  # ... and without any, after which its link is lost
@@ -207,14 +208,23 @@ def _options(address: Address, retries: int) -> dict[str, Any]:
     return {
         "username": address.username,
         "password": None if address.password is None else address.password.reveal(),
-        # None: it would be asyncio.wait_for's, which on Python 3.11 may swallow a cancellation. Who closes a
-        # guard has to end its listening. So whatever is awaited here has a time limit of its own.
-        "socket_timeout": None,
-        "socket_connect_timeout": _PATIENCE,
+        **_time_limits(address),
         "retry": Retry(NoBackoff(), retries),
         "protocol": 2,
         **address.options,
     }
+
+
+def _time_limits(address: Address) -> dict[str, float | None]:
+    """Return those of redis-py, within ours.
+
+    It asks the next node, or for a new map of the cluster, where its own have run out. They are
+    asyncio.wait_for's, which on Python 3.11 may swallow a cancellation; so none where nothing hangs on them:
+    whoever closes a guard ends its listening.
+    """
+    if address.kind == "single":
+        return {"socket_timeout": None, "socket_connect_timeout": _PATIENCE}
+    return {"socket_timeout": _PATIENCE / _NODES, "socket_connect_timeout": _PATIENCE / _NODES}
 
 
 def _client(address: Address, retries: int) -> Any:
