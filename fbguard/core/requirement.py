@@ -100,10 +100,10 @@ class Requirement:
         put("target", target)
         put("token_types", _types(token_types))
         put("optional", _flag("optional", optional))
-        put("max_fact_age", _seconds_or_none("max_fact_age", max_fact_age))
-        put("max_login_age", _seconds_or_none("max_login_age", max_login_age))
+        put("max_fact_age", None if max_fact_age is None else _seconds("max_fact_age", max_fact_age))
+        put("max_login_age", None if max_login_age is None else _seconds("max_login_age", max_login_age))
         put("min_remaining", _seconds("min_remaining", min_remaining))
-        put("stale_if_error", _seconds_or_none("stale_if_error", stale_if_error))
+        put("stale_if_error", None if stale_if_error is None else _seconds("stale_if_error", stale_if_error))
         put("live", _flag("live", live))
         _check_target(self)
         put("scope_set", frozenset(self.scopes))
@@ -123,8 +123,8 @@ class Requirement:
 
 def refuse_options(what: str, options: Iterable[str], others: Iterable[str] = ()) -> None:
     """Raise TypeError for keywords of ``what`` that are neither a requirement's nor among the ``others``."""
-    known = [*RequirementOptions.__annotations__, *others]
     for option in options:
+        known = [*RequirementOptions.__annotations__, *others]
         if option in OF_RULES and option not in known:
             raise TypeError(f"{what} has no option {option!r}: that is for a Rule")
         refuse_unknown(what, [option], known)
@@ -176,10 +176,6 @@ def _seconds(option: str, value: object) -> object:
     return value
 
 
-def _seconds_or_none(option: str, value: object) -> object:
-    return None if value is None else _seconds(option, value)
-
-
 def _check_target(requirement: Requirement) -> None:
     target = requirement.target
     if target is None:
@@ -196,7 +192,7 @@ def _check_target(requirement: Requirement) -> None:
 
 def with_scopes(requirement: Requirement, scopes: Iterable[str]) -> Requirement:
     """Return a requirement that needs these scopes, too."""
-    more = _permissions("scopes", list(scopes))
+    more = tuple(scopes)
     return replace(requirement, scopes=(*requirement.scopes, *more)) if more else requirement
 
 
