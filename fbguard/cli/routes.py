@@ -156,8 +156,7 @@ def _asked(one: Judged) -> str:
     if one.verdict == "open":
         return one.view.name
     inside = [f"inside {wrapper}" for wrapper in one.wrappers]
-    remarks = [one.view.remark] if one.view.remark else []
-    return "; ".join([*map(_described, one.asks), *inside, *remarks])
+    return "; ".join([*map(_described, one.asks), *inside, *one.remarks])
 
 
 def _described(asked: Requirement) -> str:
@@ -210,5 +209,5 @@ def _as_json(one: Judged) -> dict[str, object]:
         "wrappers": list(one.wrappers),
         "except_at": dict(one.except_at),
         "view": one.view.name,
-        "remark": one.view.remark,
+        "remarks": list(one.remarks),
     }

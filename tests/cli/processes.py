@@ -71,7 +71,7 @@ class Program:
         """Send a signal; return the exit code and everything it wrote after what was read."""
         self.process.send_signal(number)
         rest, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, rest
+        return self.process.returncode, told(rest.encode()).decode()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import textwrap
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -37,6 +39,7 @@ from fbguard.cli.coverage.templates import of_angles, of_braces
 from fbguard.cli.coverage.views import Place, named
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.integrations.flask import FBGuard
+from fbguard.sandbox import Sandbox
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.cli.processes import FBGUARD, fbguard, run
 from tests.support import make_guard
@@ -301,6 +304,83 @@ def test_fastapi(guard):
     }  # fmt: skip
     asyncio.run(asked_without_a_token(app, found))
     assert set(told(verdicts(AsgiDoor(app, guard))).values()) == {"guarded"}
+
+
+async def with_a_request(request: Request):
+    return request
+
+
+def decorated_site() -> FastAPI:
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/none/{day}")
+    @require_fb_token
+    async def none(day: str):
+        return "in"
+
+    @app.get("/request")
+    @require_fb_token
+    async def request(request: Request):
+        return "in"
+
+    @app.get("/connection")
+    @require_fb_token
+    async def connection(connection: HTTPConnection):
+        return "in"
+
+    @app.get("/dependency", dependencies=[Depends(FBToken())])
+    @require_fb_token(scopes=["email"])
+    async def dependency():
+        return "in"
+
+    @app.get("/given")
+    @require_fb_token
+    async def given(request: Annotated[Any, Depends(with_a_request)]):
+        return "in"
+
+    @app.get("/optional")
+    async def optional(token: Annotated[Any, Depends(OptionalFBToken())]):
+        return "in"
+
+    @app.get("/optional-decorated")
+    @require_fb_token(optional=True)
+    async def optional_decorated(request: Request):
+        return "in"
+
+    @app.get("/tighter")
+    async def tighter(token: Annotated[Any, Depends(OptionalFBToken(scopes=["email"]))]):
+        return "in"
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("policy", "failing"),
+    [
+        (None, {}),
+        (Policy(), {"/optional": "loosen", "/optional-decorated": "loosen"}),
+        (Policy(Rule("/{rest:path}", optional=True)), {}),
+        ("no door", {"/none/{day}": "takes no request"}),
+    ],
+)
+def test_what_fails_for_whoever_has_a_token_is_told(policy, failing):
+    sandbox = Sandbox()
+    with sandbox.guard() as guard:
+        site = decorated_site()
+        site.state.fbguard = guard
+        app = site if policy == "no door" else AsgiDoor(site, guard, policy=policy)
+        said = remarks(app)
+        assert {path for path, remark in said.items() if remark} == failing.keys()
+        assert all(words in said[path] for path, words in failing.items())
+        headers = sandbox.bearer(sandbox.issue_token(scopes=["email"]))
+        assert asyncio.run(failures(app, said, headers)) == failing.keys()
+
+
+async def failures(app: Any, paths: Iterable[str], headers: dict[str, str]) -> set[str]:
+    """Return the paths at which a request with a token is 500."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as client:
+        return {path for path in paths if (await client.get(real(path))).status_code == 500}
 
 
 # -- Flask -------------------------------------------------------------------------------------------------
@@ -651,8 +731,8 @@ FOR_LOGINS = {
 }
 
 
-def remarks(app: object) -> dict[str, str | None]:
-    return {view.shown: view.remark for view in views_of(app)}
+def remarks(app: object) -> dict[str, str]:
+    return {one.view.shown: "; ".join(one.remarks) for view in views_of(app) for one in judged(view)}
 
 
 def test_the_login_and_the_callbacks_are_public_by_nature():
@@ -959,7 +1039,7 @@ def test_what_a_guard_gives_to_be_mounted_is_not_open(routes):
         "",
         "1 public",
     ]
-    assert "login" in json.loads(routes(source, "--json")[1])[0]["remark"]
+    assert "login" in json.loads(routes(source, "--json")[1])[0]["remarks"][0]
 
 
 def test_fail_on_open(routes):

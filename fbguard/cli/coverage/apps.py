@@ -20,6 +20,7 @@ from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 Views = Iterator[View]
 
 _LOGIN: Final = "fbguard's login: who comes has no token yet"
+_NO_REQUEST: Final = "takes no request, and no door is around: a RuntimeError at every call"
 _CALLBACKS: Final = "fbguard's callbacks: they believe what is signed, and nobody brings a token"
 
 
@@ -47,7 +48,7 @@ def _of_our_own(app: MountedASGI | MountedWSGI, place: Place) -> View:
     """Return the view of what a guard gives to be mounted, which is there for whoever has no token."""
     is_login = isinstance(getattr(app, "_rules", None), LoginRules)
     view = place.view("/...", ((), True), app)
-    return replace(view, is_public=True, remark=_LOGIN if is_login else _CALLBACKS)
+    return replace(view, is_public=True, remarks=(_LOGIN if is_login else _CALLBACKS,))
 
 
 def mounts_of(app: object, place: Place) -> Views:
@@ -112,7 +113,9 @@ def _of_route(route: Any, place: Place, overrides: Mapping[Any, Any]) -> Views:
             place = place.behind(one.policy)
     asks, methods = _depends(route, overrides), _methods(route)
     by_verb = asked_by_verb(endpoint if isinstance(endpoint, type) else None, methods or ())
-    yield place.view(path, template, endpoint, methods=methods, asks=asks, by_verb=by_verb)
+    view = place.view(path, template, endpoint, methods=methods, asks=asks, by_verb=by_verb)
+    fails = not place.doors and not view.rest and _lacks_request(route, view)
+    yield replace(view, remarks=(_NO_REQUEST,)) if fails else view
 
 
 def _methods(route: Any) -> tuple[str, ...] | None:
@@ -127,6 +130,16 @@ def _methods(route: Any) -> tuple[str, ...] | None:
         own |= {"HEAD"} if "GET" in own else set()
         return tuple(filter(own.__contains__, VERBS)) or ("GET",)  # a WebSocketEndpoint
     return None if hasattr(route, "methods") else ("GET",)  # a WebSocket counts as GET
+
+
+def _lacks_request(route: Any, view: View) -> bool:
+    """Tell whether a decorated endpoint of FastAPI surely is called without what a request is found by."""
+    dependant = getattr(route, "dependant", None)
+    if dependant is None or view.asks.wrapper or not view.asks.requirements:
+        return False
+    names = ("request_param_name", "websocket_param_name", "http_connection_param_name")
+    # What a dependency gives may hold the request, and FBToken has found it before.
+    return not dependant.dependencies and not any(getattr(dependant, name, None) for name in names)
 
 
 def _depends(route: Any, overrides: Mapping[Any, Any]) -> tuple[Requirement, ...]:

@@ -8,13 +8,14 @@ from typing import Final, Literal
 
 from fbguard.cli.coverage.templates import Template
 from fbguard.cli.coverage.views import VERBS, View
-from fbguard.core.requirement import Requirement
+from fbguard.core.requirement import Requirement, could_only_loosen
 from fbguard.core.rule import Rule
 
 Verdict = Literal["guarded", "optional", "public", "open"]
 Path = tuple[str, ...]  # its segments
 
 _ANY: Final = "-"  # in place of a segment that varies
+_LOOSENS: Final = "could only loosen what its door requires: a RuntimeError, unless it names another guard"
 _MOST: Final = 5_000  # kinds of paths of one view that are looked at
 _WEAKEST_FIRST: Final[tuple[Verdict, ...]] = ("open", "public", "optional", "guarded")
 
@@ -38,7 +39,7 @@ class Judged:
     "guarded" asks for a token; "optional" takes requests without one; "public" is so by a rule or by what it
     is; "open" is guarded by nothing, and nothing says that it should be. ``except_at`` are paths of the view
     at which a weaker verdict stands, with that; ``-`` is any segment, ``...`` whatever follows. ``wrappers``
-    are functions between the route and what asks.
+    are functions between the route and what asks, ``remarks`` what else there is to say.
     """
 
     view: View
@@ -47,6 +48,7 @@ class Judged:
     asks: tuple[Requirement, ...]
     wrappers: tuple[str, ...] = ()
     except_at: tuple[tuple[str, Verdict], ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -103,14 +105,25 @@ def _judged(view: View, kinds: Sequence[_Kind], method: str, meant: Sequence[Rul
             if _WEAKEST_FIRST.index(other) < _WEAKEST_FIRST.index(verdict):
                 weaker["/" + "/".join(path)] = other
     wrappers = tuple(asked.wrapper for asked in own if asked.wrapper)
-    return Judged(view, (method,), verdict, asks, wrappers, tuple(sorted(weaker.items())))
+    by_doors = _of_doors(view, kinds[0].paths[0], method)[0]
+    loosens = any(could_only_loosen(requirement, by_doors) for requirement in required)
+    remarks = (*view.remarks, *[_LOOSENS] * loosens)
+    return Judged(view, (method,), verdict, asks, wrappers, tuple(sorted(weaker.items())), remarks)
 
 
 def _of_path(
     view: View, path: Path, method: str, meant: Sequence[Rule], own: Sequence[Requirement]
 ) -> tuple[Verdict, tuple[Requirement, ...]]:
+    by_doors, is_public = _of_doors(view, path, method)
+    is_public = is_public or view.is_public or any(rule.params_of(path) is not None for rule in meant)
+    asks = [*by_doors, *own]
+    return _verdict(asks, is_public=is_public), tuple(dict.fromkeys(asks))
+
+
+def _of_doors(view: View, path: Path, method: str) -> tuple[list[Requirement], bool]:
+    """Return what the doors on the way ask for at a path, and whether a rule makes it public."""
     asks: list[Requirement] = []
-    is_public = view.is_public or any(rule.params_of(path) is not None for rule in meant)
+    is_public = False
     for door in view.doors:
         if door.policy is None:
             continue
@@ -121,8 +134,7 @@ def _of_path(
             is_public = True
         else:
             asks += [requirement for requirement, _ in match.demands]
-    asks += own
-    return _verdict(asks, is_public=is_public), tuple(dict.fromkeys(asks))
+    return asks, is_public
 
 
 def _verdict(asks: Iterable[Requirement], *, is_public: bool) -> Verdict:

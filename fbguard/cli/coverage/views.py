@@ -29,7 +29,7 @@ class View:
     ``shown`` is the path as its framework writes it; with ``rest`` any number of segments may follow
     ``segments``. ``methods`` None is every verb. ``asks`` is what is asked for whatever the verb, ``by_verb``
     what the method of one verb asks for besides. ``is_public`` tells what is meant for everybody without a
-    rule that says so; ``remark`` is what else there is to say of it.
+    rule that says so; ``remarks`` are what else there is to say of it.
     """
 
     shown: str
@@ -41,7 +41,7 @@ class View:
     by_verb: Mapping[str, Asked]
     doors: tuple[Door, ...]
     is_public: bool = False
-    remark: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
