@@ -32,15 +32,23 @@ def answered(refused: Refused, carrier: Carrier, *, path: str | None = None) -> 
     ``path`` is the whole of it, decoded, where the framework knows better than the carrier.
     """
     head = head_of(carrier)
-    back = _way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),))
-    if back is not None and refused.is_at_login(back):
-        _tell_of_guarded_login(unquote(back))
     return refused.answer(
         accept=", ".join(head.header("accept")),
         language=", ".join(head.header("accept-language")),
         method="GET" if head.is_websocket else head.method,
-        back=back,
+        # No local variable: a path may hold what is to be in no traceback.
+        back=_seen(
+            refused,
+            _way_back(head, _paths_of(carrier) if path is None else (quote(path, errors="replace"),)),
+        ),
     )
+
+
+def _seen(refused: Refused, back: str | None) -> str | None:
+    """Look whether somebody asks in vain for the login itself; return the path."""
+    if back is not None and refused.is_at_login(back):
+        _tell_of_guarded_login(unquote(back))
+    return back
 
 
 @cache

@@ -78,7 +78,7 @@ THIRD_PARTY = {
     "sandbox.transport": {"httpx"},
     "testing": {"pytest"},
     "cli": {"flask", "httpx", "rich", "starlette", "typer", "uvicorn", "werkzeug"},
-    "cli.coverage": {"django", "fastapi", "flask"},
+    "cli.coverage": {"django", "fastapi", "flask", "quart"},
 }
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from fbguard.cli.asking import WrongUse
 from fbguard.cli.coverage.apps import views_of
 from fbguard.cli.coverage.judging import Judged, Verdict, judged
+from fbguard.cli.coverage.rules import notes_of
 from fbguard.cli.coverage.views import VERBS
 from fbguard.cli.sheet import Sheet
 from fbguard.cli.terminal import Terminal
@@ -47,13 +48,14 @@ def run(target: str, *, public: Sequence[str], fail_on_open: bool, as_json: bool
         raise WrongUse(f"--public: {error}") from None
     app = _loaded(target)
     try:
-        found = [one for view in views_of(app) for one in judged(view, meant)]
+        views = list(views_of(app))
+        found = [one for view in views for one in judged(view, meant)]
     except Exception as error:  # noqa: BLE001 - of an app's own code, or of one that was built otherwise
         raise WrongUse(f"{target} cannot be read: {type(error).__name__}: {error}") from None
     if as_json:
         sys.stdout.write(f"{json.dumps([_as_json(one) for one in found], indent=2)}\n")
     else:
-        _print(found, Terminal())
+        _print(found, list(notes_of(views)), Terminal())
     return int(fail_on_open and any(one.is_open for one in found))
 
 
@@ -91,7 +93,7 @@ def _dotted(path: str) -> str | None:
 # -- for people --------------------------------------------------------------------------------------------
 
 
-def _print(found: Sequence[Judged], terminal: Terminal) -> None:
+def _print(found: Sequence[Judged], notes: Sequence[str], terminal: Terminal) -> None:
     rows = [row for one in found for row in _rows(one)]
     widths = _widths(rows, terminal.width)
     for row in rows:
@@ -101,6 +103,8 @@ def _print(found: Sequence[Judged], terminal: Terminal) -> None:
     sheet = Sheet(terminal)
     sheet.gap()
     sheet.headline("", _summary(found), "")
+    for note in notes:
+        sheet.row("Note", note)
 
 
 class _Row(NamedTuple):

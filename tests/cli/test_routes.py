@@ -12,11 +12,13 @@ import textwrap
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import flask
 import httpx
 import pytest
+import quart
 from fastapi import APIRouter, Depends, FastAPI, Request
 from flask.views import MethodView
 from starlette.applications import Starlette
@@ -35,14 +37,16 @@ from fbguard.asgi import FBTokenMiddleware as AsgiDoor
 from fbguard.cli.commands import app as program
 from fbguard.cli.coverage.apps import views_of
 from fbguard.cli.coverage.judging import judged
+from fbguard.cli.coverage.rules import notes_of
 from fbguard.cli.coverage.templates import of_angles, of_braces
 from fbguard.cli.coverage.views import Place, named
+from fbguard.cli.routes import run as run_routes
 from fbguard.integrations.fastapi import FBToken, OptionalFBToken
 from fbguard.integrations.flask import FBGuard
 from fbguard.sandbox import Sandbox
 from fbguard.wsgi import FBTokenMiddleware as WsgiDoor
 from tests.cli.processes import FBGUARD, fbguard, run
-from tests.support import make_guard
+from tests.support import call_asgi, http_scope, make_guard
 
 RULES = Policy(
     Rule("/health", public=True),
@@ -1206,3 +1210,62 @@ def test_requirements_from_outside_in():
 )
 def test_where_a_view_is_written(view, name):
     assert named(view) == name
+
+
+# -- rules without effect, and Quart -----------------------------------------------------------------------
+
+
+def test_rules_without_effect_are_told(guard):
+    policy = Policy(
+        Rule("/admin/{rest:path}", public=True),
+        Rule("/admin/users", scopes=["email"]),
+        Rule("/helth", public=True),
+        Rule("/x", methods=["OPTIONS"], public=True),
+    )
+    site = Starlette(routes=[Route("/x", plain), Mount("/admin", routes=[Route("/users", plain)])])
+    views = list(views_of(AsgiDoor(site, guard, policy=policy)))
+    assert list(notes_of(views)) == [
+        "The rule /admin/users judges nothing that it names: /admin/{rest:path} stands before it.",
+        "The rule /helth fits no route.",
+    ]
+    inner = AsgiDoor(Starlette(routes=[Route("/y", plain)]), guard, policy=Policy(Rule("/in/y"), Rule("/y")))
+    views = list(views_of(Starlette(routes=[Mount("/in", inner)])))
+    assert list(notes_of(views)) == ["The rule /in/y fits no route."]
+    assert list(notes_of(list(views_of(AsgiDoor(plain_app, guard, policy=policy))))) == [
+        "The rule /admin/users judges nothing that it names: /admin/{rest:path} stands before it."
+    ]
+
+
+def test_a_note_is_printed(tmp_path, monkeypatch, capsys, guard):
+    module = ModuleType("site_with_a_rule")
+    module.app = AsgiDoor(
+        Starlette(routes=[Route("/x", plain)]), guard, policy=Policy(Rule("/helth", public=True))
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert run_routes("site_with_a_rule:app", public=[], fail_on_open=True, as_json=False) == 0
+    assert "Note" in (said := capsys.readouterr().out)
+    assert "The rule /helth fits no route." in said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_quart(guard):
+    app = quart.Quart("app", static_folder=None)
+    app.add_url_rule("/me", view_func=lambda: "in", endpoint="me")
+    app.add_url_rule("/mine", view_func=require_fb_token(scopes=["email"])(lambda: "in"), endpoint="mine")
+    app.add_url_rule(
+        "/open/<path:rest>", view_func=lambda rest: "in", endpoint="open", methods=["GET", "POST"]
+    )
+    app.add_websocket("/ws", view_func=lambda: None, endpoint="ws")
+    assert verdicts(app) == {
+        ("/me", "GET"): "open",
+        ("/mine", "GET"): "guarded",
+        ("/open/<path:rest>", "GET"): "open",
+        ("/open/<path:rest>", "POST"): "open",
+        ("/ws", "GET"): "open",
+    }
+    policy = Policy(Rule("/open/{rest:path}", public=True))
+    app.asgi_app = AsgiDoor(app.asgi_app, guard, policy=policy)
+    assert set(verdicts(app).values()) == {"guarded", "public"}
+    for path, status in [("/me", 401), ("/mine", 401), ("/open/x", 200)]:
+        assert asyncio.run(call_asgi(app, http_scope(path))).status == status, path
+    assert set(verdicts(AsgiDoor(quart.Quart("other", static_folder=None), guard)).values()) == set()

@@ -1,4 +1,4 @@
-"""Which views an app has: Starlette, FastAPI, Flask, Django, and what is mounted in them."""
+"""Which views an app has: Starlette, FastAPI, Flask, Quart, Django, and what is mounted in them."""
 
 from __future__ import annotations
 
@@ -68,6 +68,13 @@ def _walk_of(app: object) -> Callable[[Any, Place], Views] | None:
             from fbguard.cli.coverage.flask_views import views  # noqa: PLC0415
 
             return views
+    if "quart" in sys.modules:
+        import quart  # noqa: PLC0415
+
+        if isinstance(app, quart.Quart):
+            from fbguard.cli.coverage.flask_views import quart_views  # noqa: PLC0415
+
+            return quart_views
     if "django" in sys.modules:
         from django.core.handlers.base import BaseHandler  # noqa: PLC0415
 

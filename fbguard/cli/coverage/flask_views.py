@@ -1,12 +1,11 @@
-"""The views of a Flask app."""
+"""The views of a Flask app, and of a Quart app, which is alike but for its door."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flask
-
+from fbguard.asgi import FBTokenMiddleware as AsgiDoor
 from fbguard.cli.coverage.apps import mounts_of
 from fbguard.cli.coverage.asking import asked_by_verb
 from fbguard.cli.coverage.templates import of_angles
@@ -16,6 +15,9 @@ from fbguard.entrance import behind
 from fbguard.integrations.flask import policy_of
 from fbguard.wsgi import FBTokenMiddleware
 
+if TYPE_CHECKING:
+    import flask
+
 
 def views(app: flask.Flask, place: Place) -> Iterator[View]:
     """Give the views of an app, behind the doors around it and its FBGuard, and what stands beside them."""
@@ -23,13 +25,23 @@ def views(app: flask.Flask, place: Place) -> Iterator[View]:
         if isinstance(one, FBTokenMiddleware):
             place = place.behind(one.policy)
         yield from mounts_of(one, place)
-    place = place.behind(policy_of(app))
-    rule: Any
+    yield from _routed(app, place.behind(policy_of(app)))
+
+
+def quart_views(app: Any, place: Place) -> Iterator[View]:
+    """Give the views of a Quart app, behind the doors around it; a WebSocket counts as GET."""
+    for one in behind(app.asgi_app):
+        if isinstance(one, AsgiDoor):
+            place = place.behind(one.policy)
+    yield from _routed(app, place)
+
+
+def _routed(app: Any, place: Place) -> Iterator[View]:
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
         if view is None or rule.build_only:
             continue  # a name for addresses, or a 404
-        methods = _methods(rule)
+        methods = ("GET",) if rule.websocket else _methods(rule)
         by_verb = asked_by_verb(owner_of(view), methods or ())
         yield place.view(rule.rule, of_angles(rule.rule), view, methods=methods, by_verb=by_verb)
 
