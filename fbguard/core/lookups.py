@@ -16,7 +16,7 @@ from fbguard.core.entries import Known
 from fbguard.core.errors import OAuthException, StoreUnavailable
 from fbguard.core.health import StoreHealth
 from fbguard.core.loop_lookups import Landed, LoopLookUps
-from fbguard.core.loops import PerLoop
+from fbguard.core.loops import PerLoop, is_on_loop
 from fbguard.core.reasons import Finding
 from fbguard.core.secret import Secret
 from fbguard.core.signing import Signer
@@ -272,11 +272,7 @@ class LookUps:
         At close(), when the guard is collected, or at the end of the process. On a thread whose loop is
         running (a collection can happen anywhere) it must not wait.
         """
-        try:
-            asyncio.get_running_loop()
-            may_wait = False
-        except RuntimeError:
-            may_wait = True
+        may_wait = not is_on_loop()
         if self._shared is not None:
             self._shared.shut()
         for loop in self._loops():

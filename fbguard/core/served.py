@@ -11,6 +11,7 @@ from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
 
 RETRY_AFTER: Final = 5  # seconds
+FORM: Final = "application/x-www-form-urlencoded"
 MAX_FIELDS: Final = 32  # of a query or form
 
 
@@ -29,6 +30,11 @@ class Request:
     scheme: str = "https"
     root: str = ""
     client: str | None = None
+
+    @property
+    def media_types(self) -> list[str]:
+        """What the body is said to be, in lower case and without parameters; one, as a rule."""
+        return [value.partition(";")[0].strip().lower() for value in self.all("content-type")]
 
     def all(self, name: str) -> list[str]:
         """Return the values of all headers of this name, which is in lower case."""

@@ -9,7 +9,7 @@ is not switched on is not looked at; tokens in two places are refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -121,7 +121,11 @@ class TokenSources:
 
     def missing(self, request: RequestHead) -> Finding:
         """Return why :meth:`find` has found nothing."""
-        if self.cookie is None or not _cookies(self.cookie, request) or is_same_origin(request):
+        if (
+            self.cookie is None
+            or not cookies_of(request.header("cookie"), self.cookie)
+            or is_same_origin(request)
+        ):
             return MISSING
         return FOREIGN_COOKIE
 
@@ -171,13 +175,14 @@ def _in_query(query: str) -> Sequence[Secret] | None:
     return [Secret(value) for name, value in fields if name == _QUERY_PARAMETER]
 
 
-def _cookies(name: str, request: RequestHead) -> Sequence[Secret]:
-    pairs = [pair.partition("=") for value in request.header("cookie") for pair in value.split(";")]
+def cookies_of(headers: Iterable[str], name: str) -> list[Secret]:
+    """Return all cookies of this name in a request's Cookie headers (RFC 6265 section 5.4)."""
+    pairs = [pair.partition("=") for value in headers for pair in value.split(";")]
     return [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]
 
 
 def _in_cookie(name: str, request: RequestHead) -> Sequence[Secret]:
-    found = _cookies(name, request)
+    found = cookies_of(request.header("cookie"), name)
     if found and not is_same_origin(request):
         return []  # another site made the browser send it: as if it were not there
     return found
@@ -201,9 +206,13 @@ def is_same_origin(request: RequestHead) -> bool:
         page = urlsplit(origin[0])
     except ValueError:
         return False
-    port = _DEFAULT_PORTS.get(page.scheme, "")
-    shown, asked = (name.strip().lower().removesuffix(port) for name in (page.netloc, host[0]))
+    shown, asked = (without_port(name.strip().lower(), page.scheme) for name in (page.netloc, host[0]))
     return shown == asked != ""
+
+
+def without_port(host: str, scheme: str) -> str:
+    """Return a host, with a port or without, as browsers write it in Origin: without the scheme's own."""
+    return host.removesuffix(_DEFAULT_PORTS.get(scheme, ""))
 
 
 def _in_subprotocols(request: RequestHead) -> Sequence[Secret] | None:

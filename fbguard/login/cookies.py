@@ -11,7 +11,7 @@ import binascii
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,9 +124,3 @@ class Cookies:
         age = "" if seconds is None else f"; Max-Age={seconds}"
         secure = "; Secure" if self.is_https else ""
         return Secret(f"{name}={value.reveal()}; Path=/; HttpOnly; SameSite=Lax{secure}{age}")
-
-
-def cookies_of(headers: Iterable[str], name: str) -> list[Secret]:
-    """Return all cookies of this name in a request's Cookie headers."""
-    pairs = [pair.partition("=") for value in headers for pair in value.split(";")]
-    return [Secret(value.strip(" \t")) for key, _, value in pairs if key.strip(" \t") == name]

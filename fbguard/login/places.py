@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from fbguard.core import settings
 from fbguard.core.rule import is_plain
+from fbguard.core.sources import without_port
 
 LOGIN: Final = "/login"
 LOGOUT: Final = "/logout"
@@ -50,10 +51,9 @@ class Places:
                 "redirect_uri must end in a name for the callback, such as "
                 f"https://example.com/auth/callback, and neither in {LOGIN} nor in {LOGOUT}"
             )
-        is_https = parts.scheme == "https"
-        port = f":{443 if is_https else 80}"  # no browser says it in Origin (RFC 6454 section 6.1)
-        origin = f"{parts.scheme}://{parts.netloc.removesuffix(port).removesuffix(':')}"
-        return cls(redirect_uri, origin, folder, f"{origin}{folder}{LOGIN}", f"/{name}", is_https)
+        origin = f"{parts.scheme}://{without_port(parts.netloc.removesuffix(':'), parts.scheme)}"
+        address = f"{origin}{folder}{LOGIN}"
+        return cls(redirect_uri, origin, folder, address, f"/{name}", parts.scheme == "https")
 
     def login(self, scopes: tuple[str, ...], auth_type: str | None) -> str:
         """Return the address at which a person begins to log in."""

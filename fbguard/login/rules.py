@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Final
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from fbguard.core.answers import Answer
 from fbguard.core.credentials import MAX_LENGTH, screen
@@ -21,7 +19,7 @@ from fbguard.core.errors import Refused, StoreUnavailable
 from fbguard.core.reasons import Finding, may_pass
 from fbguard.core.secret import Secret
 from fbguard.core.served import (
-    MAX_FIELDS,
+    FORM,
     Head,
     Request,
     Setting,
@@ -30,9 +28,11 @@ from fbguard.core.served import (
     too_large,
     unavailable,
 )
+from fbguard.core.sources import cookies_of
 from fbguard.facebook.debug_token import UNAVAILABLE
-from fbguard.login.cookies import Cookies, Journey, cookies_of
+from fbguard.login.cookies import Cookies, Journey
 from fbguard.login.gate import Gate
+from fbguard.login.parameters import given_in, scopes_in
 from fbguard.login.places import LOGIN, LOGOUT, Places
 
 _LOG: Final = logging.getLogger("fbguard")
@@ -40,10 +40,7 @@ _LOG: Final = logging.getLogger("fbguard")
 _FOUND: Final = 302
 _SEE_OTHER: Final = 303
 _MOST_COOKIES: Final = 4  # of the token's name: ours, and what other hosts of the domain have planted
-_LONGEST: Final = 4096  # characters of all scopes
-_SCOPE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3, no comma
 _AUTH_TYPES: Final = frozenset({None, "rerequest", "reauthenticate", "reauthorize"})
-_FORM: Final = "application/x-www-form-urlencoded"
 _LONGEST_FORM: Final = 4096  # bytes
 _DENIED: Final = "access_denied"  # RFC 6749 section 4.1.2.1
 _ERRORS: Final = ("error", "error_code")  # what the dialog comes back with instead of a code
@@ -108,7 +105,7 @@ class LoginRules:
         found = self._handler(request)
         if isinstance(found, Answer):
             return finished(found)
-        return _LONGEST_FORM if request.path == LOGOUT and _is_form(request) else 0
+        return _LONGEST_FORM if request.path == LOGOUT and request.media_types == [FORM] else 0
 
     async def answer(self, request: Request) -> Answer:
         """Do what is asked for and say so."""
@@ -127,9 +124,9 @@ class LoginRules:
     async def _begin(self, request: Request) -> Answer:
         """Send the browser to Facebook's dialog."""
         self._look_where(request.root)
-        given = _given(request, "scope", "auth_type", "next")
+        given = given_in(request, "scope", "auth_type", "next")
         after = None if given is None else self._place(given["next"] or self._after)
-        scopes = None if given is None else _scopes(given["scope"])
+        scopes = None if given is None else scopes_in(given["scope"])
         if given is None or after is None or scopes is None or given["auth_type"] not in _AUTH_TYPES:
             return _refused(request, self._gate.refusal(_NO_LOGIN))
         journey = Journey.begin(after, self._gate.now())
@@ -199,7 +196,7 @@ class LoginRules:
         journey = (
             Journey.read(cookies[0], self._gate.secrets, self._gate.now()) if len(cookies) == 1 else None
         )
-        given = _given(request, "state")
+        given = given_in(request, "state")
         state = Secret((None if given is None else given["state"]) or "")
         if journey is None or not hmac.compare_digest(
             journey.state.reveal().encode(), state.reveal().encode("utf-8", "replace")
@@ -209,7 +206,7 @@ class LoginRules:
 
     def _code(self, request: Request) -> Secret:
         """Return Facebook's code; raises Refused for what it has sent instead."""
-        given = _given(request, "code", *_ERRORS)
+        given = given_in(request, "code", *_ERRORS)
         if given is None:
             raise self._gate.refusal(_NO_CODE)
         if given["error"] == _DENIED:
@@ -228,7 +225,7 @@ class LoginRules:
             return too_large()
         if not self._is_own(request):
             return _refused(request, self._gate.refusal(_OTHER_SITE))
-        given = _given(request, "next")
+        given = given_in(request, "next")
         after = None if given is None else self._place(given["next"] or self._after_logout)
         if after is None:
             return _refused(request, self._gate.refusal(_NO_LOGOUT))
@@ -254,44 +251,6 @@ class LoginRules:
         if said:
             return said == ["same-origin"]
         return [one.lower() for one in request.all("origin")] == [self._places.origin.lower()]
-
-
-class _Given:
-    """Parameters by name, None for one that is not there; nothing of them is shown."""
-
-    def __init__(self, values: Mapping[str, Secret]) -> None:
-        self._values = values
-
-    def __getitem__(self, name: str) -> str | None:
-        value = self._values.get(name)
-        return None if value is None else value.reveal()
-
-
-def _given(request: Request, *names: str) -> _Given | None:
-    """Return parameters of the query and of a form, without empty ones.
-
-    None if one stands twice, or if there are too many.
-    """
-    with suppress(ValueError):
-        found = parse_qs(_fields(request), max_num_fields=MAX_FIELDS)
-        if all(len(found.get(name, ())) <= 1 for name in names):
-            return _Given({name: Secret(found[name][0]) for name in names if name in found})
-    return None
-
-
-def _fields(request: Request) -> str:
-    return f"{request.query}&{request.body.decode('latin-1')}" if _is_form(request) else request.query
-
-
-def _is_form(request: Request) -> bool:
-    return [one.partition(";")[0].strip().lower() for one in request.all("content-type")] == [_FORM]
-
-
-def _scopes(text: str | None) -> tuple[str, ...] | None:
-    """Return the scopes that a login asks for; None if they are none."""
-    names = tuple(name for name in re.split(r"[ ,]+", text or "") if name)
-    fits = len(text or "") <= _LONGEST and all(map(_SCOPE.fullmatch, names))
-    return names if fits else None
 
 
 def _refused(request: Request, refused: Refused, *cookies: Secret, back: str | None = None) -> Answer:

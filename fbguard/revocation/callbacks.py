@@ -18,7 +18,17 @@ from urllib.parse import quote
 from fbguard.core import settings
 from fbguard.core.answers import Answer
 from fbguard.core.secret import Secret
-from fbguard.core.served import Request, exceeds, finished, forbidden, only, plain, too_large, unavailable
+from fbguard.core.served import (
+    FORM,
+    Request,
+    exceeds,
+    finished,
+    forbidden,
+    only,
+    plain,
+    too_large,
+    unavailable,
+)
 from fbguard.core.signing import Signer
 from fbguard.facebook import signed_request, webhook
 from fbguard.facebook.signed_request import BadSignedRequest, SignedRequest
@@ -34,7 +44,6 @@ _FORM_CAP: Final = 16 * 1024
 _EVENT_CAP: Final = 1024 * 1024
 _ENDPOINT_CAP: Final = 64 * 1024
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _DELETION: Final = "/data-deletion"
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -101,10 +110,10 @@ class Callbacks:
         self, endpoint: Callable[[Request], Awaitable[Answer]] | None
     ) -> dict[str, Mapping[str, _Handling]]:
         table: dict[str, Mapping[str, _Handling]] = {
-            "/deauthorize": {"POST": _Handling(self._deauthorize, _FORM_CAP, _FORM)},
+            "/deauthorize": {"POST": _Handling(self._deauthorize, _FORM_CAP, FORM)},
             _DELETION: {
                 "GET": _Handling(self._show_status),
-                "POST": _Handling(self._delete_data, _FORM_CAP, _FORM),
+                "POST": _Handling(self._delete_data, _FORM_CAP, FORM),
             },
             "/webhook": {"GET": _Handling(self._shake_hands), "POST": _Handling(self._heed, _EVENT_CAP)},
         }
@@ -257,8 +266,7 @@ def _refusal_of_body(request: Request, handling: _Handling) -> Answer | None:
         return None
     if request.all("content-encoding"):
         return plain(415, "Send the body as it is, without a Content-Encoding.")
-    kinds = [value.partition(";")[0].strip().lower() for value in request.all("content-type")]
-    if handling.content_type is not None and kinds != [handling.content_type]:
+    if handling.content_type is not None and request.media_types != [handling.content_type]:
         return plain(415, f"Send {handling.content_type}.")
     if any(exceeds(value, handling.cap) for value in request.all("content-length")):
         return too_large()

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from fbguard.core.secret import Secret
-from fbguard.login.cookies import Journey, _signature, cookies_of
+from fbguard.core.sources import cookies_of
+from fbguard.login.cookies import Journey, _signature
 
 STATE = "s" * 43
 OURS, OTHER, OLD = Secret("0a1b" * 8), Secret("ffee" * 8), Secret("1234abcd" * 4)
